@@ -1,0 +1,36 @@
+# fovea_room(<name> [DEPENDS room...]): one folder becomes the static library fovea_<name>. All rooms together are shipped as
+# one library (FoveaLibrary.cmake). Linking only the rooms below keeps a wrong call from linking; tests/structure keeps a
+# wrong include from compiling unnoticed.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+
+add_library(fovea_options INTERFACE)
+target_include_directories(fovea_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/generated)
+target_compile_options(fovea_options INTERFACE -Wall -Wextra -Wshadow -Wno-missing-field-initializers -ffp-contract=off
+  $<$<BOOL:${FOVEA_WERROR}>:-Werror>)
+if(FOVEA_SANITIZE)
+  target_compile_options(fovea_options INTERFACE -fsanitize=${FOVEA_SANITIZE} -fno-omit-frame-pointer -g)
+  target_link_options(fovea_options INTERFACE -fsanitize=${FOVEA_SANITIZE})
+endif()
+
+set_property(GLOBAL PROPERTY FOVEA_ROOMS "")
+
+function(fovea_room name)
+  cmake_parse_arguments(ROOM "" "" "DEPENDS" ${ARGN})
+  # CONFIGURE_DEPENDS: a new file in the folder needs no CMake edit.
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc ${CMAKE_CURRENT_SOURCE_DIR}/*.h)
+  add_library(fovea_${name} STATIC ${sources})
+  target_compile_definitions(fovea_${name} PRIVATE FOVEA_BUILDING_LIBRARY)
+  target_link_libraries(fovea_${name} PUBLIC fovea_options)
+  foreach(dependency ${ROOM_DEPENDS})
+    target_link_libraries(fovea_${name} PUBLIC fovea_${dependency})
+  endforeach()
+  set_property(GLOBAL APPEND PROPERTY FOVEA_ROOMS ${name})
+endfunction()

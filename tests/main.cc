@@ -1,0 +1,9 @@
+// The one place that adapts Catch2 2 (Debian 12) and 3; tests include "catch.h".
+#if __has_include(<catch2/catch_all.hpp>)
+#include <catch2/catch_session.hpp>
+#else
+#define CATCH_CONFIG_RUNNER
+#include <catch2/catch.hpp>
+#endif
+
+int main(int argc, char** argv) { return Catch::Session().run(argc, argv); }
