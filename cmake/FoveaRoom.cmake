@@ -16,7 +16,7 @@ target_include_directories(fovea_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJE
 target_compile_options(fovea_options INTERFACE -Wall -Wextra -Wshadow -Wno-missing-field-initializers -ffp-contract=off
   $<$<BOOL:${FOVEA_WERROR}>:-Werror>)
 if(FOVEA_SANITIZE)
-  target_compile_options(fovea_options INTERFACE -fsanitize=${FOVEA_SANITIZE} -fno-omit-frame-pointer -g)
+  target_compile_options(fovea_options INTERFACE -fsanitize=${FOVEA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
   target_link_options(fovea_options INTERFACE -fsanitize=${FOVEA_SANITIZE})
 endif()
 
@@ -26,7 +26,13 @@ function(fovea_room name)
   cmake_parse_arguments(ROOM "" "" "DEPENDS" ${ARGN})
   # CONFIGURE_DEPENDS: a new file in the folder needs no CMake edit.
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc ${CMAKE_CURRENT_SOURCE_DIR}/*.h)
+  if(NOT sources)
+    # A room without a .cc yet still has to configure, so that the others build.
+    set(sources ${PROJECT_BINARY_DIR}/generated/empty_${name}.cc)
+    file(CONFIGURE OUTPUT ${sources} CONTENT "// This room has no source yet.\n" @ONLY)
+  endif()
   add_library(fovea_${name} STATIC ${sources})
+  set_target_properties(fovea_${name} PROPERTIES LINKER_LANGUAGE CXX)
   target_compile_definitions(fovea_${name} PRIVATE FOVEA_BUILDING_LIBRARY)
   target_link_libraries(fovea_${name} PUBLIC fovea_options)
   foreach(dependency ${ROOM_DEPENDS})

@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""Times one training step of the small CNN in PyTorch, TensorFlow and fovea, side by side.
+
+The network: conv3x3 1->32, 32->32, maxpool 2, 32->64, 64->64, maxpool 2, dense 128, dense 10; padding 1, conv
+biases, batch norm + ReLU after each conv, ReLU after dense 128; 28x28x1 images, Adam with learning rate 1e-3, f32, the
+loss is softmax cross-entropy. This is what `fovea bench small_cnn --train` runs.
+
+Every measurement is a process of its own, and the candidates alternate round by round (the order turns by one each
+round), so that a busy moment of the machine does not fall on one of them alone. Compare minima on a busy machine and
+medians on a quiet one. Memory is the peak resident size minus the resident size just before the model is built, so
+that libraries' own code does not count.
+
+    python3 bench/peers/train_step.py                       # all that is installed, 5 rounds
+    python3 bench/peers/train_step.py --rounds 9 --only fovea,torch-channels-last-malloc
+    python3 bench/peers/train_step.py --check 1.2           # exit 1 unless fovea reaches 1.2x the best PyTorch and less memory
+"""
+import argparse
+import importlib.util
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# glibc returns the large activation buffers to the kernel at every step and faults them in again at the next; raised
+# thresholds keep them. This is the setting in which PyTorch is fastest without another allocator.
+KEEP_PAGES = {
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
+    "MALLOC_TOP_PAD_": "67108864",
+}
+
+# name -> (worker, layout, fused optimizer, compiled, environment)
+PEERS = {
+    "torch-contiguous": ("torch", "contiguous", False, False, {}),
+    "torch-contiguous-malloc": ("torch", "contiguous", False, False, KEEP_PAGES),
+    "torch-channels-last": ("torch", "channels_last", False, False, {}),
+    "torch-channels-last-malloc": ("torch", "channels_last", False, False, KEEP_PAGES),
+    "torch-channels-last-malloc-fused": ("torch", "channels_last", True, False, KEEP_PAGES),
+    "torch-channels-last-malloc-compile": ("torch", "channels_last", True, True, KEEP_PAGES),
+    "tensorflow-graph": ("tensorflow", "channels_last", False, False, {}),
+    "tensorflow-graph-malloc": ("tensorflow", "channels_last", False, False, KEEP_PAGES),
+}
+BY_REQUEST = {"torch-channels-last-malloc-compile"}  # needs a minute of compiling in every round
+
+
+def resident_mb(field="VmRSS"):
+    with open("/proc/self/status", encoding="ascii") as status:
+        for line in status:
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) / 1024.0
+    return 0.0
+
+
+def reset_peak():
+    """Lets VmHWM start again from the present size; where the kernel refuses, the peak of the imports counts too."""
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as refs:
+            refs.write("5")
+    except OSError:
+        pass
+
+
+def timed(step, warmup, runs):
+    for _ in range(warmup):
+        step()
+    times = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        step()
+        times.append((time.perf_counter() - begin) * 1e3)
+    return times
+
+
+def report(times, before_mb):
+    print(json.dumps({"times_ms": times, "peak_memory_mb": resident_mb("VmHWM") - before_mb}))
+
+
+def worker_torch(args):
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(1)
+    layout = torch.channels_last if args.layout == "channels_last" else torch.contiguous_format
+    x = torch.randn(args.batch, 1, args.size, args.size).to(memory_format=layout)
+    y = torch.randint(0, 10, (args.batch,))
+    reset_peak()
+    before = resident_mb()
+
+    def block(cin, cout):
+        return [nn.Conv2d(cin, cout, 3, padding=1), nn.BatchNorm2d(cout), nn.ReLU(inplace=True)]
+
+    side = args.size // 4
+    model = nn.Sequential(
+        *block(1, 32), *block(32, 32), nn.MaxPool2d(2), *block(32, 64), *block(64, 64), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(64 * side * side, 128), nn.ReLU(inplace=True), nn.Linear(128, 10),
+    ).to(memory_format=layout)
+    model.train()
+    forward = torch.compile(model) if args.compile else model
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, **({"fused": True} if args.fused else {}))
+    loss_of = nn.CrossEntropyLoss()
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_of(forward(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    report(timed(step, args.warmup, args.runs), before)
+
+
+def worker_tensorflow(args):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import numpy as np
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    rng = np.random.default_rng(1)
+    x = tf.constant(rng.standard_normal((args.batch, args.size, args.size, 1), dtype=np.float32))
+    y = tf.constant(rng.integers(0, 10, args.batch))
+    reset_peak()
+    before = resident_mb()
+    layers = tf.keras.layers
+    stack = [tf.keras.Input((args.size, args.size, 1))]
+    for cout, pool in ((32, False), (32, True), (64, False), (64, True)):
+        stack += [layers.Conv2D(cout, 3, padding="same"), layers.BatchNormalization(), layers.ReLU()]
+        if pool:
+            stack.append(layers.MaxPool2D(2))
+    stack += [layers.Flatten(), layers.Dense(128, activation="relu"), layers.Dense(10)]
+    model = tf.keras.Sequential(stack)
+    optimizer = tf.keras.optimizers.Adam(1e-3)
+    optimizer.build(model.trainable_variables)
+    loss_of = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    @tf.function
+    def graph_step():
+        with tf.GradientTape() as tape:
+            loss = loss_of(y, model(x, training=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        return loss
+
+    report(timed(lambda: graph_step().numpy(), args.warmup, args.runs), before)
+
+
+def run_peer(name, args):
+    worker, layout, fused, compiled, extra = PEERS[name]
+    command = [sys.executable, __file__, "--worker", worker, "--layout", layout, "--batch", str(args.batch),
+               "--size", str(args.size), "--threads", str(args.threads), "--runs", str(args.runs),
+               "--warmup", str(args.warmup)]
+    command += ["--fused"] if fused else []
+    command += ["--compile"] if compiled else []
+    env = dict(os.environ, OMP_NUM_THREADS=str(args.threads), **extra)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        tail = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise RuntimeError(f"{name} ended with status {done.returncode}: {tail[0]}")
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    return {"min_ms": min(result["times_ms"]), "median_ms": statistics.median(result["times_ms"]),
+            "peak_memory_mb": result["peak_memory_mb"]}
+
+
+def run_fovea(args):
+    command = [str(args.fovea), "bench", "small_cnn", "--train", "--batch", str(args.batch), "--size", str(args.size),
+               "--threads", str(args.threads), "--runs", str(args.runs), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"fovea ended with status {done.returncode}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def installed(module):
+    return importlib.util.find_spec(module) is not None
+
+
+def choose(args):
+    if args.only:
+        names = args.only.split(",")
+        unknown = [n for n in names if n != "fovea" and n not in PEERS]
+        if unknown:
+            sys.exit(f"train_step.py: unknown candidate {', '.join(unknown)}; known: fovea, {', '.join(PEERS)}")
+        return names
+    names = []
+    if args.fovea.exists():
+        names.append("fovea")
+    else:
+        print(f"fovea left out: {args.fovea} is not built (./dev build)", file=sys.stderr)
+    for module in ("torch", "tensorflow"):
+        if installed(module):
+            names += [n for n, peer in PEERS.items() if peer[0] == module and n not in BY_REQUEST]
+        else:
+            print(f"{module} left out: not installed (pip install -r bench/peers/requirements.txt)", file=sys.stderr)
+    return names
+
+
+def summarise(rounds, args):
+    """One line per candidate: best of the minima, median of the medians, and the same for memory."""
+    rows = {}
+    for name, results in rounds.items():
+        lowest = min(r["min_ms"] for r in results)
+        middle = statistics.median(r["median_ms"] for r in results)
+        rows[name] = {"min_ms": lowest, "median_ms": middle, "images_per_s": args.batch / lowest * 1e3,
+                      "images_per_s_median": args.batch / middle * 1e3,
+                      "peak_memory_mb": statistics.median(r["peak_memory_mb"] for r in results)}
+    return rows
+
+
+def print_table(rows):
+    ours = rows.get("fovea")
+    print(f"{'candidate':36} {'min ms':>8} {'median':>8} {'img/s':>8} {'at med.':>8} {'peak MB':>8}"
+          + (f" {'x speed':>8} {'x median':>8} {'x memory':>8}" if ours else ""))
+    for name, row in rows.items():
+        line = (f"{name:36} {row['min_ms']:8.2f} {row['median_ms']:8.2f} {row['images_per_s']:8.0f} "
+                f"{row['images_per_s_median']:8.0f} {row['peak_memory_mb']:8.1f}")
+        if ours:
+            line += (f" {row['min_ms'] / ours['min_ms']:8.2f} {row['median_ms'] / ours['median_ms']:8.2f}"
+                     f" {row['peak_memory_mb'] / ours['peak_memory_mb']:8.2f}")
+        print(line)
+    if ours:
+        print("x speed, x median, x memory: how many times faster, and smaller, fovea is than that candidate")
+
+
+def check(rows, factor):
+    torch_rows = [row for name, row in rows.items() if name.startswith("torch")]
+    if "fovea" not in rows or not torch_rows:
+        sys.exit("train_step.py: --check needs both fovea and PyTorch")
+    speed = min(row["min_ms"] for row in torch_rows) / rows["fovea"]["min_ms"]
+    memory = min(row["peak_memory_mb"] for row in torch_rows) / rows["fovea"]["peak_memory_mb"]
+    good = speed >= factor and memory > 1
+    print(f"check: {speed:.2f}x the best PyTorch (wanted {factor}x), PyTorch's smallest memory is {memory:.2f}x ours: "
+          + ("good" if good else "MISSED"))
+    return 0 if good else 1
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fovea", type=pathlib.Path, default=ROOT / "build/release/bin/fovea")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--size", type=int, default=28)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=30, help="timed steps per round")
+    parser.add_argument("--warmup", type=int, default=5)
+    parser.add_argument("--only", help="comma-separated candidates: fovea, " + ", ".join(PEERS))
+    parser.add_argument("--json", type=pathlib.Path, help="also write every round's numbers to this file")
+    parser.add_argument("--check", type=float, metavar="FACTOR", help="exit 1 unless fovea is FACTOR times as fast")
+    parser.add_argument("--worker", choices=("torch", "tensorflow"), help=argparse.SUPPRESS)
+    parser.add_argument("--layout", default="channels_last", help=argparse.SUPPRESS)
+    parser.add_argument("--fused", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--compile", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        return {"torch": worker_torch, "tensorflow": worker_tensorflow}[args.worker](args)
+
+    names = choose(args)
+    if not names:
+        sys.exit("train_step.py: nothing to run")
+    rounds = {name: [] for name in names}
+    print(f"batch {args.batch}, {args.size}x{args.size}x1, {args.threads} threads, {args.rounds} rounds of {args.runs} "
+          f"steps, load before {os.getloadavg()[0]:.2f}")
+    for number in range(args.rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            result = run_fovea(args) if name == "fovea" else run_peer(name, args)
+            rounds[name].append(result)
+            print(f"round {number + 1}: {name:36} min {result['min_ms']:8.2f} ms, median {result['median_ms']:8.2f} ms, "
+                  f"peak {result['peak_memory_mb']:7.1f} MB, load {os.getloadavg()[0]:.2f}", flush=True)
+    rows = summarise(rounds, args)
+    print()
+    print_table(rows)
+    if args.json:
+        args.json.write_text(json.dumps({"rows": rows, "rounds": rounds}, indent=1) + "\n", encoding="utf-8")
+    return check(rows, args.check) if args.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
