@@ -1,0 +1,61 @@
+// Three separate, thread-local modes: gradient recording (Tape and NoGrad), training mode, and batch-norm statistics updates.
+#pragma once
+
+#include <cstdint>
+
+#include "core/export.h"
+
+namespace fovea {
+
+/// While alive, this thread's forward passes are training passes: batch norm uses batch statistics and updates the running ones,
+/// dropout drops. `step` numbers the pass so that dropout's masks depend on (seed, step, position in the pass) only.
+class FOVEA_API TrainingMode {
+ public:
+  struct Options {
+    std::uint64_t seed = 0;
+    std::uint64_t step = 0;
+    bool update_statistics = true;
+  };
+  TrainingMode() : TrainingMode(Options{}) {}
+  explicit TrainingMode(const Options& options);
+  ~TrainingMode();
+  TrainingMode(const TrainingMode&) = delete;
+  TrainingMode& operator=(const TrainingMode&) = delete;
+
+ private:
+  friend struct ModeAccess;
+  Options options_;
+  std::uint64_t next_stream_ = 0;
+  TrainingMode* outer_;
+};
+
+/// While alive, this thread's forward passes are inference passes, also inside a TrainingMode.
+class FOVEA_API InferenceMode {
+ public:
+  InferenceMode();
+  ~InferenceMode();
+  InferenceMode(const InferenceMode&) = delete;
+  InferenceMode& operator=(const InferenceMode&) = delete;
+
+ private:
+  TrainingMode* outer_;
+};
+
+/// While alive, no tape of this thread records.
+class FOVEA_API NoGrad {
+ public:
+  NoGrad();
+  ~NoGrad();
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  bool outer_;
+};
+
+/// True inside a TrainingMode on this thread.
+FOVEA_API bool is_training();
+/// True if a tape is alive on this thread and no NoGrad hides it.
+FOVEA_API bool is_recording();
+
+}  // namespace fovea

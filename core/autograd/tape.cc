@@ -1,0 +1,305 @@
+#include "core/autograd/tape.h"
+
+#include <atomic>
+#include <unordered_map>
+
+#include "core/autograd/modes.h"
+#include "core/graph/op_list.h"
+
+namespace fovea {
+
+// ---------------------------------------------------------------------------------------------------------------- modes
+
+namespace {
+thread_local TrainingMode* current_training = nullptr;
+thread_local bool grad_disabled = false;
+thread_local Tape* current_tape = nullptr;
+}  // namespace
+
+TrainingMode::TrainingMode(const Options& options) : options_(options), outer_(current_training) { current_training = this; }
+TrainingMode::~TrainingMode() { current_training = outer_; }
+InferenceMode::InferenceMode() : outer_(current_training) { current_training = nullptr; }
+InferenceMode::~InferenceMode() { current_training = outer_; }
+NoGrad::NoGrad() : outer_(grad_disabled) { grad_disabled = true; }
+NoGrad::~NoGrad() { grad_disabled = outer_; }
+bool is_training() { return current_training != nullptr; }
+bool is_recording() { return current_tape != nullptr && !grad_disabled; }
+
+struct ModeAccess {
+  static void fill(ForwardContext& context) {
+    TrainingMode* mode = current_training;
+    if (!mode) return;
+    context.training = true;
+    context.update_statistics = mode->options_.update_statistics;
+    // 2^32 positions per pass.
+    context.rng = Rng(mode->options_.seed, "op", (mode->options_.step << 32) + mode->next_stream_++);
+  }
+};
+
+// ----------------------------------------------------------------------------------------------------------------- tape
+
+struct Tape::State {
+  struct Node {
+    OpPtr op;
+    std::vector<Tensor> in, out;  // as kept
+    std::vector<TensorSpec> in_spec, out_spec;
+    std::vector<std::uint64_t> versions;  // of kept operands and results, in that order
+    std::vector<std::int32_t> in_slot, out_slot;  // -1: no gradient wanted
+    std::vector<Tensor> saved;
+    Device device;
+    bool training = false;
+  };
+  std::uint64_t serial = 0;
+  std::vector<Node> nodes;
+  std::int32_t slots = 0;
+  std::unordered_map<const void*, std::int32_t> leaf_slots;
+  std::vector<std::pair<Tensor, std::int32_t>> leaves;
+  Tape* outer = nullptr;
+};
+
+struct TapeAccess {
+  /// The slot whose gradient `tensor` collects, or -1.
+  static std::int32_t slot_of(Tape& tape, const Tensor& tensor) {
+    if (!tensor.defined()) return -1;
+    Tape::State& state = *tape.state_;
+    const auto& impl = *tensor.impl_;
+    if (impl.tape == state.serial) return impl.slot;
+    if (!impl.requires_grad) return -1;
+    const auto [found, added] = state.leaf_slots.try_emplace(tensor.identity(), state.slots);
+    if (added) {
+      state.leaves.emplace_back(tensor, state.slots);
+      ++state.slots;
+    }
+    return found->second;
+  }
+
+  static bool wants(const Tape& tape, const Tensor& tensor) {
+    return tensor.defined() && (tensor.impl_->tape == tape.state_->serial || tensor.impl_->requires_grad);
+  }
+
+  static void record(Tape& tape, const OpPtr& op, std::span<const Tensor> in, std::span<Tensor> out,
+                     std::vector<TensorSpec> in_spec, std::vector<TensorSpec> out_spec, ForwardContext& context) {
+    Tape::State& state = *tape.state_;
+    Tape::State::Node node;
+    node.op = op;
+    node.saved = std::move(context.saved);
+    node.training = context.training;
+    node.device = out.empty() ? kCpu : out[0].device();
+    node.in_spec = std::move(in_spec);
+    node.out_spec = std::move(out_spec);
+    const Keep keep = op->keep();
+    for (std::size_t i = 0; i < in.size(); ++i) {
+      node.in_slot.push_back(slot_of(tape, in[i]));
+      const bool kept = in[i].defined() && (i >= 32 || (keep.inputs >> i & 1u));
+      node.in.push_back(kept ? in[i] : Tensor());
+      node.versions.push_back(kept ? in[i].version() : 0);
+    }
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      Tensor& result = out[i];
+      const bool kept = i < 32 && (keep.outputs >> i & 1u);
+      if (kept) {
+        // The tape must not own the tensor object itself: its use count decides whether memory may be reused.
+        node.out.push_back(result.view_as(result.shape()));
+      } else {
+        node.out.emplace_back();
+      }
+      node.versions.push_back(kept ? result.version() : 0);
+      if (is_floating(result.dtype())) {
+        result.impl_->tape = state.serial;
+        result.impl_->slot = state.slots;
+        node.out_slot.push_back(state.slots++);
+      } else {
+        node.out_slot.push_back(-1);
+      }
+    }
+    state.nodes.push_back(std::move(node));
+  }
+
+  static std::uint64_t serial(const Tape& tape) { return tape.state_->serial; }
+  static bool recorded(const Tape& tape, const Tensor& t) { return t.impl_ && t.impl_->tape == tape.state_->serial; }
+};
+
+Tape::Tape() : state_(std::make_unique<State>()) {
+  static std::atomic<std::uint64_t> next{1};
+  state_->serial = next.fetch_add(1, std::memory_order_relaxed);
+  state_->outer = current_tape;
+  current_tape = this;
+}
+
+Tape::~Tape() {
+  if (current_tape == this) current_tape = state_->outer;
+}
+
+std::size_t Tape::size() const { return state_->nodes.size(); }
+
+void Tape::clear() {
+  State& s = *state_;
+  s.nodes.clear();
+  s.leaf_slots.clear();
+  s.leaves.clear();
+  s.slots = 0;
+  // Tensors of the past carry the old serial and count as constants from here on.
+  static std::atomic<std::uint64_t> next{std::uint64_t{1} << 63};
+  s.serial = next.fetch_add(1, std::memory_order_relaxed);
+}
+
+namespace {
+
+void add_gradient(Tensor& sum, Tensor term) {
+  if (!sum.defined()) {
+    sum = std::move(term);
+    return;
+  }
+  if (!sum.unique()) sum = sum.clone();
+  sum.accumulate(term);
+}
+
+void check_version(const Op& op, const Tensor& kept, std::uint64_t version, const char* role, std::size_t i) {
+  if (kept.defined() && kept.version() != version) {
+    throw Error(ErrorKind::usage, "backward",
+                str(role, " ", i, " of '", op.type(), "' (", kept.to_string(), ") was overwritten after the forward pass"),
+                "run backward before changing tensors in place");
+  }
+}
+
+}  // namespace
+
+void Tape::backward(const Tensor& loss, const Tensor& seed) {
+  State& s = *state_;
+  if (!loss.defined() || !TapeAccess::recorded(*this, loss)) {
+    throw Error(ErrorKind::usage, "backward", "the loss does not depend on any tensor that requires a gradient on this tape",
+                "build the Tape before the forward pass and check that not everything is frozen");
+  }
+  if (!seed.defined() && loss.numel() != 1) {
+    throw Error(ErrorKind::shape, "backward", str("the loss has shape ", loss.shape(), ", expected one element"),
+                "reduce it with mean() or pass a seed gradient");
+  }
+  if (seed.defined() && (seed.shape() != loss.shape() || seed.dtype() != loss.dtype())) {
+    throw Error(ErrorKind::shape, "backward", str("seed ", seed.to_string(), " does not fit the loss ", loss.to_string()));
+  }
+  const bool outer_disabled = grad_disabled;
+  grad_disabled = true;  // gradients of gradients are not recorded
+  struct Restore {
+    Tape& tape;
+    bool outer;
+    ~Restore() {
+      grad_disabled = outer;
+      tape.clear();
+    }
+  } restore{*this, outer_disabled};
+
+  std::vector<Tensor> grads(static_cast<std::size_t>(s.slots));
+  const std::int32_t loss_slot = TapeAccess::slot_of(*this, loss);
+  grads[static_cast<std::size_t>(loss_slot)] =
+      seed.defined() ? seed : Tensor::ones(loss.shape(), loss.dtype(), loss.device());
+
+  std::vector<Tensor> grad_out, grad_in;
+  std::vector<char> needs;
+  while (!s.nodes.empty()) {
+    State::Node node = std::move(s.nodes.back());
+    s.nodes.pop_back();  // what the node kept is freed at the end of this round
+    grad_out.clear();
+    bool any = false;
+    for (const std::int32_t slot : node.out_slot) {
+      grad_out.push_back(slot < 0 ? Tensor() : std::move(grads[static_cast<std::size_t>(slot)]));
+      any |= grad_out.back().defined();
+    }
+    if (!any) continue;
+    for (std::size_t i = 0; i < node.in.size(); ++i) check_version(*node.op, node.in[i], node.versions[i], "operand", i);
+    for (std::size_t i = 0; i < node.out.size(); ++i) {
+      check_version(*node.op, node.out[i], node.versions[node.in.size() + i], "result", i);
+    }
+    needs.assign(node.in.size(), 0);
+    for (std::size_t i = 0; i < node.in.size(); ++i) needs[i] = node.in_slot[i] >= 0;
+    static_assert(sizeof(bool) == 1);
+    grad_in.assign(node.in.size(), Tensor());
+    BackwardContext context;
+    context.in = node.in;
+    context.out = node.out;
+    context.in_spec = node.in_spec;
+    context.out_spec = node.out_spec;
+    context.grad_out = grad_out;
+    context.needs = {reinterpret_cast<const bool*>(needs.data()), needs.size()};
+    context.grad_in = grad_in;
+    context.saved = node.saved;
+    context.training = node.training;
+    context.device = node.device;
+    node.op->backward(context);
+    grad_out.clear();
+    for (std::size_t i = 0; i < grad_in.size(); ++i) {
+      if (!needs[i] || !grad_in[i].defined()) continue;
+      if (grad_in[i].shape() != node.in_spec[i].shape || grad_in[i].dtype() != node.in_spec[i].dtype) {
+        throw Error(ErrorKind::shape, "backward",
+                    str("gradient ", i, " of '", node.op->type(), "' is ", grad_in[i].to_string(), ", operand is ",
+                        node.in_spec[i].shape));
+      }
+      add_gradient(grads[static_cast<std::size_t>(node.in_slot[i])], std::move(grad_in[i]));
+    }
+  }
+  for (auto& [leaf, slot] : s.leaves) {
+    Tensor& grad = grads[static_cast<std::size_t>(slot)];
+    if (!grad.defined()) continue;
+    Tensor sum = leaf.grad();
+    if (!sum.defined()) {
+      leaf.set_grad(grad.unique() ? std::move(grad) : grad.clone());
+    } else {
+      sum.accumulate(grad);
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------- apply
+
+std::vector<Tensor> apply(const OpPtr& op, std::span<const Tensor> in) {
+  std::vector<TensorSpec> in_spec;
+  in_spec.reserve(in.size());
+  const Tensor* first = nullptr;
+  bool meta = false;
+  for (const Tensor& t : in) {
+    in_spec.push_back(t.spec());
+    if (!t.defined()) continue;
+    if (t.is_meta()) {
+      meta = true;
+    } else if (!first) {
+      first = &t;
+    } else if (first->device() != t.device()) {
+      throw Error(ErrorKind::device, op->type(), str("operands are on ", first->device(), " and on ", t.device()),
+                  "copy one of them with tensor.to(device)");
+    }
+  }
+  std::vector<TensorSpec> out_spec = op->infer(in_spec);
+  std::vector<Tensor> out(out_spec.size());
+  ForwardContext context;
+  context.in = in;
+  context.out_spec = out_spec;
+  context.out = out;
+  ModeAccess::fill(context);
+  if (meta) {
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = Tensor(out_spec[i], kMeta);
+  } else {
+    if (is_recording()) {
+      for (const Tensor& t : in) context.recording |= TapeAccess::wants(*current_tape, t);
+    }
+    op->forward(context);
+    // A result that is an operand itself (dropout at rate 0) gets an identity of its own.
+    for (Tensor& result : out) {
+      for (const Tensor& t : in) {
+        if (t.defined() && result.is(t)) {
+          result = result.view_as(result.shape());
+          break;
+        }
+      }
+    }
+    if (context.recording) {
+      TapeAccess::record(*current_tape, op, in, out, std::move(in_spec), std::move(out_spec), context);
+    }
+  }
+  detail::capture_op(op, in, out);
+  return out;
+}
+
+Tensor apply1(const OpPtr& op, std::initializer_list<Tensor> in) {
+  return std::move(apply(op, std::span<const Tensor>(in.begin(), in.size())).front());
+}
+
+}  // namespace fovea

@@ -1,0 +1,40 @@
+// The tape: while one is alive on a thread, ops whose operands need gradients are recorded there; backward() walks them in
+// reverse. It is a flat list, so neither a pass nor its destruction recurses (a 100 000-node tape must not overflow the stack).
+#pragma once
+
+#include <initializer_list>
+#include <span>
+#include <vector>
+
+#include "core/graph/op.h"
+
+namespace fovea {
+
+class FOVEA_API Tape {
+ public:
+  Tape();
+  ~Tape();
+  Tape(const Tape&) = delete;
+  Tape& operator=(const Tape&) = delete;
+
+  /// Adds d(loss)/d(leaf) to the grad() of every leaf that requires_grad and that `loss` depends on, then empties the tape.
+  /// `loss` needs one element unless `seed`, d(something)/d(loss) of the same shape, is given.
+  /// Error{usage} if `loss` was not recorded here, or if a tensor that backward reads was overwritten since.
+  void backward(const Tensor& loss, const Tensor& seed = {});
+  /// Number of recorded ops.
+  std::size_t size() const;
+  void clear();
+
+ private:
+  friend struct TapeAccess;
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Runs an op: checks shapes and devices, computes (or only infers, on the meta device), and records on this thread's tape and
+/// captures. Every differentiable function in layers/ ends here.
+FOVEA_API std::vector<Tensor> apply(const OpPtr& op, std::span<const Tensor> in);
+/// The same for ops with one result.
+FOVEA_API Tensor apply1(const OpPtr& op, std::initializer_list<Tensor> in);
+
+}  // namespace fovea
