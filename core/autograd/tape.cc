@@ -250,7 +250,7 @@ void Tape::backward(const Tensor& loss, const Tensor& seed) {
 
 // ---------------------------------------------------------------------------------------------------------------- apply
 
-std::vector<Tensor> apply(const OpPtr& op, std::span<const Tensor> in) {
+std::vector<Tensor> run_op(const OpPtr& op, std::span<const Tensor> in) {
   std::vector<TensorSpec> in_spec;
   in_spec.reserve(in.size());
   const Tensor* first = nullptr;
@@ -298,8 +298,8 @@ std::vector<Tensor> apply(const OpPtr& op, std::span<const Tensor> in) {
   return out;
 }
 
-Tensor apply1(const OpPtr& op, std::initializer_list<Tensor> in) {
-  return std::move(apply(op, std::span<const Tensor>(in.begin(), in.size())).front());
+Tensor run_op1(const OpPtr& op, std::initializer_list<Tensor> in) {
+  return std::move(run_op(op, std::span<const Tensor>(in.begin(), in.size())).front());
 }
 
 }  // namespace fovea

@@ -33,8 +33,8 @@ class FOVEA_API Tape {
 
 /// Runs an op: checks shapes and devices, computes (or only infers, on the meta device), and records on this thread's tape and
 /// captures. Every differentiable function in layers/ ends here.
-FOVEA_API std::vector<Tensor> apply(const OpPtr& op, std::span<const Tensor> in);
+FOVEA_API std::vector<Tensor> run_op(const OpPtr& op, std::span<const Tensor> in);
 /// The same for ops with one result.
-FOVEA_API Tensor apply1(const OpPtr& op, std::initializer_list<Tensor> in);
+FOVEA_API Tensor run_op1(const OpPtr& op, std::initializer_list<Tensor> in);
 
 }  // namespace fovea

@@ -44,7 +44,7 @@ std::vector<Tensor> OpList::run(std::span<const Tensor> in) const {
     operands.clear();
     for (const int v : node.inputs) operands.push_back(v < 0 ? Tensor() : live[static_cast<std::size_t>(v)]);
     const NameScope scope(node.scope);
-    std::vector<Tensor> results = apply(node.op, operands);
+    std::vector<Tensor> results = run_op(node.op, operands);
     if (results.size() != node.outputs.size()) {
       throw Error(ErrorKind::format, "model", str("'", node.op->type(), "' gives ", results.size(), " results, the list expects ",
                                                   node.outputs.size()));

@@ -32,7 +32,7 @@ struct FOVEA_API OpList {
   std::vector<int> inputs;
   std::vector<int> outputs;
 
-  /// Computes the outputs through apply(), so a tape records it. Intermediates are released after their last use.
+  /// Computes the outputs through run_op(), so a tape records it. Intermediates are released after their last use.
   std::vector<Tensor> run(std::span<const Tensor> in) const;
   /// JSON text without tensor data (parameters by name).
   std::string to_json() const;
@@ -80,7 +80,7 @@ class FOVEA_API NameScope {
 };
 
 namespace detail {
-/// Called by apply().
+/// Called by run_op().
 FOVEA_API void capture_op(const OpPtr& op, std::span<const Tensor> in, std::span<const Tensor> out);
 }  // namespace detail
 

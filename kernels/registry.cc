@@ -1,0 +1,53 @@
+#include "kernels/registry.h"
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace fovea::kernels {
+namespace {
+thread_local const ForceImplementation* forced = nullptr;
+
+std::string_view environment_prefix() {
+  static const char* value = std::getenv("FOVEA_IMPL");
+  return value ? value : "";
+}
+}  // namespace
+
+struct RegistryAccess {
+  static bool allowed(const ForceImplementation& force, std::string_view name) {
+    return name.starts_with(force.prefix_) || (!force.strict_ && name == "reference");
+  }
+};
+
+ForceImplementation::ForceImplementation(std::string_view prefix, bool strict)
+    : prefix_(prefix), strict_(strict), outer_(forced) {
+  forced = this;
+}
+ForceImplementation::~ForceImplementation() { forced = outer_; }
+
+bool detail::verbose() {
+  static const bool on = [] {
+    const char* value = std::getenv("FOVEA_VERBOSE");
+    return value && *value && std::string_view(value) != "0";
+  }();
+  return on;
+}
+
+bool detail::allowed(std::string_view name) {
+  if (forced) return RegistryAccess::allowed(*forced, name);
+  const std::string_view prefix = environment_prefix();
+  return prefix.empty() || name.starts_with(prefix) || name == "reference";
+}
+
+void detail::report(std::string_view kernel, std::string_view chosen, std::string_view declined, std::string_view problem,
+                    double ms) {
+  const std::string line = str("fovea: ", kernel, " ", problem, " -> ", chosen, declined.empty() ? "" : " (", declined,
+                               declined.empty() ? "" : ")");
+  std::fprintf(stderr, "%s %.3f ms\n", line.c_str(), ms);
+}
+
+void detail::none_accepts(std::string_view kernel, std::string_view declined) {
+  throw Error(ErrorKind::usage, kernel, str("no implementation accepts this problem: ", declined.empty() ? "none allowed" : declined));
+}
+
+}  // namespace fovea::kernels
