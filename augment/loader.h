@@ -1,0 +1,61 @@
+// Turns a dataset into batches on worker threads, in an order and with augmentations that depend on (seed, epoch, item) only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "augment/dataset.h"
+#include "augment/transform.h"
+#include "image/preprocess.h"
+
+namespace fovea {
+
+struct Batch {
+  Tensor images;       ///< f32 [N,H,W,C], normalised as the model's preprocessing says
+  Tensor labels;       ///< i64 [N]
+  Tensor soft_labels;  ///< f32 [N,classes] when mixup or cutmix mixed labels, undefined otherwise
+  std::vector<std::int64_t> indices;  ///< which items of the dataset
+};
+
+struct LoaderOptions {
+  std::int64_t batch_size = 32;
+  bool shuffle = false;
+  bool drop_last = false;
+  std::uint64_t seed = 0;
+  int workers = 1;   ///< worker threads, at least 0; 0 loads on the calling thread; results do not depend on it
+  int prefetch = 4;  ///< batches kept ready
+  image::Preprocessing preprocessing;
+  std::vector<TransformPtr> transforms;              ///< applied to each picture, in order
+  std::vector<BatchTransformPtr> batch_transforms;   ///< mixup, cutmix
+  std::vector<double> sample_weights;  ///< oversampling: draws size() items with these weights, with replacement; empty: each once
+  bool skip_corrupt = false;           ///< skip unreadable pictures (reported in skipped()) instead of throwing
+  bool cache = true;                   ///< keep decoded pictures in memory while they fit cache_bytes
+  std::int64_t cache_bytes = std::int64_t{1} << 30;
+};
+
+class FOVEA_API Loader {
+ public:
+  /// Error{usage} for an empty dataset or options out of range.
+  Loader(DatasetPtr dataset, LoaderOptions options);
+  ~Loader();
+  Loader(Loader&&) noexcept;
+  Loader& operator=(Loader&&) noexcept;
+
+  /// Begins an epoch (dropping what is left of the last). `first_batch` skips batches already seen, for resuming.
+  void start_epoch(std::int64_t epoch, std::int64_t first_batch = 0);
+  /// The next batch, or false at the end of the epoch. Errors from workers are rethrown here, in order.
+  bool next(Batch& batch);
+  std::int64_t batches_per_epoch() const;
+  const Dataset& dataset() const;
+  const LoaderOptions& options() const;
+  /// Pictures left out because they cannot be read: "path: reason", each once.
+  std::vector<std::string> skipped() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace fovea
