@@ -42,7 +42,8 @@ if(FOVEA_SANITIZE)
 endif()
 
 install(TARGETS fovea EXPORT fovea-targets
-  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library)
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library)
 install(EXPORT fovea-targets NAMESPACE fovea:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/fovea COMPONENT library)
 
 # Public headers: those of the rooms, without the implementations of kernels and what a room keeps in internal/.

@@ -54,14 +54,11 @@ for kind in static shared; do
   fi
 done
 
-headers=0
-while IFS= read -r header; do
-  case $header in */eigen.h) continue ;; esac # opt-in: needs Eigen's own include path
-  quietly "$cxx" -std=c++20 -fsyntax-only -Wall -Wextra -Werror -x c++ -I"$work/prefix-static/include" \
-    -I"$work/prefix-static/include/fovea" "$header"
-  headers=$((headers + 1))
-done < <(find "$work/prefix-static/include" -name '*.h')
-echo "install test: each of $headers installed headers compiles alone"
+# eigen.h is opt-in: it needs Eigen's own include path.
+mapfile -t headers < <(find "$work/prefix-static/include" -name '*.h' ! -name eigen.h)
+quietly xargs -P "$jobs" -I{} "$cxx" -std=c++20 -fsyntax-only -Wall -Wextra -Werror -I"$work/prefix-static/include" \
+  -I"$work/prefix-static/include/fovea" -include {} -x c++ /dev/null < <(printf '%s\n' "${headers[@]}")
+echo "install test: each of ${#headers[@]} installed headers compiles alone"
 
 library=$(find "$work/prefix-shared" -name 'libfovea.so' | head -n 1)
 foreign=$(nm -D --defined-only "$library" | c++filt | awk '{ $1 = ""; $2 = ""; print }' | grep -vE 'fovea::|^ +(_init|_fini)$' || true)
