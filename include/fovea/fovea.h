@@ -1,4 +1,15 @@
 // Everything a program that builds, trains, saves and runs a network needs. The library's own files include what they use.
 #pragma once
 
+#include "augment/dataset.h"
+#include "augment/loader.h"
+#include "core/autograd/tape.h"
+#include "core/device.h"
+#include "core/dtype.h"
 #include "core/error.h"
+#include "core/rng.h"
+#include "core/shape.h"
+#include "core/tensor.h"
+#include "core/threads/parallel.h"
+#include "layers/module.h"
+#include "models/model.h"
