@@ -84,7 +84,7 @@ namespace {
 
 json attributes_to_json(const Attributes& attributes) {
   json out = json::object();
-  for (const auto& [name, value] : attributes.all()) std::visit([&](const auto& v) { out[name] = v; }, value);
+  for (const auto& [name, value] : attributes.all()) std::visit([&out, &key = name](const auto& v) { out[key] = v; }, value);
   return out;
 }
 

@@ -1,8 +1,6 @@
 // Everything a program that builds, trains, saves and runs a network needs. The library's own files include what they use.
 #pragma once
 
-#include "augment/dataset.h"
-#include "augment/loader.h"
 #include "core/autograd/tape.h"
 #include "core/device.h"
 #include "core/dtype.h"
@@ -12,4 +10,3 @@
 #include "core/tensor.h"
 #include "core/threads/parallel.h"
 #include "layers/module.h"
-#include "models/model.h"
