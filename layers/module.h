@@ -82,6 +82,8 @@ class FOVEA_API Module {
   }
   /// The current tensor of a registered name (Module::to replaces tensors, so modules look them up or override on_change()).
   Tensor own(std::string_view name) const;
+  /// The same by order of registration: for modules that own many.
+  Tensor own_at(std::size_t index) const { return own_[index].tensor; }
 
  private:
   struct Own {
