@@ -1,5 +1,6 @@
 // Reads every source file and fails on an include that points the wrong way, a file grown too long, a heavy header in
-// the public interface, or parallelism outside the one thread team. The table is that of docs/design.md, where each exception has its reason.
+// the public interface, or parallelism outside the one thread team. The table is that of docs/design.md, where each
+// exception has its reason.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>

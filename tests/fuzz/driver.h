@@ -1,0 +1,15 @@
+// A fuzz target is two functions in tests/fuzz/fuzz_<reader>.cc; driver.cc is the rest. The first has libFuzzer's
+// shape, so the same file also links with clang's -fsanitize=fuzzer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+/// Gives `data` to the reader. An Error is the right answer to damage; any other exception, a crash, a hang or a
+/// sanitizer report is a finding.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+
+/// Small good files, to be damaged.
+std::vector<std::string> fuzz_seeds();
