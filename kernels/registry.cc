@@ -39,15 +39,16 @@ bool detail::allowed(std::string_view name) {
   return prefix.empty() || name.starts_with(prefix) || name == "reference";
 }
 
-void detail::report(std::string_view kernel, std::string_view chosen, std::string_view declined, std::string_view problem,
-                    double ms) {
+void detail::report(std::string_view kernel, std::string_view chosen, std::string_view declined,
+                    std::string_view problem, double ms) {
   const std::string line = str("fovea: ", kernel, " ", problem, " -> ", chosen, declined.empty() ? "" : " (", declined,
                                declined.empty() ? "" : ")");
   std::fprintf(stderr, "%s %.3f ms\n", line.c_str(), ms);
 }
 
 void detail::none_accepts(std::string_view kernel, std::string_view declined) {
-  throw Error(ErrorKind::usage, kernel, str("no implementation accepts this problem: ", declined.empty() ? "none allowed" : declined));
+  throw Error(ErrorKind::usage, kernel,
+              str("no implementation accepts this problem: ", declined.empty() ? "none allowed" : declined));
 }
 
 }  // namespace fovea::kernels
