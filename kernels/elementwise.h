@@ -27,6 +27,9 @@ FOVEA_API void reduce(Reduction, std::span<const int> axes, ConstView x, View y)
 /// Of sum and mean: spreads dy.
 FOVEA_API void reduce_backward(Reduction, std::span<const int> axes, ConstView dy, View dx);
 
+/// Of max: dy is shared equally by the elements of x that equal the greatest, y.
+FOVEA_API void reduce_max_backward(std::span<const int> axes, ConstView x, ConstView y, ConstView dy, View dx);
+
 /// Over the last axis.
 FOVEA_API void softmax_forward(ConstView x, View y);
 FOVEA_API void softmax_backward(ConstView y, ConstView dy, View dx);

@@ -1,0 +1,184 @@
+#include "layers/ops/op_support.h"
+
+#include <algorithm>
+
+namespace fovea::ops {
+
+void check_operands(std::string_view op, Specs in, std::size_t low, std::size_t high) {
+  if (in.size() < low || in.size() > high) {
+    throw Error(ErrorKind::usage, op,
+                low == high ? str("takes ", low, " operands, got ", in.size())
+                            : str("takes ", low, " to ", high, " operands, got ", in.size()));
+  }
+  for (std::size_t i = 0; i < low; ++i) {
+    if (in[i].absent)
+      throw Error(ErrorKind::usage, op, str("operand ", i, " is undefined"), "assign the tensor before using it");
+  }
+}
+
+DType check_floating(std::string_view op, Specs in) {
+  const TensorSpec* first = nullptr;
+  for (const TensorSpec& spec : in) {
+    if (spec.absent) continue;
+    if (spec.dtype != DType::f32 && spec.dtype != DType::f64) {
+      throw Error(ErrorKind::usage, op,
+                  str("computes in f32 or f64, operand ", spec.shape, " is ", to_string(spec.dtype)),
+                  "convert it with tensor.to(DType::f32)");
+    }
+    if (first && first->dtype != spec.dtype) {
+      throw Error(ErrorKind::usage, op,
+                  str("operands are of different types: ", to_string(first->dtype), " and ", to_string(spec.dtype)),
+                  "convert one of them with tensor.to(dtype), or the module with module.to(dtype)");
+    }
+    if (!first) first = &spec;
+  }
+  return first ? first->dtype : DType::f32;
+}
+
+void check_rank(std::string_view op, std::string_view operand, const TensorSpec& spec, int rank,
+                std::string_view layout) {
+  if (spec.shape.rank() != rank) {
+    throw Error(ErrorKind::shape, op,
+                str("expects the ", operand, " as ", layout, " (", rank, " axes), got ", spec.shape, " (",
+                    spec.shape.rank(), " axes)"));
+  }
+}
+
+void check_vector(std::string_view op, std::string_view operand, const TensorSpec& spec, std::int64_t count,
+                  std::string_view of) {
+  if (spec.absent) return;
+  if (spec.shape.rank() != 1 || spec.shape[0] != count) {
+    throw Error(ErrorKind::shape, op,
+                str("expects ", operand, " of ", count, " elements, one for each of the ", of, ", got ", spec.shape));
+  }
+}
+
+Tensor& allocate_grad(BackwardContext& context, std::size_t i) {
+  context.grad_in[i] = Tensor(context.in_spec[i], context.device);
+  return context.grad_in[i];
+}
+
+std::optional<View> wanted_grad(BackwardContext& context, std::size_t i) {
+  if (i >= context.needs.size() || !context.needs[i]) return std::nullopt;
+  return allocate_grad(context, i).mutable_view();
+}
+
+Tensor reusable_grad(BackwardContext& context) {
+  if (context.grad_out[0].unique()) return context.grad_out[0];
+  return Tensor(context.out_spec[0], context.device);
+}
+
+std::int64_t row_count(const Shape& shape) {
+  std::int64_t rows = 1;
+  for (int i = 0; i + 1 < shape.rank(); ++i) rows *= shape[i];
+  return rows;
+}
+
+void set_size(Attributes& to, const char* name, Size2 size) {
+  to.set(name, Attribute(std::vector<std::int64_t>{size.h, size.w}));
+}
+
+namespace {
+int checked_int(const char* name, std::int64_t value, int low, int high) {
+  if (value < low || value > high) {
+    throw Error(ErrorKind::format, "attributes",
+                str("attribute '", name, "' is ", value, ", expected ", low, " to ", high));
+  }
+  return static_cast<int>(value);
+}
+constexpr int kMaxPadding = 1 << 20;
+}  // namespace
+
+Size2 get_size(const Attributes& from, const char* name, int low, int high) {
+  const auto& values = from.get_ints(name);
+  if (values.size() != 2) throw Error(ErrorKind::format, "attributes", str("attribute '", name, "' needs two numbers"));
+  return {checked_int(name, values[0], low, high), checked_int(name, values[1], low, high)};
+}
+
+void set_padding(Attributes& to, const Padding& padding) {
+  if (padding.rule == Padding::Rule::tf_same) {
+    to.set("padding_rule", "tf_same");
+  } else {
+    to.set("padding", Attribute(std::vector<std::int64_t>{padding.top, padding.bottom, padding.left, padding.right}));
+  }
+}
+
+Padding get_padding(const Attributes& from) {
+  if (from.has("padding_rule")) {
+    const std::string& rule = from.get_string("padding_rule");
+    if (rule != "tf_same") throw Error(ErrorKind::format, "attributes", str("unknown padding rule '", rule, "'"));
+    return Padding::tf_same();
+  }
+  const auto& v = from.get_ints("padding");
+  if (v.size() != 4)
+    throw Error(ErrorKind::format, "attributes", "attribute 'padding' needs four numbers: top, bottom, left, right");
+  return Padding::sides(checked_int("padding", v[0], 0, kMaxPadding), checked_int("padding", v[1], 0, kMaxPadding),
+                        checked_int("padding", v[2], 0, kMaxPadding), checked_int("padding", v[3], 0, kMaxPadding));
+}
+
+void set_activation(Attributes& to, const ActivationParams& activation) {
+  if (activation.kind == Activation::none) return;
+  to.set("activation", Attribute(std::string(kernels::to_string(activation.kind))));
+  if (activation.kind == Activation::leaky_relu) to.set("alpha", Attribute(activation.alpha));
+}
+
+ActivationParams get_activation(const Attributes& from) {
+  if (!from.has("activation")) return kNoActivation;
+  ActivationParams activation{kernels::activation_from(from.get_string("activation"))};
+  if (activation.kind == Activation::leaky_relu) activation.alpha = get_double_in(from, "alpha", 0, 1e6);
+  return activation;
+}
+
+double get_double_in(const Attributes& from, const char* name, double low, double high) {
+  const double value = from.get_double(name);
+  if (!(value >= low && value <= high)) {
+    throw Error(ErrorKind::format, "attributes",
+                str("attribute '", name, "' is ", value, ", expected ", low, " to ", high));
+  }
+  return value;
+}
+
+int normal_axis(std::string_view op, std::int64_t axis, int rank) {
+  if (axis < -rank || axis >= rank)
+    throw Error(ErrorKind::shape, op, str("axis ", axis, " does not exist in a tensor of ", rank, " axes"));
+  return static_cast<int>(axis < 0 ? axis + rank : axis);
+}
+
+std::vector<int> normal_axes(std::string_view op, std::span<const std::int64_t> axes, int rank) {
+  std::vector<int> out;
+  if (axes.empty()) {
+    for (int i = 0; i < rank; ++i) out.push_back(i);
+    return out;
+  }
+  for (const std::int64_t axis : axes) out.push_back(normal_axis(op, axis, rank));
+  std::sort(out.begin(), out.end());
+  if (std::adjacent_find(out.begin(), out.end()) != out.end())
+    throw Error(ErrorKind::shape, op, "an axis is named twice");
+  return out;
+}
+
+void FusedActivation::finish_forward(ForwardContext& context) const {
+  if (!separate(context)) return;
+  context.saved.push_back(context.out[0]);
+  kernels::activation_forward(params, context.saved.back().view(), context.allocate().mutable_view());
+}
+
+Tensor FusedActivation::grad_before(BackwardContext& context) const {
+  if (none()) return context.grad_out[0];
+  Tensor grad = reusable_grad(context);
+  const ConstView dy = context.grad_out[0].view();
+  if (from_result()) {
+    ConstView no_data;
+    no_data.shape = context.out_spec[0].shape;
+    no_data.dtype = context.out_spec[0].dtype;
+    no_data.device = context.device;
+    kernels::activation_backward(params, no_data, context.out[0].view(), dy, grad.mutable_view());
+  } else {
+    ConstView no_data = context.saved[0].view();
+    no_data.data = nullptr;
+    kernels::activation_backward(params, context.saved[0].view(), no_data, dy, grad.mutable_view());
+  }
+  return grad;
+}
+
+}  // namespace fovea::ops

@@ -1,0 +1,81 @@
+// What the ops in this folder share: operand checks with uniform texts, and the spelling of common parameters as
+// attributes. Not for users of the library.
+#pragma once
+
+#include <initializer_list>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "core/graph/op.h"
+#include "layers/ops/params.h"
+
+namespace fovea::ops {
+
+using Specs = std::span<const TensorSpec>;
+
+/// Error{usage} unless `in` has between `low` and `high` operands, those up to `low` present.
+void check_operands(std::string_view op, Specs in, std::size_t low, std::size_t high);
+/// Error{usage} unless all present operands are of one type, f32 or f64, which is returned.
+DType check_floating(std::string_view op, Specs in);
+/// Error{shape} unless the operand has this rank. `layout` names the axes: "NHWC".
+void check_rank(std::string_view op, std::string_view operand, const TensorSpec& spec, int rank,
+                std::string_view layout);
+/// Error{shape} unless the operand is absent or a vector of `count`; `of` says what is counted: "result channels".
+void check_vector(std::string_view op, std::string_view operand, const TensorSpec& spec, std::int64_t count,
+                  std::string_view of);
+
+/// The operand's view, or nothing where it is absent.
+inline OptionalView optional_view(const Tensor& t) { return t.defined() ? OptionalView(t.view()) : std::nullopt; }
+/// A fresh tensor like operand i of a backward pass, put into grad_in[i].
+Tensor& allocate_grad(BackwardContext& context, std::size_t i);
+/// The same where that gradient is wanted; then its view.
+std::optional<View> wanted_grad(BackwardContext& context, std::size_t i);
+/// The gradient of result 0 as memory that may be overwritten: itself where nobody else holds it, otherwise a fresh
+/// tensor.
+Tensor reusable_grad(BackwardContext& context);
+
+/// Product of all extents but the last; 1 row for rank 1.
+std::int64_t row_count(const Shape& shape);
+/// The same memory as a matrix [row_count, last extent].
+template <class V>
+V as_rows(V view) {
+  view.shape = Shape{row_count(view.shape), view.shape.dim(-1)};
+  return view;
+}
+
+void set_size(Attributes& to, const char* name, Size2 size);
+/// Both extents in [low, high].
+Size2 get_size(const Attributes& from, const char* name, int low, int high = 1 << 20);
+void set_padding(Attributes& to, const Padding& padding);
+Padding get_padding(const Attributes& from);
+/// Nothing is written for Activation::none.
+void set_activation(Attributes& to, const ActivationParams& activation);
+ActivationParams get_activation(const Attributes& from);
+/// Error{format} unless low ≤ value ≤ high (so NaN is refused).
+double get_double_in(const Attributes& from, const char* name, double low, double high);
+
+/// Sorted, unique, non-negative axes; empty means all. Error{shape} when one is out of range or named twice.
+std::vector<int> normal_axes(std::string_view op, std::span<const std::int64_t> axes, int rank);
+int normal_axis(std::string_view op, std::int64_t axis, int rank);
+
+// An activation fused behind a linear op. Where the derivative can be told from the result, backward reads the result;
+// otherwise forward computes the operand of the activation apart and keeps it.
+struct FusedActivation {
+  ActivationParams params = kNoActivation;
+
+  bool none() const { return params.kind == Activation::none; }
+  bool from_result() const { return kernels::derivative_from_result(params.kind); }
+  /// What the kernel is to apply itself.
+  ActivationParams in_kernel(const ForwardContext& context) const { return separate(context) ? kNoActivation : params; }
+  /// Call it after the kernel, with what the kernel wrote in out[0].
+  void finish_forward(ForwardContext& context) const;
+  std::uint32_t kept_outputs() const { return !none() && from_result() ? 1u : 0u; }
+  /// d(loss)/d(operand of the activation).
+  Tensor grad_before(BackwardContext& context) const;
+
+ private:
+  bool separate(const ForwardContext& context) const { return context.recording && !from_result(); }
+};
+
+}  // namespace fovea::ops
