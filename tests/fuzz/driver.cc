@@ -22,11 +22,12 @@
 
 // Reading a file of a few kilobytes has no reason to ask for 4 GB; such a request is a missing cap. All reports end in
 // SIGABRT, where the input is saved.
-extern "C" const char* __asan_default_options();
+// Visible, because the sanitizers' shared libraries look them up.
+extern "C" __attribute__((visibility("default"))) const char* __asan_default_options();
 extern "C" const char* __asan_default_options() {
   return "max_allocation_size_mb=4096:abort_on_error=1:handle_abort=0";
 }
-extern "C" const char* __ubsan_default_options();
+extern "C" __attribute__((visibility("default"))) const char* __ubsan_default_options();
 extern "C" const char* __ubsan_default_options() { return "abort_on_error=1:print_stacktrace=1"; }
 
 namespace {
