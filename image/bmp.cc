@@ -1,5 +1,5 @@
-// BMP. The header variants are read and checked here, and stb_image gets a file with one plain header, a full palette and all
-// the rows the size asks for: its own reader trusts palette sizes and returns zeros past the end of a file.
+// BMP. The header variants are read and checked here, and stb_image gets a file with one plain header, a full palette
+// and all the rows the size asks for: its own reader trusts palette sizes and returns zeros past the end of a file.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -25,16 +25,20 @@ std::uint32_t le16(const std::uint8_t* p) { return p[0] | std::uint32_t{p[1]} <<
 std::uint32_t le32(const std::uint8_t* p) { return le16(p) | le16(p + 2) << 16; }
 
 Header read_header(Bytes bytes, const std::string& name) {
-  const auto damaged = [&](const std::string& what) { return Error(ErrorKind::format, name, str("damaged BMP: ", what)); };
+  const auto damaged = [&](const std::string& what) {
+    return Error(ErrorKind::format, name, str("damaged BMP: ", what));
+  };
   const auto unread = [&](const std::string& what) {
-    return Error(ErrorKind::format, name, str("this is a BMP with ", what, ", which fovea does not read"), "convert it to PNG");
+    return Error(ErrorKind::format, name, str("this is a BMP with ", what, ", which fovea does not read"),
+                 "convert it to PNG");
   };
   Header h;
   const std::uint32_t size = le32(bytes.data() + 14);
   if (size != 12 && size != 40 && size != 52 && size != 56 && size != 64 && size != 108 && size != 124) {
     throw damaged(str("its header of ", size, " bytes is none of the known ones"));
   }
-  if (bytes.size() < 14 + std::size_t{size}) throw Error(ErrorKind::format, name, "truncated BMP: it ends in its header");
+  if (bytes.size() < 14 + std::size_t{size})
+    throw Error(ErrorKind::format, name, "truncated BMP: it ends in its header");
   const std::uint8_t* p = bytes.data() + 14;
   std::uint32_t compression = 0, colors = 0, planes = 0;
   std::uint64_t after = 14 + std::uint64_t{size};
@@ -71,7 +75,8 @@ Header read_header(Bytes bytes, const std::string& name) {
     const std::uint64_t most = std::uint64_t{1} << h.bits;
     std::uint64_t count = colors == 0 || colors > most ? most : colors;
     count = std::min<std::uint64_t>(count, (h.pixels_at - after) / entry);
-    if (after + count * entry > bytes.size()) throw Error(ErrorKind::format, name, "truncated BMP: it ends in its palette");
+    if (after + count * entry > bytes.size())
+      throw Error(ErrorKind::format, name, "truncated BMP: it ends in its palette");
     if (count == 0) throw damaged("its palette is missing");
     h.grey = true;
     for (std::size_t i = 0; i < count; ++i) {
@@ -118,8 +123,10 @@ Raw decode_bmp(Bytes bytes, const DecodeOptions& options, ImageInfo& info, const
   const std::uint64_t needed = stride * (h.height - std::uint64_t{1}) + (row_bits + 7) / 8;
   const std::uint64_t there = bytes.size() > h.pixels_at ? bytes.size() - h.pixels_at : 0;
   if (there < needed && !options.allow_truncated) {
-    throw Error(ErrorKind::format, name, str("truncated BMP: its ", h.width, "x", h.height, " pixels need ", needed, " bytes, ", there, " are there"),
-                "fetch it again, or accept a partly black picture with DecodeOptions::allow_truncated");
+    throw Error(
+        ErrorKind::format, name,
+        str("truncated BMP: its ", h.width, "x", h.height, " pixels need ", needed, " bytes, ", there, " are there"),
+        "fetch it again, or accept a partly black picture with DecodeOptions::allow_truncated");
   }
   const bool masked = h.masks[0] != 0;
   const std::uint32_t header = masked ? 108 : 40;

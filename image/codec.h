@@ -36,8 +36,8 @@ Raw decode_png(Bytes bytes, const DecodeOptions& options, ImageInfo& info, const
 ImageInfo probe_bmp(Bytes bytes, const std::string& name);
 Raw decode_bmp(Bytes bytes, const DecodeOptions& options, ImageInfo& info, const std::string& name);
 
-/// stb_image on bytes that decode_png or decode_bmp made or checked. Takes at most `budget` bytes of memory at any moment;
-/// whatever it allocated is freed on every way out. channels 1 to 4.
+/// stb_image on bytes that decode_png or decode_bmp made or checked. Takes at most `budget` bytes of memory at any
+/// moment; whatever it allocated is freed on every way out. channels 1 to 4.
 Raw stb_decode(Bytes bytes, int channels, std::uint64_t budget, const std::string& name);
 
 }  // namespace fovea::image::codec

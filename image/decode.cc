@@ -1,4 +1,5 @@
-// The front of decoding: files, caps, orientation, alpha and colour mode. The formats themselves are in jpeg.cc, png.cc, bmp.cc.
+// The front of decoding: files, caps, orientation, alpha and colour mode. The formats themselves are in jpeg.cc,
+// png.cc, bmp.cc.
 #include "image/decode.h"
 
 #include <fcntl.h>
@@ -28,7 +29,8 @@ const char* to_string(Format format) {
 namespace codec {
 
 void check_size(std::uint64_t width, std::uint64_t height, const DecodeOptions& options, const std::string& name) {
-  if (width == 0 || height == 0) throw Error(ErrorKind::format, name, str("the picture has no pixels (", width, "x", height, ")"));
+  if (width == 0 || height == 0)
+    throw Error(ErrorKind::format, name, str("the picture has no pixels (", width, "x", height, ")"));
   // Headers hold at most 32-bit sides, so the product fits in 64 bits; beyond 2^32 pixels later products would not.
   const std::uint64_t limit = std::min(options.max_pixels, std::uint64_t{1} << 32);
   if (width * height > limit) {
@@ -55,7 +57,8 @@ using codec::Raw;
 
 ImageInfo checked_probe(Bytes bytes, const DecodeOptions& options, const std::string& name) {
   if (bytes.size() > options.max_file_bytes) {
-    throw Error(ErrorKind::memory, name, str("the file has ", bytes.size(), " bytes, more than the limit of ", options.max_file_bytes),
+    throw Error(ErrorKind::memory, name,
+                str("the file has ", bytes.size(), " bytes, more than the limit of ", options.max_file_bytes),
                 "if it is a real picture, raise DecodeOptions::max_file_bytes");
   }
   const Format format = codec::sniff(bytes, name);
@@ -112,7 +115,9 @@ Image decode(Bytes bytes, const DecodeOptions& options, const std::string& name)
   return finish(std::move(raw), info, options, name);
 }
 
-ImageInfo probe(Bytes bytes, const DecodeOptions& options, const std::string& name) { return checked_probe(bytes, options, name); }
+ImageInfo probe(Bytes bytes, const DecodeOptions& options, const std::string& name) {
+  return checked_probe(bytes, options, name);
+}
 
 std::vector<std::uint8_t> read_file_bytes(const std::string& path, std::uint64_t max_bytes) {
   const auto fail = [&](const std::string& what) { return Error(ErrorKind::file, path, what); };

@@ -9,7 +9,9 @@ namespace {
 class TiffReader {
  public:
   TiffReader(std::span<const std::uint8_t> data, bool little) : data_(data), little_(little) {}
-  bool has(std::size_t offset, std::size_t count) const { return offset <= data_.size() && count <= data_.size() - offset; }
+  bool has(std::size_t offset, std::size_t count) const {
+    return offset <= data_.size() && count <= data_.size() - offset;
+  }
   std::uint32_t u16(std::size_t at) const {
     return little_ ? data_[at] | data_[at + 1] << 8 : data_[at] << 8 | data_[at + 1];
   }
@@ -40,9 +42,12 @@ int exif_orientation(std::span<const std::uint8_t> tiff) {
     const std::uint32_t type = read.u16(entry + 2), count = read.u32(entry + 4);
     if (count != 1) return 1;
     std::uint32_t value = 1;
-    if (type == 3) value = read.u16(entry + 8);       // SHORT, as the standard says
-    else if (type == 4) value = read.u32(entry + 8);  // LONG, as some cameras write
-    else if (type == 1) value = tiff[entry + 8];      // BYTE
+    if (type == 3)
+      value = read.u16(entry + 8);  // SHORT, as the standard says
+    else if (type == 4)
+      value = read.u32(entry + 8);  // LONG, as some cameras write
+    else if (type == 1)
+      value = tiff[entry + 8];  // BYTE
     return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
   }
   return 1;

@@ -28,7 +28,8 @@ Image::Image(int width_, int height_, int channels_, std::uint8_t value)
   try {
     pixels.assign(bytes, value);
   } catch (const std::exception&) {  // bad_alloc, or length_error beyond PTRDIFF_MAX
-    throw Error(ErrorKind::memory, "image", str("no memory for ", width_, "x", height_, "x", channels_, " pixels (", bytes, " bytes)"));
+    throw Error(ErrorKind::memory, "image",
+                str("no memory for ", width_, "x", height_, "x", channels_, " pixels (", bytes, " bytes)"));
   }
 }
 
@@ -46,7 +47,9 @@ void check(const Image& image, const char* where) {
   }
   const std::size_t expected = image.row_bytes() * static_cast<std::size_t>(image.height);
   if (image.pixels.size() != expected) {
-    throw Error(ErrorKind::shape, where, str("a ", image.width, "x", image.height, "x", image.channels, " picture has ", expected, " bytes, got ", image.pixels.size()));
+    throw Error(ErrorKind::shape, where,
+                str("a ", image.width, "x", image.height, "x", image.channels, " picture has ", expected,
+                    " bytes, got ", image.pixels.size()));
   }
 }
 

@@ -10,8 +10,9 @@
 
 namespace fovea::image {
 
-/// One picture. Pixel (x, y) of channel c lies at pixels[(y * width + x) * channels + c]; there is no padding between rows.
-/// Invariant kept by every function of this room: pixels.size() == width * height * channels, channels 1 (grey) or 3 (RGB).
+/// One picture. Pixel (x, y) of channel c lies at pixels[(y * width + x) * channels + c]; there is no padding between
+/// rows. Invariant kept by every function of this room: pixels.size() == width * height * channels, channels 1 (grey)
+/// or 3 (RGB).
 struct FOVEA_API Image {
   int width = 0;
   int height = 0;
@@ -19,8 +20,8 @@ struct FOVEA_API Image {
   std::vector<std::uint8_t> pixels;
 
   Image() = default;
-  /// A picture of one value. Throws Error(usage) for a negative size or channels other than 1 and 3, Error(memory) when it
-  /// cannot be allocated.
+  /// A picture of one value. Throws Error(usage) for a negative size or channels other than 1 and 3, Error(memory) when
+  /// it cannot be allocated.
   Image(int width, int height, int channels, std::uint8_t value = 0);
   /// Takes pixels as they are. Throws Error(shape) unless there are exactly width * height * channels of them.
   Image(int width, int height, int channels, std::vector<std::uint8_t> pixels);
@@ -32,8 +33,12 @@ struct FOVEA_API Image {
   std::span<const std::uint8_t> row(int y) const { return {pixels.data() + y * row_bytes(), row_bytes()}; }
   std::span<std::uint8_t> row(int y) { return {pixels.data() + y * row_bytes(), row_bytes()}; }
   /// Unchecked: 0 <= x < width, 0 <= y < height, 0 <= c < channels.
-  std::uint8_t at(int x, int y, int c = 0) const { return pixels[y * row_bytes() + static_cast<std::size_t>(x * channels + c)]; }
-  std::uint8_t& at(int x, int y, int c = 0) { return pixels[y * row_bytes() + static_cast<std::size_t>(x * channels + c)]; }
+  std::uint8_t at(int x, int y, int c = 0) const {
+    return pixels[y * row_bytes() + static_cast<std::size_t>(x * channels + c)];
+  }
+  std::uint8_t& at(int x, int y, int c = 0) {
+    return pixels[y * row_bytes() + static_cast<std::size_t>(x * channels + c)];
+  }
 
   friend bool operator==(const Image&, const Image&) = default;
 };
@@ -41,8 +46,8 @@ struct FOVEA_API Image {
 /// Throws Error(shape) naming `where` when the invariant above does not hold (a hand-made Image can break it).
 FOVEA_API void check(const Image& image, const char* where);
 
-/// One channel from one or three: ITU-R 601-2 luma, (19595 R + 38470 G + 7471 B + 32768) >> 16, the integers of Pillow's
-/// convert("L"). A grey picture comes back unchanged.
+/// One channel from one or three: ITU-R 601-2 luma, (19595 R + 38470 G + 7471 B + 32768) >> 16, the integers of
+/// Pillow's convert("L"). A grey picture comes back unchanged.
 FOVEA_API Image to_grey(const Image& image);
 /// Three equal channels from one. An RGB picture comes back unchanged.
 FOVEA_API Image to_rgb(const Image& image);

@@ -1,5 +1,5 @@
-// JPEG by libjpeg-turbo. libjpeg reports errors by a callback that must not return; here it longjmps, and every function that
-// can be jumped out of holds plain data only, so that no destructor is skipped.
+// JPEG by libjpeg-turbo. libjpeg reports errors by a callback that must not return; here it longjmps, and every
+// function that can be jumped out of holds plain data only, so that no destructor is skipped.
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
@@ -18,8 +18,8 @@ namespace {
 // libjpeg decodes each scan of a progressive file over the whole picture; a file of many empty scans would take hours.
 // Real encoders write 10 or so; libjpeg-turbo's own fuzzers stop at 500.
 constexpr int kMaxScans = 500;
-// Every 8x8 block of a component costs at least one bit of Huffman data, and no component samples more coarsely than every
-// fourth pixel of every fourth row: 8 bits * 64 * 16 pixels for one byte. A header that promises more is a lie.
+// Every 8x8 block of a component costs at least one bit of Huffman data, and no component samples more coarsely than
+// every fourth pixel of every fourth row: 8 bits * 64 * 16 pixels for one byte. A header that promises more is a lie.
 constexpr std::uint64_t kMaxPixelsPerByte = 8 * 64 * 16;
 
 struct Decoder {
@@ -115,9 +115,11 @@ bool read_rows(Decoder* d, std::uint8_t* pixels, std::size_t row_bytes) {
 }
 
 Error failure(const Decoder& d, const std::string& name) {
-  if (d.out_of_memory) return Error(ErrorKind::memory, name, str("out of memory while decoding this JPEG: ", d.message));
+  if (d.out_of_memory)
+    return Error(ErrorKind::memory, name, str("out of memory while decoding this JPEG: ", d.message));
   if (d.too_many_scans) return Error(ErrorKind::format, name, "hostile JPEG: more than 500 progressive scans");
-  return Error(ErrorKind::format, name, str("damaged JPEG: ", d.message), "the file may be truncated; fetch it again or delete it");
+  return Error(ErrorKind::format, name, str("damaged JPEG: ", d.message),
+               "the file may be truncated; fetch it again or delete it");
 }
 
 Error truncated(const Decoder& d, const std::string& name) {
@@ -178,14 +180,16 @@ Raw decode_jpeg(Bytes bytes, const DecodeOptions& options, ImageInfo& result, co
   const std::uint64_t pixels = std::uint64_t{info.image_width} * info.image_height;
   if (!info.arith_code && !options.allow_truncated && pixels / kMaxPixelsPerByte > bytes.size()) {
     throw Error(ErrorKind::format, name,
-                str("truncated JPEG: ", bytes.size(), " bytes cannot hold ", info.image_width, "x", info.image_height, " pixels"));
+                str("truncated JPEG: ", bytes.size(), " bytes cannot hold ", info.image_width, "x", info.image_height,
+                    " pixels"));
   }
   switch (info.num_components) {
     case 1: info.out_color_space = JCS_GRAYSCALE; break;
     case 3: info.out_color_space = JCS_RGB; break;
     case 4: info.out_color_space = JCS_CMYK; break;
     default:
-      throw Error(ErrorKind::format, name, str("JPEG with ", info.num_components, " components"), "1 (grey), 3 (colour) and 4 (CMYK) are read");
+      throw Error(ErrorKind::format, name, str("JPEG with ", info.num_components, " components"),
+                  "1 (grey), 3 (colour) and 4 (CMYK) are read");
   }
   // The exact integer transform and smooth chroma are libjpeg's defaults and Pillow's; stated so that they stay.
   info.dct_method = JDCT_ISLOW;

@@ -1,6 +1,6 @@
-// PNG. This file checks the container (chunk sizes, checksums, legal combinations), inflates the pixel data with zlib to
-// exactly the size the header promises, and hands stb_image a clean file of its own making whose data is merely stored. So
-// stb_image does the unfiltering, unpacking, palettes and interlacing, and never meets a hostile byte count.
+// PNG. This file checks the container (chunk sizes, checksums, legal combinations), inflates the pixel data with zlib
+// to exactly the size the header promises, and hands stb_image a clean file of its own making whose data is merely
+// stored. So stb_image does the unfiltering, unpacking, palettes and interlacing, and never meets a hostile byte count.
 #include <zlib.h>
 
 #include <algorithm>
@@ -54,7 +54,9 @@ int samples(int type) {
 }
 
 void read_header(Parts& parts, Bytes header, const std::string& name) {
-  const auto damaged = [&](const std::string& what) { return Error(ErrorKind::format, name, str("damaged PNG: ", what)); };
+  const auto damaged = [&](const std::string& what) {
+    return Error(ErrorKind::format, name, str("damaged PNG: ", what));
+  };
   parts.width = be32(header.data());
   parts.height = be32(header.data() + 4);
   parts.depth = header[8];
@@ -64,9 +66,10 @@ void read_header(Parts& parts, Bytes header, const std::string& name) {
   const bool legal = parts.type == kGrey      ? d == 1 || d == 2 || d == 4 || d == 8 || d == 16
                      : parts.type == kPalette ? d == 1 || d == 2 || d == 4 || d == 8
                      : parts.type == kRgb || parts.type == kGreyAlpha || parts.type == kRgba ? d == 8 || d == 16
-                                                                                              : false;
+                                                                                             : false;
   if (!legal) throw damaged(str("colour type ", parts.type, " with ", d, " bits is not defined"));
-  if (header[10] != 0 || header[11] != 0 || header[12] > 1) throw damaged("unknown compression, filter or interlace method");
+  if (header[10] != 0 || header[11] != 0 || header[12] > 1)
+    throw damaged("unknown compression, filter or interlace method");
   parts.interlaced = header[12] == 1;
 }
 
@@ -87,7 +90,8 @@ Parts walk(Bytes bytes, const std::string& name) {
       throw Error(ErrorKind::format, name, "this is a PNG altered by Apple's Xcode (CgBI), which fovea does not read",
                   "convert it back with: xcrun pngcrush -revert-iphone-optimizations");
     }
-    if (first && (type != "IHDR" || length != 13)) throw Error(ErrorKind::format, name, "damaged PNG: it does not begin with a header chunk");
+    if (first && (type != "IHDR" || length != 13))
+      throw Error(ErrorKind::format, name, "damaged PNG: it does not begin with a header chunk");
     if (length > bytes.size() - at - 12) {
       if (first) throw Error(ErrorKind::format, name, "truncated PNG: it ends in its header");
       parts.damage = "it ends inside a chunk";
@@ -112,7 +116,8 @@ Parts walk(Bytes bytes, const std::string& name) {
       parts.data.push_back(body);
       parts.data_bytes += length;
     } else if (type == "PLTE") {
-      if (length == 0 || length % 3 != 0 || length > 768) throw Error(ErrorKind::format, name, "damaged PNG: its palette has a wrong size");
+      if (length == 0 || length % 3 != 0 || length > 768)
+        throw Error(ErrorKind::format, name, "damaged PNG: its palette has a wrong size");
       if (parts.data.empty()) parts.palette = body;
     } else if (type == "tRNS") {
       if (intact && parts.data.empty()) parts.transparency = body;
@@ -129,7 +134,8 @@ Parts walk(Bytes bytes, const std::string& name) {
   }
   // A transparency chunk of the wrong size says nothing usable.
   const std::size_t wanted = parts.type == kGrey ? 2 : parts.type == kRgb ? 6 : 0;
-  if (parts.type == kPalette ? parts.transparency.size() > parts.palette.size() / 3 : parts.transparency.size() != wanted) {
+  if (parts.type == kPalette ? parts.transparency.size() > parts.palette.size() / 3
+                             : parts.transparency.size() != wanted) {
     parts.transparency = {};
   }
   return parts;
@@ -148,8 +154,8 @@ ImageInfo describe(const Parts& parts) {
   return info;
 }
 
-// Bytes of the filtered rows, one filter byte each, over all interlace passes. Fits: at most 2^31 * 2^31 * 8 would not, but
-// check_size has run before (max_pixels), and 64 bits hold 8 bytes for each of 2^60 pixels.
+// Bytes of the filtered rows, one filter byte each, over all interlace passes. Fits: at most 2^31 * 2^31 * 8 would not,
+// but check_size has run before (max_pixels), and 64 bits hold 8 bytes for each of 2^60 pixels.
 std::uint64_t filtered_bytes(const Parts& parts) {
   const auto bits = static_cast<std::uint64_t>(samples(parts.type) * parts.depth);
   const auto rows = [&](std::uint64_t w, std::uint64_t h) { return w == 0 ? 0 : h * ((w * bits + 7) / 8 + 1); };
@@ -158,7 +164,9 @@ std::uint64_t filtered_bytes(const Parts& parts) {
   static constexpr std::uint32_t kDx[7] = {8, 8, 4, 4, 2, 2, 1}, kDy[7] = {8, 8, 8, 4, 4, 2, 2};
   std::uint64_t total = 0;
   for (int p = 0; p < 7; ++p) {
-    const auto steps = [](std::uint64_t size, std::uint64_t first, std::uint64_t step) { return size > first ? (size - first + step - 1) / step : 0; };
+    const auto steps = [](std::uint64_t size, std::uint64_t first, std::uint64_t step) {
+      return size > first ? (size - first + step - 1) / step : 0;
+    };
     total += rows(steps(parts.width, kX[p], kDx[p]), steps(parts.height, kY[p], kDy[p]));
   }
   return total;
@@ -177,8 +185,10 @@ struct Inflater {
 
 constexpr std::size_t kBlock = 65535;  // the longest stored block
 
-// Inflates the chunks straight into stored deflate blocks at `out`, which begin at `start`. Returns how many bytes came.
-std::uint64_t inflate_stored(const Parts& parts, std::uint8_t* out, std::uint64_t total, std::string& problem, const std::string& name) {
+// Inflates the chunks straight into stored deflate blocks at `out`, which begin at `start`. Returns how many bytes
+// came.
+std::uint64_t inflate_stored(const Parts& parts, std::uint8_t* out, std::uint64_t total, std::string& problem,
+                             const std::string& name) {
   Inflater inflater;
   if (!inflater.open) throw Error(ErrorKind::memory, name, "no memory to inflate this PNG");
   z_stream& z = inflater.stream;
@@ -250,7 +260,8 @@ ImageInfo probe_png(Bytes bytes, const std::string& name) { return describe(walk
 Raw decode_png(Bytes bytes, const DecodeOptions& options, ImageInfo& info, const std::string& name) {
   const Parts parts = walk(bytes, name);
   info = describe(parts);
-  if (parts.type == kPalette && parts.palette.empty()) throw Error(ErrorKind::format, name, "damaged PNG: its palette is missing");
+  if (parts.type == kPalette && parts.palette.empty())
+    throw Error(ErrorKind::format, name, "damaged PNG: its palette is missing");
   const auto truncated = [&](const std::string& what) {
     return Error(ErrorKind::format, name, str("truncated or damaged PNG: ", what),
                  "fetch it again, or accept a partly black picture with DecodeOptions::allow_truncated");
@@ -261,15 +272,16 @@ Raw decode_png(Bytes bytes, const DecodeOptions& options, ImageInfo& info, const
     throw truncated(str(parts.data_bytes, " bytes of data cannot hold ", parts.width, "x", parts.height, " pixels"));
   }
 
-  // The clean file: signature, header, palette filled up to 256 colours (an index beyond the palette is black), alpha only
-  // where it is wanted, one data chunk, end.
+  // The clean file: signature, header, palette filled up to 256 colours (an index beyond the palette is black), alpha
+  // only where it is wanted, one data chunk, end.
   const bool alpha = info.has_alpha && options.background.has_value();
   std::vector<std::uint8_t> clean;
   const std::uint64_t blocks = (total + kBlock - 1) / kBlock;
   const std::uint64_t data = 2 + total + 5 * blocks + 4;
   constexpr std::size_t kRoomForTheRest = 2048;
   if (data + kRoomForTheRest > 0x7fffffff) {
-    throw Error(ErrorKind::memory, name, str(parts.width, "x", parts.height, " pixels of this depth are more than the PNG decoder's 2 GiB"));
+    throw Error(ErrorKind::memory, name,
+                str(parts.width, "x", parts.height, " pixels of this depth are more than the PNG decoder's 2 GiB"));
   }
   clean = allocate(data + kRoomForTheRest, name);
   clean.clear();  // keeps the room, so that what follows does not allocate
@@ -295,7 +307,8 @@ Raw decode_png(Bytes bytes, const DecodeOptions& options, ImageInfo& info, const
   put_chunk(clean, "IEND", {});
 
   const std::uint64_t pixels = std::uint64_t{parts.width} * parts.height;
-  return stb_decode(clean, info.channels + (alpha ? 1 : 0), 4 * std::uint64_t{clean.size()} + 16 * pixels + (1 << 20), name);
+  return stb_decode(clean, info.channels + (alpha ? 1 : 0), 4 * std::uint64_t{clean.size()} + 16 * pixels + (1 << 20),
+                    name);
 }
 
 }  // namespace fovea::image::codec

@@ -1,4 +1,5 @@
-// Pillow's resampling reproduced from its definition (weights in double, fixed point in the loops), and crops, pads, flips.
+// Pillow's resampling reproduced from its definition (weights in double, fixed point in the loops), and crops, pads,
+// flips.
 #include "image/resize.h"
 
 #include <algorithm>
@@ -15,7 +16,8 @@ namespace {
 
 constexpr double kPi = std::numbers::pi;
 
-// The kernels, in Pillow's order of operations: the weights are rounded to 22 bits, and another order can round otherwise.
+// The kernels, in Pillow's order of operations: the weights are rounded to 22 bits, and another order can round
+// otherwise.
 double box_filter(double x) { return x > -0.5 && x <= 0.5 ? 1.0 : 0.0; }
 
 double bilinear_filter(double x) {
@@ -157,16 +159,20 @@ std::string_view to_string(Filter filter) {
 }
 
 Filter filter_from_string(std::string_view name) {
-  for (const Filter f : {Filter::nearest, Filter::box, Filter::bilinear, Filter::hamming, Filter::bicubic, Filter::lanczos}) {
+  for (const Filter f :
+       {Filter::nearest, Filter::box, Filter::bilinear, Filter::hamming, Filter::bicubic, Filter::lanczos}) {
     if (name == to_string(f)) return f;
   }
   if (name == "lanczos3") return Filter::lanczos;
-  throw Error(ErrorKind::usage, "resize filter", str("\"", name, "\" is unknown"), "nearest, box, bilinear, hamming, bicubic, lanczos");
+  throw Error(ErrorKind::usage, "resize filter", str("\"", name, "\" is unknown"),
+              "nearest, box, bilinear, hamming, bicubic, lanczos");
 }
 
 Image resize(const Image& image, int width, int height, Filter filter, std::optional<Box> area) {
   require_picture(image, "resize");
-  if (width < 1 || height < 1) throw Error(ErrorKind::usage, "resize", str("cannot resize to ", width, "x", height), "both sides must be at least 1");
+  if (width < 1 || height < 1)
+    throw Error(ErrorKind::usage, "resize", str("cannot resize to ", width, "x", height),
+                "both sides must be at least 1");
   const Box whole{0, 0, static_cast<float>(image.width), static_cast<float>(image.height)};
   const Box box = area.value_or(whole);
   // Written so that NaN fails too.
@@ -197,7 +203,8 @@ Image resize(const Image& image, int width, int height, Filter filter, std::opti
     const passes::Taps taps = columns.taps();
     const passes::HorizontalPass pass = passes::horizontal();
     const std::uint8_t* end = image.pixels.data() + image.pixels.size();
-    for (int y = 0; y < narrowed.height; ++y) pass(image.row(y + first_row).data(), end, narrowed.row(y).data(), width, image.channels, taps);
+    for (int y = 0; y < narrowed.height; ++y)
+      pass(image.row(y + first_row).data(), end, narrowed.row(y).data(), width, image.channels, taps);
     source = &narrowed;
     if (!down) return narrowed;
   }
@@ -214,11 +221,13 @@ Image resize(const Image& image, int width, int height, Filter filter, std::opti
 
 Size shorter_side_size(int width, int height, int n) {
   if (n < 1 || width < 1 || height < 1) {
-    throw Error(ErrorKind::usage, "resize_shorter_side", str("cannot scale the shorter side of ", width, "x", height, " to ", n));
+    throw Error(ErrorKind::usage, "resize_shorter_side",
+                str("cannot scale the shorter side of ", width, "x", height, " to ", n));
   }
   const double longer = static_cast<double>(n) * std::max(width, height) / std::min(width, height);
   if (longer > std::numeric_limits<int>::max()) {
-    throw Error(ErrorKind::memory, "resize_shorter_side", str(width, "x", height, " with the shorter side at ", n, " is too large"));
+    throw Error(ErrorKind::memory, "resize_shorter_side",
+                str(width, "x", height, " with the shorter side at ", n, " is too large"));
   }
   const int other = static_cast<int>(longer);
   return width <= height ? Size{n, other} : Size{other, n};
@@ -227,17 +236,29 @@ Size shorter_side_size(int width, int height, int n) {
 Image resize_shorter_side(const Image& image, int n, Filter filter) {
   require_picture(image, "resize_shorter_side");
   const Size size = shorter_side_size(image.width, image.height, n);
+  // A strip of 1 x 100 000 pixels is a small file, but scaled to 256 on its shorter side it would take 20 GB.
+  constexpr std::int64_t kMaxPixels = std::int64_t{1} << 28;
+  if (std::int64_t{size.width} * size.height > kMaxPixels) {
+    throw Error(ErrorKind::memory, "resize_shorter_side",
+                str(image.width, "x", image.height, " with the shorter side at ", n, " would be ", size.width, "x",
+                    size.height),
+                "the picture is an extreme strip; crop or stretch it");
+  }
   return resize(image, size.width, size.height, filter);
 }
 
 Image crop(const Image& image, int left, int top, int width, int height) {
   check(image, "crop");
   if (left < 0 || top < 0 || width < 0 || height < 0 || left > image.width - width || top > image.height - height) {
-    throw Error(ErrorKind::usage, "crop", str("the area ", width, "x", height, " at (", left, ", ", top, ") leaves the ", image.width, "x", image.height, " picture"));
+    throw Error(ErrorKind::usage, "crop",
+                str("the area ", width, "x", height, " at (", left, ", ", top, ") leaves the ", image.width, "x",
+                    image.height, " picture"));
   }
   Image out(width, height, image.channels == 0 ? 1 : image.channels);
   for (int y = 0; y < height && width > 0; ++y) {
-    std::memcpy(out.row(y).data(), image.row(top + y).data() + static_cast<std::size_t>(left) * static_cast<std::size_t>(image.channels), out.row_bytes());
+    std::memcpy(out.row(y).data(),
+                image.row(top + y).data() + static_cast<std::size_t>(left) * static_cast<std::size_t>(image.channels),
+                out.row_bytes());
   }
   return out;
 }
@@ -251,25 +272,31 @@ Image center_crop(const Image& image, int width, int height) {
     return center_crop(padded, width, height);
   }
   // Half of an odd difference rounds to the even neighbour: 1/2 -> 0, 3/2 -> 2, 5/2 -> 2.
-  const auto offset = [](int difference) { return difference % 2 == 0 ? difference / 2 : (difference / 2 + 1) / 2 * 2; };
+  const auto offset = [](int difference) {
+    return difference % 2 == 0 ? difference / 2 : (difference / 2 + 1) / 2 * 2;
+  };
   return crop(image, offset(image.width - width), offset(image.height - height), width, height);
 }
 
 Image pad(const Image& image, int left, int top, int right, int bottom, std::array<std::uint8_t, 3> color) {
   check(image, "pad");
-  if (left < 0 || top < 0 || right < 0 || bottom < 0) throw Error(ErrorKind::usage, "pad", "margins must not be negative");
+  if (left < 0 || top < 0 || right < 0 || bottom < 0)
+    throw Error(ErrorKind::usage, "pad", "margins must not be negative");
   const auto total = [](int a, int b, int c) {
     const std::int64_t sum = std::int64_t{a} + b + c;
-    if (sum > std::numeric_limits<int>::max()) throw Error(ErrorKind::memory, "pad", str("a side of ", sum, " pixels is too large"));
+    if (sum > std::numeric_limits<int>::max())
+      throw Error(ErrorKind::memory, "pad", str("a side of ", sum, " pixels is too large"));
     return static_cast<int>(sum);
   };
   const int channels = image.channels == 0 ? 1 : image.channels;
   Image out(total(image.width, left, right), total(image.height, top, bottom), channels, color[0]);
   if (channels == 3 && (color[1] != color[0] || color[2] != color[0])) {
-    for (std::size_t i = 0; i < out.pixels.size(); i += 3) std::copy(color.begin(), color.end(), out.pixels.begin() + static_cast<std::ptrdiff_t>(i));
+    for (std::size_t i = 0; i < out.pixels.size(); i += 3)
+      std::copy(color.begin(), color.end(), out.pixels.begin() + static_cast<std::ptrdiff_t>(i));
   }
   for (int y = 0; y < image.height && image.width > 0; ++y) {
-    std::memcpy(out.row(top + y).data() + static_cast<std::size_t>(left) * static_cast<std::size_t>(channels), image.row(y).data(), image.row_bytes());
+    std::memcpy(out.row(top + y).data() + static_cast<std::size_t>(left) * static_cast<std::size_t>(channels),
+                image.row(y).data(), image.row_bytes());
   }
   return out;
 }
@@ -290,7 +317,8 @@ Image flip_horizontal(const Image& image) {
 Image flip_vertical(const Image& image) {
   check(image, "flip_vertical");
   Image out = image;
-  for (int y = 0; y < image.height; ++y) std::copy_n(image.row(y).data(), image.row_bytes(), out.row(image.height - 1 - y).data());
+  for (int y = 0; y < image.height; ++y)
+    std::copy_n(image.row(y).data(), image.row_bytes(), out.row(image.height - 1 - y).data());
   return out;
 }
 

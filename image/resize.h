@@ -1,5 +1,5 @@
-// Resizing exactly as Pillow does, and the crops and pads torchvision builds on it: training and inference in fovea see the
-// same pixels as the frameworks that made the weights.
+// Resizing exactly as Pillow does, and the crops and pads torchvision builds on it: training and inference in fovea see
+// the same pixels as the frameworks that made the weights.
 #pragma once
 
 #include <array>
@@ -34,7 +34,8 @@ struct Box {
 /// horizontal first, 22-bit fixed-point weights, rounding to 8 bits after each pass.
 /// Works on any number of channels of `image` (1 or 3). width, height >= 1.
 /// Errors: usage for a size below 1 or an empty picture, or a box that is empty or leaves the picture.
-FOVEA_API Image resize(const Image& image, int width, int height, Filter filter = Filter::bilinear, std::optional<Box> box = {});
+FOVEA_API Image resize(const Image& image, int width, int height, Filter filter = Filter::bilinear,
+                       std::optional<Box> box = {});
 
 struct Size {
   int width = 0, height = 0;
@@ -48,11 +49,12 @@ FOVEA_API Image resize_shorter_side(const Image& image, int n, Filter filter = F
 
 /// The rectangle [left, left + width) x [top, top + height). Error(usage) when it leaves the picture.
 FOVEA_API Image crop(const Image& image, int left, int top, int width, int height);
-/// torchvision's CenterCrop: offset int(round((size - crop) / 2)), halves to even. Where the picture is smaller it is padded
-/// with zeros first, (crop - size) / 2 before and (crop - size + 1) / 2 after.
+/// torchvision's CenterCrop: offset int(round((size - crop) / 2)), halves to even. Where the picture is smaller it is
+/// padded with zeros first, (crop - size) / 2 before and (crop - size + 1) / 2 after.
 FOVEA_API Image center_crop(const Image& image, int width, int height);
 /// Adds margins of one colour (the first `channels` values of it). Error(usage) for negative margins.
-FOVEA_API Image pad(const Image& image, int left, int top, int right, int bottom, std::array<std::uint8_t, 3> color = {});
+FOVEA_API Image pad(const Image& image, int left, int top, int right, int bottom,
+                    std::array<std::uint8_t, 3> color = {});
 
 FOVEA_API Image flip_horizontal(const Image& image);
 FOVEA_API Image flip_vertical(const Image& image);

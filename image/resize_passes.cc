@@ -1,5 +1,5 @@
-// The inner loops of resize(), compiled by Highway once per instruction set. Same integers as the plain versions below: the
-// sum of products in 32 bits is exact and its order does not matter, so every target gives the same bytes.
+// The inner loops of resize(), compiled by Highway once per instruction set. Same integers as the plain versions below:
+// the sum of products in 32 bits is exact and its order does not matter, so every target gives the same bytes.
 #include "image/resize_passes.h"
 
 #include <algorithm>
@@ -20,8 +20,8 @@ inline std::uint8_t narrow(std::int32_t sum) {
   return static_cast<std::uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255));
 }
 
-// RGB: one pixel in the low lanes of a 4-lane vector, so that one multiply serves its three channels. Two pixels at a time keep
-// two chains of additions in flight.
+// RGB: one pixel in the low lanes of a 4-lane vector, so that one multiply serves its three channels. Two pixels at a
+// time keep two chains of additions in flight.
 void Rgb(const std::uint8_t* in, const std::uint8_t* in_end, std::uint8_t* out, int width, const Taps& taps) {
   const hn::FixedTag<std::int32_t, 4> d32;
   const hn::FixedTag<std::uint8_t, 4> d8;
@@ -73,14 +73,16 @@ void Grey(const std::uint8_t* in, std::uint8_t* out, int width, const Taps& taps
   }
 }
 
-void Horizontal(const std::uint8_t* in, const std::uint8_t* in_end, std::uint8_t* out, int width, int channels, const Taps& taps) {
+void Horizontal(const std::uint8_t* in, const std::uint8_t* in_end, std::uint8_t* out, int width, int channels,
+                const Taps& taps) {
   if (channels == 3) return Rgb(in, in_end, out, width, taps);
   if (channels == 1) return Grey(in, out, width, taps);
   horizontal_plain(in, in_end, out, width, channels, taps);
 }
 
 // Neighbouring values share their weights, so whole vectors of them run down the rows with four sums held in registers.
-void Vertical(const std::uint8_t* in, std::size_t in_stride, std::uint8_t* out, std::size_t bytes, const std::int32_t* weights, int count) {
+void Vertical(const std::uint8_t* in, std::size_t in_stride, std::uint8_t* out, std::size_t bytes,
+              const std::int32_t* weights, int count) {
   const hn::ScalableTag<std::int32_t> d32;
   const hn::Rebind<std::uint8_t, decltype(d32)> d8;
   const std::size_t n = hn::Lanes(d32);
@@ -133,7 +135,8 @@ constexpr std::int32_t kRounding = 1 << (kPrecisionBits - 1);
 std::uint8_t to_byte(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255)); }
 }  // namespace
 
-void horizontal_plain(const std::uint8_t* in, const std::uint8_t*, std::uint8_t* out, int width, int channels, const Taps& taps) {
+void horizontal_plain(const std::uint8_t* in, const std::uint8_t*, std::uint8_t* out, int width, int channels,
+                      const Taps& taps) {
   for (int i = 0; i < width; ++i) {
     const std::int32_t* w = taps.weights + static_cast<std::size_t>(i) * taps.stride;
     for (int c = 0; c < channels; ++c) {
@@ -145,7 +148,8 @@ void horizontal_plain(const std::uint8_t* in, const std::uint8_t*, std::uint8_t*
   }
 }
 
-void vertical_plain(const std::uint8_t* in, std::size_t in_stride, std::uint8_t* out, std::size_t bytes, const std::int32_t* weights, int count) {
+void vertical_plain(const std::uint8_t* in, std::size_t in_stride, std::uint8_t* out, std::size_t bytes,
+                    const std::int32_t* weights, int count) {
   for (std::size_t x = 0; x < bytes; ++x) {
     std::int32_t sum = kRounding;
     for (int k = 0; k < count; ++k) sum += in[x + static_cast<std::size_t>(k) * in_stride] * weights[k];

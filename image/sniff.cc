@@ -71,8 +71,9 @@ bool at(Bytes bytes, std::size_t offset, std::string_view magic) {
 bool is_text(Bytes bytes) {
   const Bytes head = bytes.first(std::min<std::size_t>(bytes.size(), 512));
   if (head.size() >= 3 && head[0] == 0xef && head[1] == 0xbb && head[2] == 0xbf) return true;  // UTF-8 with a mark
-  return std::all_of(head.begin(), head.end(),
-                     [](std::uint8_t c) { return c == '\t' || c == '\n' || c == '\r' || c == '\f' || (c >= 0x20 && c != 0x7f); });
+  return std::all_of(head.begin(), head.end(), [](std::uint8_t c) {
+    return c == '\t' || c == '\n' || c == '\r' || c == '\f' || (c >= 0x20 && c != 0x7f);
+  });
 }
 
 // The first words of a text file, safe to print.
@@ -99,9 +100,12 @@ bool begins_like_html(Bytes bytes) {
 }  // namespace
 
 Format sniff(Bytes bytes, const std::string& name) {
-  if (bytes.empty()) throw Error(ErrorKind::format, name, "the file is empty (0 bytes)", "it may be a broken download or copy; fetch it again or delete it");
+  if (bytes.empty())
+    throw Error(ErrorKind::format, name, "the file is empty (0 bytes)",
+                "it may be a broken download or copy; fetch it again or delete it");
   if (at(bytes, 0, "\x89PNG\r\n\x1a\n"sv)) return Format::png;
-  if (at(bytes, 0, "BM"sv) && bytes.size() >= 18 && bytes[15] == 0 && bytes[16] == 0 && bytes[17] == 0) return Format::bmp;
+  if (at(bytes, 0, "BM"sv) && bytes.size() >= 18 && bytes[15] == 0 && bytes[16] == 0 && bytes[17] == 0)
+    return Format::bmp;
 
   constexpr auto kHint = "fovea reads JPEG, PNG and BMP; convert it first, e.g. with ImageMagick: convert IN OUT.png"sv;
   const auto refuse = [&](std::string_view what) -> Error {
@@ -111,23 +115,29 @@ Format sniff(Bytes bytes, const std::string& name) {
     if (at(bytes, magic.offset, magic.bytes)) throw refuse(magic.name);
   }
   if (at(bytes, 0, "\xff\xd8"sv)) return Format::jpeg;
-  if (bytes.size() >= 3 && bytes[0] == 'P' && bytes[1] >= '1' && bytes[1] <= '7' && (bytes[2] == '\n' || bytes[2] == ' ' || bytes[2] == '\r')) {
+  if (bytes.size() >= 3 && bytes[0] == 'P' && bytes[1] >= '1' && bytes[1] <= '7' &&
+      (bytes[2] == '\n' || bytes[2] == ' ' || bytes[2] == '\r')) {
     throw refuse("a PNM picture (PBM, PGM, PPM or PAM)");
   }
   if (is_text(bytes)) {
     if (begins_like_html(bytes)) {
-      throw Error(ErrorKind::format, name, "this is a web page (HTML), not a picture", "the download probably failed and saved the error page");
+      throw Error(ErrorKind::format, name, "this is a web page (HTML), not a picture",
+                  "the download probably failed and saved the error page");
     }
     const std::string head = excerpt(bytes);
     if (head.find("<svg") != head.npos || head.starts_with("<?xml")) throw refuse("an SVG drawing or other XML file");
     throw Error(ErrorKind::format, name, str("this is a text file, not a picture; it begins \"", head, "\""));
   }
   // What is left of a picture when its first bytes are cut off or overwritten.
-  if (bytes.size() < 18) throw Error(ErrorKind::format, name, str("only ", bytes.size(), " bytes, too short for any picture"), "the file is truncated");
+  if (bytes.size() < 18)
+    throw Error(ErrorKind::format, name, str("only ", bytes.size(), " bytes, too short for any picture"),
+                "the file is truncated");
   if (std::all_of(bytes.begin(), bytes.begin() + 18, [](std::uint8_t b) { return b == 0; })) {
-    throw Error(ErrorKind::format, name, "the file is filled with zeros", "a copy was interrupted or the disk was full; fetch it again");
+    throw Error(ErrorKind::format, name, "the file is filled with zeros",
+                "a copy was interrupted or the disk was full; fetch it again");
   }
-  throw Error(ErrorKind::format, name, "not a picture file this library knows: neither JPEG, PNG nor BMP by its first bytes", kHint);
+  throw Error(ErrorKind::format, name,
+              "not a picture file this library knows: neither JPEG, PNG nor BMP by its first bytes", kHint);
 }
 
 }  // namespace fovea::image::codec

@@ -1,5 +1,6 @@
-// The one place that compiles stb_image, restricted to PNG and BMP. It sees only bytes that png.cc and bmp.cc have checked, and
-// its memory comes from a bounded pool that is emptied on every way out, so that it can neither bomb nor leak.
+// The one place that compiles stb_image, restricted to PNG and BMP. It sees only bytes that png.cc and bmp.cc have
+// checked, and its memory comes from a bounded pool that is emptied on every way out, so that it can neither bomb nor
+// leak.
 #include <algorithm>
 #include <cstddef>
 #include <cstdlib>
@@ -80,8 +81,8 @@ struct AssertionFailed {};
 #define STBI_NO_HDR
 #define STBI_MAX_DIMENSIONS (1 << 24)
 // An assertion on file content must not end the program; the pool frees what the jump leaves behind.
-#define STBI_ASSERT(x) \
-  do {                 \
+#define STBI_ASSERT(x)                                      \
+  do {                                                      \
     if (!(x)) throw fovea::image::codec::AssertionFailed{}; \
   } while (false)
 #define STBI_MALLOC(size) fovea::image::codec::current_pool->take(size)
@@ -98,7 +99,8 @@ namespace fovea::image::codec {
 
 Raw stb_decode(Bytes bytes, int channels, std::uint64_t budget, const std::string& name) {
   if (bytes.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
-    throw Error(ErrorKind::memory, name, str("the picture takes ", bytes.size(), " bytes, more than this decoder's 2 GiB"));
+    throw Error(ErrorKind::memory, name,
+                str("the picture takes ", bytes.size(), " bytes, more than this decoder's 2 GiB"));
   }
   Pool pool;
   pool.budget = budget;
@@ -128,7 +130,8 @@ Raw stb_decode(Bytes bytes, int channels, std::uint64_t budget, const std::strin
   raw.width = width;
   raw.height = height;
   raw.channels = channels;
-  const std::uint64_t size = static_cast<std::uint64_t>(width) * static_cast<std::uint64_t>(height) * static_cast<std::uint64_t>(channels);
+  const std::uint64_t size =
+      static_cast<std::uint64_t>(width) * static_cast<std::uint64_t>(height) * static_cast<std::uint64_t>(channels);
   raw.pixels = allocate(size, name);
   std::memcpy(raw.pixels.data(), pixels, size);
   return raw;
