@@ -127,13 +127,13 @@ Error truncated(const Decoder& d, const std::string& name) {
                "fetch it again, or accept a partly grey picture with DecodeOptions::allow_truncated");
 }
 
-// Pillow's integer CMYK -> RGB on libjpeg's output; Adobe's files hold inverted ink.
-void cmyk_to_rgb(const std::uint8_t* in, std::uint8_t* out, std::size_t count, bool inverted) {
-  const unsigned flip = inverted ? 255 : 0;
+// Pillow's integer CMYK -> RGB on libjpeg's output. The files hold inverted ink: Adobe's do, and Pillow takes it for
+// granted of all others too.
+void cmyk_to_rgb(const std::uint8_t* in, std::uint8_t* out, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i, in += 4, out += 3) {
-    const unsigned white = 255 - (in[3] ^ flip);
+    const unsigned white = in[3];
     for (int c = 0; c < 3; ++c) {
-      const unsigned v = (in[c] ^ flip) * white + 128;
+      const unsigned v = (255u - in[c]) * white + 128;
       out[c] = static_cast<std::uint8_t>(white - ((v + (v >> 8)) >> 8));
     }
   }
@@ -195,7 +195,6 @@ Raw decode_jpeg(Bytes bytes, const DecodeOptions& options, ImageInfo& result, co
   info.dct_method = JDCT_ISLOW;
   info.do_fancy_upsampling = TRUE;
   const bool cmyk = info.num_components == 4;
-  const bool inverted = info.saw_Adobe_marker;
   if (!start(&session.d)) throw failure(session.d, name);
 
   Raw raw;
@@ -210,7 +209,7 @@ Raw decode_jpeg(Bytes bytes, const DecodeOptions& options, ImageInfo& result, co
   if (session.d.damage && !options.allow_truncated) throw truncated(session.d, name);
   if (cmyk) {
     raw.pixels = allocate(pixels * 3, name);
-    cmyk_to_rgb(decoded.data(), raw.pixels.data(), pixels, inverted);
+    cmyk_to_rgb(decoded.data(), raw.pixels.data(), pixels);
   } else {
     raw.pixels = std::move(decoded);
   }

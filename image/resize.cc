@@ -139,6 +139,32 @@ Image resize_nearest(const Image& image, int width, int height, const Box& box) 
   return out;
 }
 
+// Rows first_row to last_row, each resampled to columns.count.size() pixels.
+Image resize_across(const Image& image, const Axis& columns, int first_row, int last_row) {
+  Image out(static_cast<int>(columns.count.size()), last_row - first_row, image.channels);
+  const passes::Taps taps = columns.taps();
+  const passes::HorizontalPass pass = passes::horizontal();
+  const std::uint8_t* end = image.pixels.data() + image.pixels.size();
+  for (int y = 0; y < out.height; ++y) {
+    pass(image.row(first_row + y).data(), end, out.row(y).data(), out.width, out.channels, taps);
+  }
+  return out;
+}
+
+// Columns first_column to last_column, resampled to rows.count.size() rows. The image's first row is row `skipped` for
+// `rows`.
+Image resize_down(const Image& image, const Axis& rows, int skipped, int first_column, int last_column) {
+  Image out(last_column - first_column, static_cast<int>(rows.count.size()), image.channels);
+  const passes::VerticalPass pass = passes::vertical();
+  const auto left = static_cast<std::size_t>(first_column) * static_cast<std::size_t>(image.channels);
+  for (int y = 0; y < out.height; ++y) {
+    const auto i = static_cast<std::size_t>(y);
+    pass(image.row(rows.first[i] - skipped).data() + left, image.row_bytes(), out.row(y).data(), out.row_bytes(),
+         rows.weights.data() + i * rows.stride, rows.count[i]);
+  }
+  return out;
+}
+
 void require_picture(const Image& image, const char* where) {
   check(image, where);
   if (image.empty()) throw Error(ErrorKind::usage, where, "the picture is empty");
@@ -168,7 +194,7 @@ Filter filter_from_string(std::string_view name) {
               "nearest, box, bilinear, hamming, bicubic, lanczos");
 }
 
-Image resize(const Image& image, int width, int height, Filter filter, std::optional<Box> area) {
+Image resize(const Image& image, int width, int height, Filter filter, std::optional<Box> area, PassOrder order) {
   require_picture(image, "resize");
   if (width < 1 || height < 1)
     throw Error(ErrorKind::usage, "resize", str("cannot resize to ", width, "x", height),
@@ -187,36 +213,22 @@ Image resize(const Image& image, int width, int height, Filter filter, std::opti
   if (filter == Filter::nearest) return resize_nearest(image, width, height, box);
 
   const Kernel kernel = kernel_of(filter);
-  Axis rows;
-  int first_row = 0, last_row = image.height;
-  if (down) {
-    rows = make_axis(image.height, box.top, box.bottom, height, kernel);
-    first_row = rows.first.front();
-    last_row = rows.first.back() + rows.count.back();
+  Axis columns, rows;
+  if (across) columns = make_axis(image.width, box.left, box.right, width, kernel);
+  if (down) rows = make_axis(image.height, box.top, box.bottom, height, kernel);
+  if (!down) return resize_across(image, columns, 0, image.height);
+  if (!across) return resize_down(image, rows, 0, 0, image.width);
+  // Only what the second pass reads is computed in the first: positions grow, so the last one ends the range.
+  const std::int64_t shrink_x = std::int64_t{image.width} - width, shrink_y = std::int64_t{image.height} - height;
+  if (order == PassOrder::pillow13 && shrink_y > 0 && shrink_y > 2 * shrink_x) {
+    const int first = columns.first.front(), last = columns.first.back() + columns.count.back();
+    const Image flat = resize_down(image, rows, 0, first, last);
+    for (int& position : columns.first) position -= first;
+    return resize_across(flat, columns, 0, height);
   }
-  Image narrowed;
-  const Image* source = &image;
-  if (across) {
-    // Only the rows that the vertical pass reads.
-    narrowed = Image(width, down ? last_row - first_row : image.height, image.channels);
-    const Axis columns = make_axis(image.width, box.left, box.right, width, kernel);
-    const passes::Taps taps = columns.taps();
-    const passes::HorizontalPass pass = passes::horizontal();
-    const std::uint8_t* end = image.pixels.data() + image.pixels.size();
-    for (int y = 0; y < narrowed.height; ++y)
-      pass(image.row(y + first_row).data(), end, narrowed.row(y).data(), width, image.channels, taps);
-    source = &narrowed;
-    if (!down) return narrowed;
-  }
-  const int skipped = across ? first_row : 0;
-  Image out(width, height, image.channels);
-  const passes::VerticalPass pass = passes::vertical();
-  for (int y = 0; y < height; ++y) {
-    const auto i = static_cast<std::size_t>(y);
-    pass(source->row(rows.first[i] - skipped).data(), source->row_bytes(), out.row(y).data(), out.row_bytes(),
-         rows.weights.data() + i * rows.stride, rows.count[i]);
-  }
-  return out;
+  const int first = rows.first.front(), last = rows.first.back() + rows.count.back();
+  const Image narrow = resize_across(image, columns, first, last);
+  return resize_down(narrow, rows, first, 0, width);
 }
 
 Size shorter_side_size(int width, int height, int n) {

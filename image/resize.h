@@ -30,12 +30,20 @@ struct Box {
   float left = 0, top = 0, right = 0, bottom = 0;
 };
 
+/// Which axis is resampled first. The result is rounded and cut to 0..255 after the first pass, so the order shows: by
+/// at most 1 for the filters without negative lobes, by more for bicubic and lanczos on hard edges.
+enum class PassOrder {
+  pillow13,  ///< rows first where the height shrinks by more than twice what the width does (Pillow from 13.0), else
+             ///< columns
+  horizontal_first,  ///< always, as Pillow up to 12
+};
+
 /// Pillow's Image.resize((width, height), filter, box, reducing_gap=None) for 8-bit channels, bit for bit: two passes,
-/// horizontal first, 22-bit fixed-point weights, rounding to 8 bits after each pass.
+/// 22-bit fixed-point weights, rounding to 8 bits after each pass.
 /// Works on any number of channels of `image` (1 or 3). width, height >= 1.
 /// Errors: usage for a size below 1 or an empty picture, or a box that is empty or leaves the picture.
 FOVEA_API Image resize(const Image& image, int width, int height, Filter filter = Filter::bilinear,
-                       std::optional<Box> box = {});
+                       std::optional<Box> box = {}, PassOrder order = PassOrder::pillow13);
 
 struct Size {
   int width = 0, height = 0;

@@ -20,6 +20,7 @@ inline std::uint8_t narrow(std::int32_t sum) {
   return static_cast<std::uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255));
 }
 
+#if HWY_TARGET != HWY_SCALAR
 // RGB: one pixel in the low lanes of a 4-lane vector, so that one multiply serves its three channels. Two pixels at a
 // time keep two chains of additions in flight.
 void Rgb(const std::uint8_t* in, const std::uint8_t* in_end, std::uint8_t* out, int width, const Taps& taps) {
@@ -49,6 +50,7 @@ void Rgb(const std::uint8_t* in, const std::uint8_t* in_end, std::uint8_t* out, 
     out[3 * i] = four[0], out[3 * i + 1] = four[1], out[3 * i + 2] = four[2];
   }
 }
+#endif
 
 // Grey: the taps of one output pixel lie side by side, so they fill the lanes.
 void Grey(const std::uint8_t* in, std::uint8_t* out, int width, const Taps& taps) {
@@ -75,7 +77,9 @@ void Grey(const std::uint8_t* in, std::uint8_t* out, int width, const Taps& taps
 
 void Horizontal(const std::uint8_t* in, const std::uint8_t* in_end, std::uint8_t* out, int width, int channels,
                 const Taps& taps) {
+#if HWY_TARGET != HWY_SCALAR
   if (channels == 3) return Rgb(in, in_end, out, width, taps);
+#endif
   if (channels == 1) return Grey(in, out, width, taps);
   horizontal_plain(in, in_end, out, width, channels, taps);
 }

@@ -92,6 +92,9 @@ struct AssertionFailed {};
 #define STB_IMAGE_IMPLEMENTATION
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // its callback fields, which reading from memory never uses
+#endif
 #include <stb_image.h>
 #pragma GCC diagnostic pop
 
