@@ -54,6 +54,13 @@ class Rng {
     }
     return block_[static_cast<std::size_t>(2 - have_--)];
   }
+  /// Moves on as if next() had been called `count` times: threads start anywhere in one stream.
+  constexpr void skip(std::uint64_t count) {
+    const std::uint64_t position = 2 * counter_ - static_cast<std::uint64_t>(have_) + count;
+    counter_ = position / 2;
+    have_ = 0;
+    if (position % 2 == 1) next();
+  }
   // UniformRandomBitGenerator, for std::shuffle and friends (whose results differ between standard libraries: prefer below()).
   using result_type = std::uint64_t;
   static constexpr result_type min() { return 0; }
