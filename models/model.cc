@@ -1,0 +1,23 @@
+#include "models/model.h"
+
+#include "core/autograd/modes.h"
+
+namespace fovea {
+
+Module& Model::network() const {
+  if (!network_) throw Error(ErrorKind::usage, "model", "this model is empty: load one or build one first");
+  return *network_;
+}
+
+OpList Model::capture(std::int64_t batch) const {
+  const NoGrad no_grad;
+  const InferenceMode inference;
+  const Tensor x({batch, preprocessing.height, preprocessing.width, preprocessing.channels}, DType::f32, kMeta);
+  Capture capture;
+  capture.input(x);
+  for (const NamedTensor& named : network().named_tensors()) capture.parameter(named.tensor, named.name);
+  const Tensor y = network()(x);
+  return capture.finish({&y, 1});
+}
+
+}  // namespace fovea

@@ -1,0 +1,174 @@
+// The model file: safetensors whose metadata holds the op list, architecture, preprocessing and class names. Any safetensors
+// reader can take the weights; this one can run the network without the code that built it.
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/io/safetensors.h"
+#include "layers/register_ops.h"
+#include "models/graph_module.h"
+#include "models/model.h"
+
+namespace fovea {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr int kVersion = 1;
+constexpr std::size_t kMaxOps = 64u << 20;  // bytes of op list text
+
+json preprocessing_to_json(const image::Preprocessing& p) {
+  return {{"width", p.width},
+          {"height", p.height},
+          {"channels", p.channels},
+          {"order", std::string(to_string(p.order))},
+          {"resize_rule", std::string(to_string(p.rule))},
+          {"resize_size", p.resize_size},
+          {"filter", std::string(to_string(p.filter))},
+          {"scale", p.scale},
+          {"mean", p.mean},
+          {"std", p.std}};
+}
+
+image::Preprocessing preprocessing_from_json(const json& in) {
+  image::Preprocessing p;
+  p.width = in.at("width").get<int>();
+  p.height = in.at("height").get<int>();
+  p.channels = in.at("channels").get<int>();
+  p.order = image::channel_order_from_string(in.at("order").get<std::string>());
+  p.rule = image::resize_rule_from_string(in.at("resize_rule").get<std::string>());
+  p.resize_size = in.at("resize_size").get<int>();
+  p.filter = image::filter_from_string(in.at("filter").get<std::string>());
+  p.scale = in.at("scale").get<double>();
+  p.mean = in.at("mean").get<std::array<float, 3>>();
+  p.std = in.at("std").get<std::array<float, 3>>();
+  image::check(p);
+  return p;
+}
+
+const char* role_name(const NamedTensor& named) {
+  if (named.is_buffer) return "buffer";
+  switch (named.role) {
+    case ParameterRole::bias: return "bias";
+    case ParameterRole::norm: return "norm";
+    case ParameterRole::weight: break;
+  }
+  return "weight";
+}
+
+/// Fills the list's parameters from the file. Every parameter must be there with its shape, and nothing else.
+void attach(OpList& list, const Safetensors& file, const std::string& path) {
+  std::string missing, misshapen;
+  std::set<std::string> used;
+  for (OpList::Value& value : list.values) {
+    if (value.kind != OpList::ValueKind::parameter) continue;
+    const Tensor tensor = file.find(value.name);
+    if (!tensor.defined()) {
+      missing += str(missing.empty() ? "" : ", ", value.name);
+    } else if (tensor.spec() != value.spec) {
+      misshapen += str(misshapen.empty() ? "" : ", ", value.name, " (", tensor.shape(), ", expected ", value.spec.shape, ")");
+    }
+    if (!used.insert(value.name).second) throw Error(ErrorKind::format, path, str("two values are named '", value.name, "'"));
+    // Copied out of the mapping: training writes in place, and the file may be replaced meanwhile.
+    if (tensor.defined()) value.tensor = tensor.clone();
+  }
+  std::string unexpected;
+  for (const auto& [name, tensor] : file.tensors) {
+    if (!used.contains(name)) unexpected += str(unexpected.empty() ? "" : ", ", name);
+  }
+  if (missing.empty() && misshapen.empty() && unexpected.empty()) return;
+  throw Error(ErrorKind::format, path,
+              str("its tensors do not fit its op list:", missing.empty() ? "" : " missing ", missing,
+                  misshapen.empty() ? "" : " misshapen ", misshapen, unexpected.empty() ? "" : " unexpected ", unexpected));
+}
+
+}  // namespace
+
+void save(const Model& model, const std::string& path) {
+  OpList list = model.capture();
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  json roles = json::object();
+  std::set<std::string> used;
+  for (const OpList::Value& value : list.values) {
+    if (value.kind != OpList::ValueKind::parameter) continue;
+    used.insert(value.name);
+  }
+  // Only what the op list reads is stored; the network may hold more (an auxiliary head).
+  OpList stored;
+  std::vector<int> position(list.values.size(), -1);
+  const auto keep = [&](int v) {
+    if (v < 0) return -1;
+    int& p = position[static_cast<std::size_t>(v)];
+    if (p < 0) {
+      p = static_cast<int>(stored.values.size());
+      stored.values.push_back(list.values[static_cast<std::size_t>(v)]);
+    }
+    return p;
+  };
+  for (const int v : list.inputs) stored.inputs.push_back(keep(v));
+  for (OpList::Node node : list.nodes) {
+    for (int& v : node.inputs) v = keep(v);
+    for (int& v : node.outputs) v = keep(v);
+    stored.nodes.push_back(std::move(node));
+  }
+  for (const int v : list.outputs) stored.outputs.push_back(keep(v));
+  for (const OpList::Value& value : stored.values) {
+    if (value.kind == OpList::ValueKind::parameter) tensors.emplace_back(value.name, value.tensor);
+  }
+  for (const NamedTensor& named : model.network().named_tensors()) {
+    if (used.contains(named.name)) roles[named.name] = role_name(named);
+  }
+  write_safetensors(path, tensors,
+                    {{"format", "fovea"},
+                     {"fovea.version", std::to_string(kVersion)},
+                     {"fovea.architecture", model.architecture},
+                     {"fovea.options", model.architecture_options},
+                     {"fovea.preprocessing", preprocessing_to_json(model.preprocessing).dump()},
+                     {"fovea.class_names", json(model.class_names).dump()},
+                     {"fovea.roles", roles.dump()},
+                     {"fovea.ops", stored.to_json()}});
+}
+
+Model load_model(const std::string& path) {
+  register_ops();
+  const Safetensors file = read_safetensors(path);
+  const auto field = [&](const char* key) -> const std::string& {
+    const std::string* value = file.find_metadata(key);
+    if (!value) {
+      throw Error(ErrorKind::format, path, str("is a safetensors file but no fovea model: metadata '", key, "' is missing"),
+                  "weights of other frameworks need a network to go into");
+    }
+    return *value;
+  };
+  const std::string& version = field("fovea.version");
+  if (version != std::to_string(kVersion)) {
+    throw Error(ErrorKind::format, path, str("is of version ", version.substr(0, 20), ", this program reads version ", kVersion));
+  }
+  if (field("fovea.ops").size() > kMaxOps) throw Error(ErrorKind::format, path, "its op list is implausibly long");
+  try {
+    OpList list = OpList::from_json(field("fovea.ops"));
+    attach(list, file, path);
+    std::vector<std::string> buffers;
+    std::map<std::string, ParameterRole> roles;
+    for (const auto& [name, role] : json::parse(field("fovea.roles")).items()) {
+      const std::string text = role.get<std::string>();
+      if (text == "buffer") buffers.push_back(name);
+      if (text == "bias") roles[name] = ParameterRole::bias;
+      if (text == "norm") roles[name] = ParameterRole::norm;
+    }
+    const image::Preprocessing preprocessing = preprocessing_from_json(json::parse(field("fovea.preprocessing")));
+    // The ops' own shape rules are the check that the stored network is whole.
+    const TensorSpec input{{1, preprocessing.height, preprocessing.width, preprocessing.channels}, DType::f32};
+    const std::vector<TensorSpec> specs = list.infer({&input, 1});
+    Model model(std::make_shared<GraphModule>(std::move(list), buffers, roles));
+    model.preprocessing = preprocessing;
+    model.architecture = field("fovea.architecture");
+    model.architecture_options = field("fovea.options");
+    model.class_names = json::parse(field("fovea.class_names")).get<std::vector<std::string>>();
+    return model;
+  } catch (const json::exception& e) {
+    throw Error(ErrorKind::format, path, str("damaged metadata: ", e.what()));
+  }
+}
+
+}  // namespace fovea
