@@ -4,6 +4,7 @@
 #include <array>
 
 #include "kernels/check_internal.h"
+#include "kernels/cpu/simd/simd.h"
 #include "kernels/problems.h"
 #include "kernels/reference/activation.h"
 #include "kernels/registry.h"
@@ -42,9 +43,11 @@ void reference_backward(const ActivationProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<ActivationProblem> kForward[] = {
+    {"simd", simd::declines, simd::activation},
     {"reference", reference_declines, reference_forward},
 };
 constexpr Implementation<ActivationProblem> kBackward[] = {
+    {"simd", simd::declines, simd::activation},
     {"reference", reference_declines, reference_backward},
 };
 

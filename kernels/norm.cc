@@ -2,6 +2,7 @@
 #include "kernels/norm.h"
 
 #include "kernels/check_internal.h"
+#include "kernels/cpu/simd/simd.h"
 #include "kernels/problems.h"
 #include "kernels/reference/norm.h"
 #include "kernels/registry.h"
@@ -30,12 +31,15 @@ void reference_group_backward(const Problem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<BatchNormProblem> kBatchTraining[] = {
+    {"simd", simd::declines, simd::batch_norm_training},
     {"reference", reference_declines, reference_batch_forward},
 };
 constexpr Implementation<BatchNormProblem> kBatchInference[] = {
+    {"simd", simd::declines, simd::batch_norm_inference},
     {"reference", reference_declines, reference_batch_forward},
 };
 constexpr Implementation<BatchNormProblem> kBatchBackward[] = {
+    {"simd", simd::declines, simd::batch_norm_backward},
     // of both
     {"reference", reference_declines, reference_batch_backward},
 };

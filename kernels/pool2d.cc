@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/check_internal.h"
+#include "kernels/cpu/simd/simd.h"
 #include "kernels/problems.h"
 #include "kernels/reference/pool2d.h"
 #include "kernels/registry.h"
@@ -31,16 +32,20 @@ void reference_average_backward(const AveragePoolProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<Pool2dProblem> kPoolForward[] = {
+    {"simd", simd::declines, simd::pool2d},
     {"reference", reference_declines, reference_pool_forward},
 };
 constexpr Implementation<Pool2dProblem> kPoolBackward[] = {
+    {"simd", simd::declines, simd::pool2d},
     {"reference", reference_declines, reference_pool_backward},
 };
 // Global and adaptive average pooling.
 constexpr Implementation<AveragePoolProblem> kAverageForward[] = {
+    {"simd", simd::declines, simd::global_average_pool},
     {"reference", reference_declines, reference_average_forward},
 };
 constexpr Implementation<AveragePoolProblem> kAverageBackward[] = {
+    {"simd", simd::declines, simd::global_average_pool},
     {"reference", reference_declines, reference_average_backward},
 };
 

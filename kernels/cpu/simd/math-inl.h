@@ -128,9 +128,11 @@ struct GeluTanh {
   static constexpr float kCube = 0.044715f;
   template <class D, class V>
   HWY_INLINE V operator()(D d, V x) const {
-    const V half = hn::Mul(x, hn::Set(d, 0.5f));
-    const V inner = hn::Mul(hn::Mul(x, hn::Set(d, kScale)), hn::MulAdd(hn::Mul(x, x), hn::Set(d, kCube), hn::Set(d, 1.0f)));
-    return hn::MulAdd(half, tanh(d, inner), half);
+    return hn::Mul(x, sigmoid(d, twice_inner(d, x)));  // (1 + tanh u)/2 = sigmoid(2u)
+  }
+  template <class D, class V>
+  static HWY_INLINE V twice_inner(D d, V x) {
+    return hn::Mul(hn::Mul(x, hn::Set(d, 2 * kScale)), hn::MulAdd(hn::Mul(x, x), hn::Set(d, kCube), hn::Set(d, 1.0f)));
   }
 };
 struct Tanh {
@@ -177,7 +179,7 @@ struct HardSigmoidGrad {
   template <class D, class V>
   HWY_INLINE V operator()(D d, V x, V dy) const {
     const V three = hn::Set(d, 3.0f);
-    const auto inside = hn::And(hn::Gt(x, hn::Neg(three)), hn::Le(x, three));
+    const auto inside = hn::And(hn::Gt(x, hn::Neg(three)), hn::Lt(x, three));
     return hn::IfThenElseZero(inside, hn::Mul(dy, hn::Set(d, 1.0f / 6)));
   }
 };
@@ -186,7 +188,7 @@ struct HardSwishGrad {
   HWY_INLINE V operator()(D d, V x, V dy) const {
     const V three = hn::Set(d, 3.0f);
     const V inner = hn::Mul(dy, hn::MulAdd(x, hn::Set(d, 1.0f / 3), hn::Set(d, 0.5f)));
-    return hn::IfThenZeroElse(hn::Le(x, hn::Neg(three)), hn::IfThenElse(hn::Gt(x, three), dy, inner));
+    return hn::IfThenZeroElse(hn::Le(x, hn::Neg(three)), hn::IfThenElse(hn::Ge(x, three), dy, inner));
   }
 };
 struct GeluGrad {
@@ -201,13 +203,16 @@ struct GeluGrad {
 struct GeluTanhGrad {
   template <class D, class V>
   HWY_INLINE V operator()(D d, V x, V dy) const {
-    const V one = hn::Set(d, 1.0f), half = hn::Set(d, 0.5f);
-    const V square = hn::Mul(x, x);
-    const V scale = hn::Set(d, GeluTanh::kScale);
-    const V t = tanh(d, hn::Mul(hn::Mul(x, scale), hn::MulAdd(square, hn::Set(d, GeluTanh::kCube), one)));
-    const V inner = hn::Mul(scale, hn::MulAdd(square, hn::Set(d, 3 * GeluTanh::kCube), one));
-    const V slope = hn::Mul(hn::Mul(hn::Mul(half, x), hn::NegMulAdd(t, t, one)), inner);
-    return hn::Mul(dy, hn::Add(hn::MulAdd(half, t, half), slope));
+    // With s = sigmoid(2u): s + x·s·(1−s)·2u', where s·(1−s) = e/(1+e)² with e = e^-|2u| cancels nowhere.
+    const V one = hn::Set(d, 1.0f);
+    const V u = GeluTanh::twice_inner(d, x);
+    const V magnitude = hn::Abs(u);
+    const V e = hn::Exp(d, hn::Neg(hn::IfThenElse(hn::Lt(magnitude, hn::Set(d, 88.0f)), magnitude, hn::Set(d, 88.0f))));
+    const V q = hn::Div(one, hn::Add(one, e));
+    const V p = hn::Mul(e, q);
+    const V s = hn::IfThenElse(hn::Lt(u, hn::Zero(d)), p, q);
+    const V slope = hn::Mul(hn::Set(d, 2 * GeluTanh::kScale), hn::MulAdd(hn::Mul(x, x), hn::Set(d, 3 * GeluTanh::kCube), one));
+    return hn::Mul(dy, hn::MulAdd(hn::Mul(hn::Mul(x, slope), p), q, hn::IfThenElse(hn::Eq(x, x), s, x)));
   }
 };
 

@@ -1,0 +1,22 @@
+// The Highway implementations as the lists in kernels/<family>.cc name them: f32 on the CPU, dispatched at run time to the best
+// instruction set (SSE4, AVX2, AVX-512, NEON).
+#pragma once
+
+#include "kernels/problems.h"
+
+namespace fovea::kernels::simd {
+
+const char* declines(const BatchNormProblem&);
+void batch_norm_training(const BatchNormProblem&);
+void batch_norm_inference(const BatchNormProblem&);
+void batch_norm_backward(const BatchNormProblem&);
+
+const char* declines(const ActivationProblem&);
+void activation(const ActivationProblem&);
+
+const char* declines(const Pool2dProblem&);
+void pool2d(const Pool2dProblem&);
+const char* declines(const AveragePoolProblem&);
+void global_average_pool(const AveragePoolProblem&);
+
+}  // namespace fovea::kernels::simd
