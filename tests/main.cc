@@ -6,4 +6,10 @@
 #include <catch2/catch.hpp>
 #endif
 
+// Tests ask for impossible sizes on purpose: the address sanitizer is to let malloc fail as it does without it.
+extern "C" __attribute__((visibility("default"))) const char* __asan_default_options();
+extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() {
+  return "allocator_may_return_null=1";
+}
+
 int main(int argc, char** argv) { return Catch::Session().run(argc, argv); }
