@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/check_internal.h"
+#include "kernels/cpu/simd/conv2d_direct.h"
 #include "kernels/elementwise.h"
 #include "kernels/reference/conv2d.h"
 #include "kernels/registry.h"
@@ -26,12 +27,15 @@ void reference_backward_weights(const Conv2dProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<Conv2dProblem> kForward[] = {
+    {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_forward},
     {"reference", reference_declines, reference_forward},
 };
 constexpr Implementation<Conv2dProblem> kBackwardData[] = {
+    {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_backward_data},
     {"reference", reference_declines, reference_backward_data},
 };
 constexpr Implementation<Conv2dProblem> kBackwardWeights[] = {
+    {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_backward_weights},
     {"reference", reference_declines, reference_backward_weights},
 };
 

@@ -18,14 +18,16 @@ struct Buffer {
   ~Buffer() { ::operator delete(data, kAlignment); }
 
   void grow(std::size_t wanted) {
-    ::operator delete(data, kAlignment);  // first: the old contents are of no use, and both at once would double the peak
+    ::operator delete(data,
+                      kAlignment);  // first: the old contents are of no use, and both at once would double the peak
     data = nullptr;
     count = 0;
     // An eighth more, so that slowly growing sizes do not reallocate each time.
     const std::size_t floats = line_floats(wanted + wanted / 8);
     data = static_cast<float*>(::operator new(floats * sizeof(float), kAlignment, std::nothrow));
     if (!data) {
-      throw Error(ErrorKind::memory, "scratch", str("no memory for ", floats * sizeof(float), " bytes of kernel scratch"),
+      throw Error(ErrorKind::memory, "scratch",
+                  str("no memory for ", floats * sizeof(float), " bytes of kernel scratch"),
                   "use a smaller batch or image size");
     }
     count = floats;

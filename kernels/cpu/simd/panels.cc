@@ -1,15 +1,15 @@
 // The register tiles under convolution and dense, once per instruction set (Highway picks at run time).
 //
-// multiply tile: 6 rows × 2 vectors where there are 16 vector registers (SSE4, AVX2: 12 sums + 2 of b + 1 broadcast), 12 × 2 where
-// there are 32 (AVX-512, NEON). Each step of k is 2 loads of b and one broadcast per row for 2 multiply-adds per row, so 4 rows or
-// more keep both multiply-add units busy (8 sums hide 4 cycles of latency × 2 units): a remainder is spread over all tiles rather
-// than left to a thin last one.
-// outer tile: the same shape with k-elements broadcast and positions in the loop.
-// How far from the limit: see bench/kernels_bench.cc; on a 2-core AVX2 machine whose multiply-add peak is 112 GFLOP/s per core a
-// 6 × 16 tile on data in L1 and L2 reaches 90 to 97 % of it.
+// multiply tile: 6 rows × 2 vectors where there are 16 vector registers (SSE4, AVX2: 12 sums + 2 of b + 1 broadcast),
+// 12 × 2 where there are 32 (AVX-512, NEON). Each step of k is 2 loads of b and one broadcast per row for 2
+// multiply-adds per row, so 4 rows or more keep both multiply-add units busy (8 sums hide 4 cycles of latency × 2
+// units): a remainder is spread over all tiles rather than left to a thin last one. outer tile: the same shape with
+// k-elements broadcast and positions in the loop. How far from the limit: see bench/kernels_bench.cc; on a 2-core AVX2
+// machine whose multiply-add peak is 112 GFLOP/s per core a 6 × 16 tile on data in L1 and L2 reaches 90 to 97 % of it.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/panels.cc"
-// Vectors without a compile-time size cannot be kept in arrays; AVX3_DL adds nothing for f32 but another copy of the code.
+// Vectors without a compile-time size cannot be kept in arrays; AVX3_DL adds nothing for f32 but another copy of the
+// code.
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_AVX3_DL)
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
@@ -43,9 +43,11 @@ constexpr int kMaxRows = 12;
 #else
 constexpr int kMaxRows = 6;
 #endif
-// One vector wide, twice the rows keep the units busy; beyond 10 the rows' addresses no longer fit 16 general registers.
+// One vector wide, twice the rows keep the units busy; beyond 10 the rows' addresses no longer fit 16 general
+// registers.
 constexpr int kMaxRowsNarrow = kMaxRows == 6 ? 10 : 12;
-// b's share of a panel is kept near the size of L1: 512 × 16 floats are 32 KB. It also bounds the length of one f32 sum.
+// b's share of a panel is kept near the size of L1: 512 × 16 floats are 32 KB. It also bounds the length of one f32
+// sum.
 constexpr std::int64_t kDepth = 640;
 
 HWY_INLINE V finish(Activation kind, float alpha, V v) {
@@ -114,25 +116,10 @@ HWY_NOINLINE void multiply_tile(const Tile& t) {
     FOVEA_UNROLL(16)
     for (int i = 0; i < MR; ++i) row[i] = t.a + t.row_offsets[i] + t.runs[r].offset;
     const std::int64_t length = t.runs[r].length;
-    std::int64_t k = 0;
-    FOVEA_UNROLL(1)
-    for (; k + 4 <= length; k += 4) {
-      FOVEA_UNROLL(4)
-      for (int u = 0; u < 4; ++u) {
-        V bv[NV];
-        FOVEA_UNROLL(2)
-        for (int v = 0; v < NV; ++v) bv[v] = hn::LoadU(d, b + (u * NV + v) * kLanes);
-        FOVEA_UNROLL(16)
-        for (int i = 0; i < MR; ++i) {
-          const V av = hn::Set(d, row[i][k + u]);
-          FOVEA_UNROLL(2)
-          for (int v = 0; v < NV; ++v) sum[i][v] = hn::MulAdd(av, bv[v], sum[i][v]);
-        }
-      }
-      b += 4 * NV * kLanes;
-    }
-    FOVEA_UNROLL(1)
-    for (; k < length; ++k) {
+    // Unrolled twice, not more: GCC 12 then moves sums from register to register and spills (measured: 62 instead of 87
+    // GFLOP/s).
+    FOVEA_UNROLL(2)
+    for (std::int64_t k = 0; k < length; ++k) {
       V bv[NV];
       FOVEA_UNROLL(2)
       for (int v = 0; v < NV; ++v) bv[v] = hn::LoadU(d, b + v * kLanes);
@@ -168,18 +155,36 @@ HWY_NOINLINE void multiply_tile(const Tile& t) {
 }
 
 using TileFn = void (*)(const Tile&);
-constexpr TileFn kWideTiles[] = {nullptr, multiply_tile<1, 2>, multiply_tile<2, 2>, multiply_tile<3, 2>, multiply_tile<4, 2>,
-                                 multiply_tile<5, 2>, multiply_tile<6, 2>,
+constexpr TileFn kWideTiles[] = {nullptr,
+                                 multiply_tile<1, 2>,
+                                 multiply_tile<2, 2>,
+                                 multiply_tile<3, 2>,
+                                 multiply_tile<4, 2>,
+                                 multiply_tile<5, 2>,
+                                 multiply_tile<6, 2>,
 #if HWY_ARCH_ARM || HWY_TARGET == HWY_AVX3
-                                 multiply_tile<7, 2>, multiply_tile<8, 2>, multiply_tile<9, 2>, multiply_tile<10, 2>,
-                                 multiply_tile<11, 2>, multiply_tile<12, 2>
+                                 multiply_tile<7, 2>,
+                                 multiply_tile<8, 2>,
+                                 multiply_tile<9, 2>,
+                                 multiply_tile<10, 2>,
+                                 multiply_tile<11, 2>,
+                                 multiply_tile<12, 2>
 #endif
 };
-constexpr TileFn kNarrowTiles[] = {nullptr, multiply_tile<1, 1>, multiply_tile<2, 1>, multiply_tile<3, 1>, multiply_tile<4, 1>,
-                                   multiply_tile<5, 1>, multiply_tile<6, 1>, multiply_tile<7, 1>, multiply_tile<8, 1>,
-                                   multiply_tile<9, 1>, multiply_tile<10, 1>,
+constexpr TileFn kNarrowTiles[] = {nullptr,
+                                   multiply_tile<1, 1>,
+                                   multiply_tile<2, 1>,
+                                   multiply_tile<3, 1>,
+                                   multiply_tile<4, 1>,
+                                   multiply_tile<5, 1>,
+                                   multiply_tile<6, 1>,
+                                   multiply_tile<7, 1>,
+                                   multiply_tile<8, 1>,
+                                   multiply_tile<9, 1>,
+                                   multiply_tile<10, 1>,
 #if HWY_ARCH_ARM || HWY_TARGET == HWY_AVX3
-                                   multiply_tile<11, 1>, multiply_tile<12, 1>
+                                   multiply_tile<11, 1>,
+                                   multiply_tile<12, 1>
 #endif
 };
 
@@ -212,9 +217,18 @@ void multiply(const Multiply& job) {
     for (std::int64_t p = job.panel_begin; p < job.panel_end; ++p) {
       const int columns = static_cast<int>(std::min<std::int64_t>(kPanel, job.columns - p * kPanel));
       const bool narrow = columns <= kLanes;
-      Tile tile{job.a, nullptr, nullptr, runs, count, job.packed + p * kPanel * job.k + done * (narrow ? kLanes : kPanel),
-                job.bias ? job.bias + p * kPanel : nullptr, !first || job.accumulate, job.out + p * kPanel, columns,
-                last ? job.activation.kind : Activation::none, static_cast<float>(job.activation.alpha)};
+      Tile tile{job.a,
+                nullptr,
+                nullptr,
+                runs,
+                count,
+                job.packed + p * kPanel * job.k + done * (narrow ? kLanes : kPanel),
+                job.bias ? job.bias + p * kPanel : nullptr,
+                !first || job.accumulate,
+                job.out + p * kPanel,
+                columns,
+                last ? job.activation.kind : Activation::none,
+                static_cast<float>(job.activation.alpha)};
       const int most = narrow ? kMaxRowsNarrow : kMaxRows;
       const TileFn* const table = narrow ? kNarrowTiles : kWideTiles;
       const int tiles = (job.rows + most - 1) / most;
@@ -289,16 +303,16 @@ HWY_NOINLINE void outer_tile(const OuterTile& t) {
 }
 
 using OuterFn = void (*)(const OuterTile&);
-constexpr OuterFn kWideOuter[] = {nullptr, outer_tile<1, 2>, outer_tile<2, 2>, outer_tile<3, 2>, outer_tile<4, 2>,
-                                  outer_tile<5, 2>, outer_tile<6, 2>,
+constexpr OuterFn kWideOuter[] = {nullptr,           outer_tile<1, 2>, outer_tile<2, 2>, outer_tile<3, 2>,
+                                  outer_tile<4, 2>,  outer_tile<5, 2>, outer_tile<6, 2>,
 #if HWY_ARCH_ARM || HWY_TARGET == HWY_AVX3
-                                  outer_tile<7, 2>, outer_tile<8, 2>, outer_tile<9, 2>, outer_tile<10, 2>, outer_tile<11, 2>,
-                                  outer_tile<12, 2>
+                                  outer_tile<7, 2>,  outer_tile<8, 2>, outer_tile<9, 2>, outer_tile<10, 2>,
+                                  outer_tile<11, 2>, outer_tile<12, 2>
 #endif
 };
-constexpr OuterFn kNarrowOuter[] = {nullptr, outer_tile<1, 1>, outer_tile<2, 1>, outer_tile<3, 1>, outer_tile<4, 1>,
-                                    outer_tile<5, 1>, outer_tile<6, 1>, outer_tile<7, 1>, outer_tile<8, 1>, outer_tile<9, 1>,
-                                    outer_tile<10, 1>,
+constexpr OuterFn kNarrowOuter[] = {nullptr,           outer_tile<1, 1>, outer_tile<2, 1>,  outer_tile<3, 1>,
+                                    outer_tile<4, 1>,  outer_tile<5, 1>, outer_tile<6, 1>,  outer_tile<7, 1>,
+                                    outer_tile<8, 1>,  outer_tile<9, 1>, outer_tile<10, 1>,
 #if HWY_ARCH_ARM || HWY_TARGET == HWY_AVX3
                                     outer_tile<11, 1>, outer_tile<12, 1>
 #endif
@@ -312,8 +326,16 @@ void outer(const Outer& job) {
     const bool narrow = columns <= kLanes;
     const int most = narrow ? kMaxRowsNarrow : kMaxRows;
     const OuterFn* const table = narrow ? kNarrowOuter : kWideOuter;
-    OuterTile tile{nullptr, job.packed + p * kPanel * positions, job.rows, job.row_columns, job.row_pitch, job.column_pitch,
-                   job.out + p * kPanel, job.out_pitch, columns, job.accumulate};
+    OuterTile tile{nullptr,
+                   job.packed + p * kPanel * positions,
+                   job.rows,
+                   job.row_columns,
+                   job.row_pitch,
+                   job.column_pitch,
+                   job.out + p * kPanel,
+                   job.out_pitch,
+                   columns,
+                   job.accumulate};
     for (int r = 0; r < job.run_count; ++r) {
       tile.x = job.x + job.runs[r].offset;
       const int length = job.runs[r].length;
@@ -344,8 +366,10 @@ HWY_INLINE void thin_block(const ThinMultiply& job, std::int64_t column) {
   const float* w = job.w + column;
   FOVEA_UNROLL(1)
   for (std::int64_t k = 0; k < job.k; ++k) {
-    // Rows of w are far apart: the hardware's prefetcher does not follow, and a prefetch of an address past the end is harmless.
-    const auto ahead = reinterpret_cast<std::uintptr_t>(w) + static_cast<std::uintptr_t>(8 * job.w_pitch) * sizeof(float);
+    // Rows of w are far apart: the hardware's prefetcher does not follow, and a prefetch of an address past the end is
+    // harmless.
+    const auto ahead =
+        reinterpret_cast<std::uintptr_t>(w) + static_cast<std::uintptr_t>(8 * job.w_pitch) * sizeof(float);
     FOVEA_UNROLL(8)
     for (int v = 0; v < NV; v += (64 / 4 / kLanes > 0 ? 64 / 4 / kLanes : 1)) {
       hwy::Prefetch(reinterpret_cast<const float*>(ahead) + v * kLanes);
@@ -445,8 +469,8 @@ bool fuses(Activation activation) {
   }
 }
 
-void pack(const float* src, std::int64_t pitch, bool transposed, std::int64_t k0, std::int64_t count, std::int64_t K, std::int64_t N,
-          std::int64_t panel_begin, std::int64_t panel_end, float* packed) {
+void pack(const float* src, std::int64_t pitch, bool transposed, std::int64_t k0, std::int64_t count, std::int64_t K,
+          std::int64_t N, std::int64_t panel_begin, std::int64_t panel_end, float* packed) {
   const std::int64_t panel = panel_width();
   for (std::int64_t p = panel_begin; p < panel_end; ++p) {
     const std::int64_t columns = std::min(panel, N - p * panel);

@@ -1,12 +1,15 @@
-// The register tiles under convolution and dense: plain structs, so that only panels.cc is compiled per instruction set.
+// The register tiles under convolution and dense: plain structs, so that only panels.cc is compiled per instruction
+// set.
 //
 // Two products cover everything:
-//   multiply_panels:  out[m, n] = finish(start + Σ_k a[m, k]·b[k, n]), a's rows anywhere in memory (a padded image, a matrix),
+//   multiply_panels:  out[m, n] = finish(start + Σ_k a[m, k]·b[k, n]), a's rows anywhere in memory (a padded image, a
+//   matrix),
 //                     k along one or more contiguous runs, b packed into column panels;
 //   outer_panels:     out[k, n] += Σ_p x[p, k]·d[p, n], the gradient of the weights, d packed into column panels.
 //
-// A panel is two vectors wide (16 columns on AVX2, 32 on AVX-512, 8 on SSE4 and NEON), [k][width] contiguous; the last panel is
-// one vector wide if the rest fits. A matrix of K rows and N columns is panel after panel: panel p begins at p·panel_width()·K.
+// A panel is two vectors wide (16 columns on AVX2, 32 on AVX-512, 8 on SSE4 and NEON), [k][width] contiguous; the last
+// panel is one vector wide if the rest fits. A matrix of K rows and N columns is panel after panel: panel p begins at
+// p·panel_width()·K.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +28,10 @@ std::int64_t padded_columns(std::int64_t n);
 inline std::int64_t packed_floats(std::int64_t k, std::int64_t n) { return k * padded_columns(n); }
 inline std::int64_t panel_count(std::int64_t n) { return (n + panel_width() - 1) / panel_width(); }
 
-/// Packs rows [k0, k0+count) of a K×N matrix into `packed`, panels [panel_begin, panel_end) only; columns past N become 0.
-/// The element of row k0+i and column j is src[i·pitch + j], or src[j·pitch + i] if transposed.
-void pack(const float* src, std::int64_t pitch, bool transposed, std::int64_t k0, std::int64_t count, std::int64_t K, std::int64_t N,
-          std::int64_t panel_begin, std::int64_t panel_end, float* packed);
+/// Packs rows [k0, k0+count) of a K×N matrix into `packed`, panels [panel_begin, panel_end) only; columns past N become
+/// 0. The element of row k0+i and column j is src[i·pitch + j], or src[j·pitch + i] if transposed.
+void pack(const float* src, std::int64_t pitch, bool transposed, std::int64_t k0, std::int64_t count, std::int64_t K,
+          std::int64_t N, std::int64_t panel_begin, std::int64_t panel_end, float* packed);
 /// packs d's `count` rows (pitch apart) and adds the columns' sums to sums[padded_columns(n)] if given.
 void pack_and_sum(const float* src, std::int64_t pitch, std::int64_t count, std::int64_t N, std::int64_t panel_begin,
                   std::int64_t panel_end, float* packed, float* sums);
@@ -46,13 +49,13 @@ struct Multiply {
   int rows;
   const Run* runs;
   int run_count;
-  std::int64_t k;                   ///< sum of the runs' lengths
-  const float* packed;              ///< k × columns
+  std::int64_t k;       ///< sum of the runs' lengths
+  const float* packed;  ///< k × columns
   std::int64_t columns;
   std::int64_t panel_begin, panel_end;
-  const float* bias = nullptr;      ///< padded_columns(columns) floats: where the sums start
+  const float* bias = nullptr;  ///< padded_columns(columns) floats: where the sums start
   float* out;
-  bool accumulate = false;          ///< start from out instead
+  bool accumulate = false;  ///< start from out instead
   ActivationParams activation{Activation::none};
 };
 /// The activations multiply_panels applies itself: those without an exponential.
@@ -60,21 +63,22 @@ bool fuses(Activation activation);
 void multiply_panels(const Multiply&);
 
 struct Outer {
-  const float* x;                       ///< position (r, c) has its k-elements from x + r·row_pitch + c·column_pitch
-  std::int64_t rows, row_columns;       ///< positions: rows × row_columns
+  const float* x;                  ///< position (r, c) has its k-elements from x + r·row_pitch + c·column_pitch
+  std::int64_t rows, row_columns;  ///< positions: rows × row_columns
   std::int64_t row_pitch, column_pitch;
-  const Run* runs;                      ///< k along these
+  const Run* runs;  ///< k along these
   int run_count;
-  const float* packed;                  ///< rows·row_columns × columns
+  const float* packed;  ///< rows·row_columns × columns
   std::int64_t columns;
   std::int64_t panel_begin, panel_end;
-  float* out;                           ///< [k, out_pitch]
+  float* out;  ///< [k, out_pitch]
   std::int64_t out_pitch;
   bool accumulate = true;
 };
 void outer_panels(const Outer&);
 
-/// y[j] = act(Σ_k x[k]·w[k·pitch + j] + bias[j]) for `rows` ≤ 4 rows of x at once, columns [begin, end): w is read once, where it lies.
+/// y[j] = act(Σ_k x[k]·w[k·pitch + j] + bias[j]) for `rows` ≤ 4 rows of x at once, columns [begin, end): w is read
+/// once, where it lies.
 struct ThinMultiply {
   const float* x;
   std::int64_t x_pitch;
