@@ -187,7 +187,8 @@ void run(const Conv2dProblem& p, bool backward) {
                        for (const Tap& ty : phase.y.taps) {
                          for (const Tap& tx : phase.x.taps) {
                            const float* tap = w + (ty.k * p.kw() + tx.k) * ci_group * co;
-                           pack(tap + g * (backward ? c : n), co, backward, k0, c, K, n, begin, end, packed);
+                           const PackRows job{tap + g * (backward ? c : n), co, k0, c, K, n, begin, end, packed};
+                           backward ? pack_transposed(job) : pack_rows(job);
                            k0 += c;
                          }
                        }

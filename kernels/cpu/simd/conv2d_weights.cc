@@ -77,8 +77,9 @@ void accumulate(const Plan& plan, std::int64_t begin, std::int64_t end, std::int
     } else {
       job.x = plan.in.image(image) + (y0 * plan.in.w + plan.x.first()) * plan.in.pitch;
     }
-    pack_and_sum(plan.dy + (image * plan.y.grid + first) * plan.x.grid * plan.dy_pitch, plan.dy_pitch,
-                 job.rows * plan.x.grid, plan.n, panel_begin, panel_end, packed, sums);
+    const std::int64_t positions = job.rows * plan.x.grid;
+    pack_rows({plan.dy + (image * plan.y.grid + first) * plan.x.grid * plan.dy_pitch, plan.dy_pitch, 0, positions,
+               positions, plan.n, panel_begin, panel_end, packed, sums});
     outer_panels(job);
   }
 }

@@ -60,7 +60,8 @@ void rows_times_panels(const Gemm& g) {
   const auto pack_all = [&](float* packed) {
     parallel_for(panels, std::max<std::int64_t>(1, (1 << 18) / std::max<std::int64_t>(1, g.k * panel_width())),
                  [&](std::int64_t begin, std::int64_t end) {
-                   pack(g.b, g.transpose_b ? g.k : g.n, g.transpose_b, 0, g.k, g.k, g.n, begin, end, packed);
+                   const PackRows job{g.b, g.transpose_b ? g.k : g.n, 0, g.k, g.k, g.n, begin, end, packed};
+                   g.transpose_b ? pack_transposed(job) : pack_rows(job);
                  });
   };
   const bool keep = g.weights && cacheable(*g.weights) && g.m < kRowsToPackPerCall;
@@ -132,18 +133,17 @@ void outer_products(const Gemm& g) {
   std::fill_n(sums, padded, 0.0f);
   const std::int64_t pitch = g.transpose_b ? g.k : g.n;
   // Block after block, each packed for itself.
-  parallel_for(panels, std::max<std::int64_t>(1, (1 << 18) / std::max<std::int64_t>(1, g.k * panel_width())),
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t p = 0; p < g.k; p += depth) {
-                   const std::int64_t count = std::min(depth, g.k - p);
-                   if (g.transpose_b) {
-                     pack(g.b + p, pitch, true, 0, count, count, g.n, begin, end, packed + p * padded);
-                   } else {
-                     pack_and_sum(g.b + p * pitch, pitch, count, g.n, begin, end, packed + p * padded,
-                                  g.column_sums ? sums : nullptr);
-                   }
-                 }
-               });
+  parallel_for(
+      panels, std::max<std::int64_t>(1, (1 << 18) / std::max<std::int64_t>(1, g.k * panel_width())),
+      [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t p = 0; p < g.k; p += depth) {
+          const std::int64_t count = std::min(depth, g.k - p);
+          const PackRows job{
+              g.b + (g.transpose_b ? p : p * pitch), pitch, 0, count, count, g.n, begin, end, packed + p * padded,
+              g.column_sums ? sums : nullptr};
+          g.transpose_b ? pack_transposed(job) : pack_rows(job);
+        }
+      });
   if (g.column_sums) std::copy_n(sums, g.n, g.column_sums);
 
   const std::int64_t even = (g.m + num_threads() - 1) / num_threads();

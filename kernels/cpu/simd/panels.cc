@@ -420,6 +420,54 @@ void thin(const ThinMultiply& job) {
   }
 }
 
+/// Copies `count` rows of one panel; sums of its columns are added to `sums` if given.
+template <int NV, bool kWhole>
+HWY_INLINE void pack_panel(const float* src, std::int64_t pitch, std::int64_t count, std::int64_t columns, float* to,
+                           float* sums) {
+  const D d;
+  V total[NV];
+  FOVEA_UNROLL(2)
+  for (int v = 0; v < NV; ++v) total[v] = hn::Zero(d);
+  HWY_ALIGN float edge[NV * kLanes] = {};
+  FOVEA_UNROLL(2)
+  for (std::int64_t i = 0; i < count; ++i, src += pitch, to += NV * kLanes) {
+    const float* from = src;
+    if (!kWhole) {
+      std::memcpy(edge, src, static_cast<std::size_t>(columns) * sizeof(float));
+      from = edge;
+    }
+    FOVEA_UNROLL(2)
+    for (int v = 0; v < NV; ++v) {
+      const V x = hn::LoadU(d, from + v * kLanes);
+      total[v] = hn::Add(total[v], x);
+      hn::StoreU(x, d, to + v * kLanes);
+    }
+  }
+  if (!sums) return;
+  FOVEA_UNROLL(2)
+  for (int v = 0; v < NV; ++v) hn::StoreU(hn::Add(total[v], hn::LoadU(d, sums + v * kLanes)), d, sums + v * kLanes);
+}
+
+void copy_rows(const PackRows& job) {
+  constexpr int kPanel = 2 * kLanes;
+  for (std::int64_t p = job.panel_begin; p < job.panel_end; ++p) {
+    const std::int64_t columns = std::min<std::int64_t>(kPanel, job.columns - p * kPanel);
+    const bool narrow = columns <= kLanes;
+    const float* src = job.src + p * kPanel;
+    float* to = job.packed + p * kPanel * job.k + job.k0 * (narrow ? kLanes : kPanel);
+    float* sums = job.sums ? job.sums + p * kPanel : nullptr;
+    if (columns == kPanel) {
+      pack_panel<2, true>(src, job.pitch, job.count, columns, to, sums);
+    } else if (columns == kLanes) {
+      pack_panel<1, true>(src, job.pitch, job.count, columns, to, sums);
+    } else if (narrow) {
+      pack_panel<1, false>(src, job.pitch, job.count, columns, to, sums);
+    } else {
+      pack_panel<2, false>(src, job.pitch, job.count, columns, to, sums);
+    }
+  }
+}
+
 int lanes() { return kLanes; }
 const char* target() { return hwy::TargetName(HWY_TARGET); }
 
@@ -429,6 +477,7 @@ const char* target() { return hwy::TargetName(HWY_TARGET); }
 void multiply_entry(const Multiply& job) { multiply(job); }
 void outer_entry(const Outer& job) { outer(job); }
 void thin_entry(const ThinMultiply& job) { thin(job); }
+void pack_rows_entry(const PackRows& job) { copy_rows(job); }
 int lanes_entry() { return lanes(); }
 const char* target_entry() { return target(); }
 
@@ -442,12 +491,14 @@ namespace fovea::kernels::simd {
 HWY_EXPORT(multiply_entry);
 HWY_EXPORT(outer_entry);
 HWY_EXPORT(thin_entry);
+HWY_EXPORT(pack_rows_entry);
 HWY_EXPORT(lanes_entry);
 HWY_EXPORT(target_entry);
 
 void multiply_panels(const Multiply& job) { HWY_DYNAMIC_DISPATCH(multiply_entry)(job); }
 void outer_panels(const Outer& job) { HWY_DYNAMIC_DISPATCH(outer_entry)(job); }
 void multiply_thin(const ThinMultiply& job) { HWY_DYNAMIC_DISPATCH(thin_entry)(job); }
+void pack_rows(const PackRows& job) { HWY_DYNAMIC_DISPATCH(pack_rows_entry)(job); }
 int vector_width() { return HWY_DYNAMIC_DISPATCH(lanes_entry)(); }
 int panel_width() { return 2 * vector_width(); }
 const char* instruction_set() { return HWY_DYNAMIC_DISPATCH(target_entry)(); }
@@ -469,48 +520,22 @@ bool fuses(Activation activation) {
   }
 }
 
-void pack(const float* src, std::int64_t pitch, bool transposed, std::int64_t k0, std::int64_t count, std::int64_t K,
-          std::int64_t N, std::int64_t panel_begin, std::int64_t panel_end, float* packed) {
+void pack_transposed(const PackRows& job) {
   const std::int64_t panel = panel_width();
-  for (std::int64_t p = panel_begin; p < panel_end; ++p) {
-    const std::int64_t columns = std::min(panel, N - p * panel);
+  for (std::int64_t p = job.panel_begin; p < job.panel_end; ++p) {
+    const std::int64_t columns = std::min(panel, job.columns - p * panel);
     const std::int64_t width = columns <= panel / 2 ? panel / 2 : panel;
-    float* const to = packed + p * panel * K + k0 * width;
-    if (transposed) {
-      // 64 rows of a panel at a time stay in L1 while their columns come in one after the other.
-      for (std::int64_t block = 0; block < count; block += 64) {
-        const std::int64_t end = std::min(count, block + 64);
-        for (std::int64_t j = 0; j < columns; ++j) {
-          const float* from = src + (p * panel + j) * pitch;
-          for (std::int64_t i = block; i < end; ++i) to[i * width + j] = from[i];
-        }
-        for (std::int64_t i = block; i < end; ++i) std::fill(to + i * width + columns, to + (i + 1) * width, 0.0f);
+    float* const to = job.packed + p * panel * job.k + job.k0 * width;
+    // 64 rows of a panel at a time stay in L1 while their columns come in one after the other.
+    for (std::int64_t block = 0; block < job.count; block += 64) {
+      const std::int64_t end = std::min(job.count, block + 64);
+      for (std::int64_t j = 0; j < columns; ++j) {
+        const float* from = job.src + (p * panel + j) * job.pitch;
+        for (std::int64_t i = block; i < end; ++i) to[i * width + j] = from[i];
       }
-    } else {
-      const float* from = src + p * panel;
-      for (std::int64_t i = 0; i < count; ++i, from += pitch) {
-        std::memcpy(to + i * width, from, static_cast<std::size_t>(columns) * sizeof(float));
-        std::fill(to + i * width + columns, to + (i + 1) * width, 0.0f);
-      }
+      if (columns == width) continue;
+      for (std::int64_t i = block; i < end; ++i) std::fill(to + i * width + columns, to + (i + 1) * width, 0.0f);
     }
-  }
-}
-
-void pack_and_sum(const float* src, std::int64_t pitch, std::int64_t count, std::int64_t N, std::int64_t panel_begin,
-                  std::int64_t panel_end, float* packed, float* sums) {
-  pack(src, pitch, false, 0, count, count, N, panel_begin, panel_end, packed);
-  if (!sums) return;
-  const std::int64_t panel = panel_width();
-  for (std::int64_t p = panel_begin; p < panel_end; ++p) {
-    const std::int64_t columns = std::min(panel, N - p * panel);
-    const std::int64_t width = columns <= panel / 2 ? panel / 2 : panel;
-    const float* from = packed + p * panel * count;
-    // From zero per call, then added: sums of sums, as for the weights.
-    float total[64] = {};
-    for (std::int64_t i = 0; i < count; ++i) {
-      for (std::int64_t j = 0; j < width; ++j) total[j] += from[i * width + j];
-    }
-    for (std::int64_t j = 0; j < columns; ++j) sums[p * panel + j] += total[j];
   }
 }
 

@@ -28,13 +28,19 @@ std::int64_t padded_columns(std::int64_t n);
 inline std::int64_t packed_floats(std::int64_t k, std::int64_t n) { return k * padded_columns(n); }
 inline std::int64_t panel_count(std::int64_t n) { return (n + panel_width() - 1) / panel_width(); }
 
-/// Packs rows [k0, k0+count) of a K×N matrix into `packed`, panels [panel_begin, panel_end) only; columns past N become
-/// 0. The element of row k0+i and column j is src[i·pitch + j], or src[j·pitch + i] if transposed.
-void pack(const float* src, std::int64_t pitch, bool transposed, std::int64_t k0, std::int64_t count, std::int64_t K,
-          std::int64_t N, std::int64_t panel_begin, std::int64_t panel_end, float* packed);
-/// packs d's `count` rows (pitch apart) and adds the columns' sums to sums[padded_columns(n)] if given.
-void pack_and_sum(const float* src, std::int64_t pitch, std::int64_t count, std::int64_t N, std::int64_t panel_begin,
-                  std::int64_t panel_end, float* packed, float* sums);
+/// Packs rows [k0, k0+count) of a k×columns matrix into `packed`, panels [panel_begin, panel_end) only; columns past
+/// the last become 0.
+struct PackRows {
+  const float* src;    ///< row k0
+  std::int64_t pitch;  ///< from row to row; transposed: from column to column
+  std::int64_t k0, count, k, columns;
+  std::int64_t panel_begin, panel_end;
+  float* packed;
+  float* sums = nullptr;  ///< if given, the columns' sums are added to it: padded_columns(columns) floats
+};
+void pack_rows(const PackRows&);
+/// The same from a matrix whose element of row k0+i and column j is src[j·pitch + i]; no sums.
+void pack_transposed(const PackRows&);
 
 /// A contiguous stretch of k: `length` elements from `offset` (in floats) behind a row's beginning.
 struct Run {
