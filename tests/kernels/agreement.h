@@ -174,9 +174,9 @@ const T& pick(Rng& rng, const T (&from)[n]) {
   do {                                        \
     std::string told;                         \
     bool any_ran = false;                     \
-    for (const auto* tally : {__VA_ARGS__}) { \
-      any_ran = any_ran || tally->ran > 0;    \
-      told += tally->summary() + "; ";        \
+    for (const auto* each_ : {__VA_ARGS__}) { \
+      any_ran = any_ran || each_->ran > 0;    \
+      told += each_->summary() + "; ";        \
     }                                         \
     if (!any_ran) FOVEA_SKIP(told);           \
   } while (false)
