@@ -32,7 +32,8 @@ Layout find_layout(const std::string& folder, const std::string& split, std::str
     Layout layout;
     layout.folder = *inner ? files::join(folder, inner) : folder;
     std::vector<std::string> ten = {"test_batch.bin"};
-    if (train) ten = {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"};
+    if (train)
+      ten = {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"};
     for (const std::string& file : ten) {
       if (files::exists(files::join(layout.folder, file))) layout.files.push_back(file);
     }
@@ -59,10 +60,12 @@ Layout require_layout(const std::string& folder, const std::string& split) {
   std::string missing;
   Layout layout = find_layout(folder, split, missing);
   if (layout.files.empty()) {
-    throw Error(ErrorKind::file, folder, str("no CIFAR binary files for ", split, " here (data_batch_1.bin, train.bin, …)"),
+    throw Error(ErrorKind::file, folder,
+                str("no CIFAR binary files for ", split, " here (data_batch_1.bin, train.bin, …)"),
                 "take the \"binary version\" from https://www.cs.toronto.edu/~kriz/cifar.html");
   }
-  if (!missing.empty()) throw Error(ErrorKind::file, layout.folder, str("incomplete CIFAR-10:", missing, " is missing"));
+  if (!missing.empty())
+    throw Error(ErrorKind::file, layout.folder, str("incomplete CIFAR-10:", missing, " is missing"));
   return layout;
 }
 
@@ -85,7 +88,8 @@ std::vector<std::string> read_names(const Layout& layout) {
     }
     return names;
   }
-  if (layout.classes == 10) return {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
+  if (layout.classes == 10)
+    return {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
   for (int c = 0; c < layout.classes; ++c) names.push_back(std::to_string(c));
   return names;
 }
@@ -99,7 +103,8 @@ TensorDataset load_cifar(const Layout& layout, std::vector<std::int64_t>& begins
     const std::vector<std::uint8_t> bytes = image::read_file_bytes(path, std::uint64_t{1} << 32);
     begins.push_back(static_cast<std::int64_t>(labels.size()));
     if (bytes.empty() || bytes.size() % record != 0) {
-      throw Error(ErrorKind::format, path, str(bytes.size(), " bytes are no whole number of records of ", record, " bytes"),
+      throw Error(ErrorKind::format, path,
+                  str(bytes.size(), " bytes are no whole number of records of ", record, " bytes"),
                   "the file is truncated or is not the binary version");
     }
     const std::size_t count = bytes.size() / record, first = pixels.size();
@@ -119,7 +124,8 @@ TensorDataset load_cifar(const Layout& layout, std::vector<std::int64_t>& begins
   }
   const auto owner = std::make_shared<const std::vector<std::uint8_t>>(std::move(pixels));
   const auto n = static_cast<std::int64_t>(labels.size());
-  Tensor tensor = Tensor::borrow(const_cast<std::uint8_t*>(owner->data()), {n, kSide, kSide, kChannels}, DType::u8, owner);
+  Tensor tensor =
+      Tensor::borrow(const_cast<std::uint8_t*>(owner->data()), {n, kSide, kSide, kChannels}, DType::u8, owner);
   return TensorDataset(std::move(tensor), std::move(labels), read_names(layout));
 }
 

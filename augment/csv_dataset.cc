@@ -16,7 +16,9 @@ std::vector<CsvRecord> parse_csv(std::string_view text, const std::string& name)
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   std::vector<CsvRecord> records;
   std::int64_t line = 1;
-  const auto fail = [&](std::int64_t at, const char* what) { return Error(ErrorKind::format, str(name, ":", at), what); };
+  const auto fail = [&](std::int64_t at, const char* what) {
+    return Error(ErrorKind::format, str(name, ":", at), what);
+  };
   std::size_t i = 0;
   // At the end of a line: its length, else 0. A lone CR is text.
   const auto line_end = [&]() -> std::size_t {
@@ -49,7 +51,8 @@ std::vector<CsvRecord> parse_csv(std::string_view text, const std::string& name)
         if (i < text.size() && text[i] != ',' && line_end() == 0) throw fail(line, "text after a closing quote");
       } else {
         for (; i < text.size() && text[i] != ',' && line_end() == 0; ++i) {
-          if (text[i] == '"') throw fail(line, "a quote inside a field that does not begin with one (double it and quote the field)");
+          if (text[i] == '"')
+            throw fail(line, "a quote inside a field that does not begin with one (double it and quote the field)");
           if (text[i] == '\0') throw fail(line, "a NUL byte; this is no text file");
           field += text[i];
         }
@@ -87,7 +90,8 @@ std::vector<std::string> sorted_classes(const std::set<std::string>& names) {
     return s.size() <= 9 && std::all_of(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; });
   });
   if (numbers) {
-    std::stable_sort(sorted.begin(), sorted.end(), [](const std::string& a, const std::string& b) { return std::stol(a) < std::stol(b); });
+    std::stable_sort(sorted.begin(), sorted.end(),
+                     [](const std::string& a, const std::string& b) { return std::stol(a) < std::stol(b); });
   }
   return sorted;
 }
@@ -102,7 +106,8 @@ std::size_t find_column(const CsvRecord& header, const std::string& name, const 
     field.erase(field.find_last_not_of(" \t") + 1);
     for (char& c : field) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
     if (field != name) continue;
-    if (found != kNoColumn) throw Error(ErrorKind::format, str(manifest, ":", header.line), str("two columns are called ", name));
+    if (found != kNoColumn)
+      throw Error(ErrorKind::format, str(manifest, ":", header.line), str("two columns are called ", name));
     found = i;
   }
   return found;
@@ -111,21 +116,26 @@ std::size_t find_column(const CsvRecord& header, const std::string& name, const 
 }  // namespace
 
 CsvDataset::CsvDataset(const std::string& manifest, const CsvOptions& options) {
-  if (options.image_size < 0) throw Error(ErrorKind::usage, "CsvDataset", str("image_size = ", options.image_size, " is negative"));
+  if (options.image_size < 0)
+    throw Error(ErrorKind::usage, "CsvDataset", str("image_size = ", options.image_size, " is negative"));
   if (files::is_folder(manifest)) {
     throw Error(ErrorKind::file, manifest, "this is a folder, not a CSV manifest", "open it with ImageFolder");
   }
   const std::vector<std::uint8_t> bytes = image::read_file_bytes(manifest, std::uint64_t{1} << 30);
   const std::vector<CsvRecord> records =
       parse_csv(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), manifest);
-  if (records.empty()) throw Error(ErrorKind::format, manifest, "the file is empty", "its first line should be: path,label");
+  if (records.empty())
+    throw Error(ErrorKind::format, manifest, "the file is empty", "its first line should be: path,label");
 
   const CsvRecord& header = records.front();
-  const std::size_t path_column = find_column(header, "path", manifest), label_column = find_column(header, "label", manifest);
-  const std::size_t group_column = find_column(header, "group", manifest), split_column = find_column(header, "split", manifest);
+  const std::size_t path_column = find_column(header, "path", manifest),
+                    label_column = find_column(header, "label", manifest);
+  const std::size_t group_column = find_column(header, "group", manifest),
+                    split_column = find_column(header, "split", manifest);
   if (path_column == kNoColumn || label_column == kNoColumn) {
     throw Error(ErrorKind::format, str(manifest, ":", header.line),
-                str("the header has no column ", path_column == kNoColumn ? "path" : "label"), "the first line should be: path,label");
+                str("the header has no column ", path_column == kNoColumn ? "path" : "label"),
+                "the first line should be: path,label");
   }
   if (!options.split.empty() && split_column == kNoColumn) {
     throw Error(ErrorKind::usage, manifest, str("has no column split to choose \"", options.split, "\" by"));
@@ -140,7 +150,8 @@ CsvDataset::CsvDataset(const std::string& manifest, const CsvOptions& options) {
     const CsvRecord& row = records[r];
     const std::string where = str(manifest, ":", row.line);
     if (row.fields.size() != header.fields.size()) {
-      throw Error(ErrorKind::format, where, str("has ", row.fields.size(), " fields, the header has ", header.fields.size()),
+      throw Error(ErrorKind::format, where,
+                  str("has ", row.fields.size(), " fields, the header has ", header.fields.size()),
                   "quote a field that contains a comma");
     }
     if (row.fields[path_column].empty()) throw Error(ErrorKind::format, where, "the path is empty");
@@ -154,7 +165,8 @@ CsvDataset::CsvDataset(const std::string& manifest, const CsvOptions& options) {
   state->parts.assign(parts.begin(), parts.end());
   std::map<std::string, std::int64_t> number;
   for (const std::string& name : state->class_names) number.emplace(name, static_cast<std::int64_t>(number.size()));
-  if (number.size() != state->class_names.size()) throw Error(ErrorKind::usage, "CsvDataset", "class_names holds a name twice");
+  if (number.size() != state->class_names.size())
+    throw Error(ErrorKind::usage, "CsvDataset", "class_names holds a name twice");
 
   for (const CsvRecord* row : rows) {
     const std::string where = str(manifest, ":", row->line);
@@ -163,19 +175,22 @@ CsvDataset::CsvDataset(const std::string& manifest, const CsvOptions& options) {
       throw Error(ErrorKind::usage, where,
                   str("label '", row->fields[label_column], "' is not among the ", number.size(), " known classes"));
     }
-    State::Item item{row->fields[path_column], group_column == kNoColumn ? "" : row->fields[group_column], label->second};
+    State::Item item{row->fields[path_column], group_column == kNoColumn ? "" : row->fields[group_column],
+                     label->second};
     if (options.check_files) {
       const std::string path = files::join(state->folder, item.path);
       if (files::is_folder(path)) throw Error(ErrorKind::file, where, str(path, " is a folder"));
       if (!files::exists(path)) {
-        throw Error(ErrorKind::file, where, str("there is no file ", path), "paths are relative to the manifest's folder");
+        throw Error(ErrorKind::file, where, str("there is no file ", path),
+                    "paths are relative to the manifest's folder");
       }
     }
     state->items.push_back(std::move(item));
   }
   if (state->items.empty()) {
-    throw Error(ErrorKind::format, manifest,
-                options.split.empty() ? "has a header but no rows" : str("has no row whose split is \"", options.split, "\""));
+    throw Error(
+        ErrorKind::format, manifest,
+        options.split.empty() ? "has a header but no rows" : str("has no row whose split is \"", options.split, "\""));
   }
   state_ = std::move(state);
 }

@@ -19,25 +19,27 @@ struct CsvRecord {
   std::vector<std::string> fields;
 };
 
-/// CSV as RFC 4180: comma-separated; a field in double quotes may hold commas, line ends and doubled quotes; lines end with LF or
-/// CRLF; a UTF-8 byte order mark is skipped, and so are empty lines. Text is kept byte for byte.
-/// Error{format} "name:line": a quote that is never closed, text after a closing quote, a quote inside a plain field, a NUL byte.
+/// CSV as RFC 4180: comma-separated; a field in double quotes may hold commas, line ends and doubled quotes; lines end
+/// with LF or CRLF; a UTF-8 byte order mark is skipped, and so are empty lines. Text is kept byte for byte.
+/// Error{format} "name:line": a quote that is never closed, text after a closing quote, a quote inside a plain field, a
+/// NUL byte.
 FOVEA_API std::vector<CsvRecord> parse_csv(std::string_view text, const std::string& name = "csv");
 
 struct CsvOptions {
-  std::vector<std::string> class_names;  ///< fixes classes and their order; empty: those in the file, numbers by value, else by bytes
-  std::string split;                     ///< takes only rows whose `split` column says this; empty: all rows
-  int image_size = 0;                    ///< Dataset::image_size
-  bool check_files = true;               ///< look now whether every file exists, rather than when it is read
+  std::vector<std::string>
+      class_names;     ///< fixes classes and their order; empty: those in the file, numbers by value, else by bytes
+  std::string split;   ///< takes only rows whose `split` column says this; empty: all rows
+  int image_size = 0;  ///< Dataset::image_size
+  bool check_files = true;  ///< look now whether every file exists, rather than when it is read
   image::DecodeOptions decode;
 };
 
 class FOVEA_API CsvDataset final : public Dataset {
  public:
-  /// The first line names the columns, in any order: path and label, optionally group and split; others are ignored. Paths are
-  /// relative to the manifest's folder. Rows keep their order.
-  /// Errors, with line numbers: file (missing manifest or picture), format (bad CSV, missing columns, wrong number of
-  /// fields, empty path or label, no rows), usage (a label outside class_names; split asked for but no such column).
+  /// The first line names the columns, in any order: path and label, optionally group and split; others are ignored.
+  /// Paths are relative to the manifest's folder. Rows keep their order. Errors, with line numbers: file (missing
+  /// manifest or picture), format (bad CSV, missing columns, wrong number of fields, empty path or label, no rows),
+  /// usage (a label outside class_names; split asked for but no such column).
   explicit CsvDataset(const std::string& manifest, const CsvOptions& options = {});
 
   std::int64_t size() const override;
@@ -49,7 +51,9 @@ class FOVEA_API CsvDataset final : public Dataset {
   int image_size() const override;
   /// The different values of the split column, sorted; empty without that column.
   std::vector<std::string> parts() const;
-  Splits split(const SplitOptions& options = {}) const { return fovea::split(std::make_shared<CsvDataset>(*this), options); }
+  Splits split(const SplitOptions& options = {}) const {
+    return fovea::split(std::make_shared<CsvDataset>(*this), options);
+  }
 
  private:
   struct State;

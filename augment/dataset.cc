@@ -33,7 +33,8 @@ std::vector<double> balanced_weights(const Dataset& dataset) {
   const std::vector<std::int64_t> counts = class_counts(dataset);
   std::vector<double> weights(static_cast<std::size_t>(dataset.size()));
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    weights[i] = 1.0 / static_cast<double>(counts[static_cast<std::size_t>(dataset.label(static_cast<std::int64_t>(i)))]);
+    weights[i] =
+        1.0 / static_cast<double>(counts[static_cast<std::size_t>(dataset.label(static_cast<std::int64_t>(i)))]);
   }
   return weights;
 }
@@ -61,7 +62,8 @@ TensorDataset::TensorDataset(Tensor images, std::vector<std::int64_t> labels, st
   const auto classes = static_cast<std::int64_t>(class_names_.size());
   for (std::size_t i = 0; i < labels_.size(); ++i) {
     if (labels_[i] < 0 || labels_[i] >= classes) {
-      throw Error(ErrorKind::usage, where, str("label ", labels_[i], " of item ", i, " is not below ", classes, " classes"));
+      throw Error(ErrorKind::usage, where,
+                  str("label ", labels_[i], " of item ", i, " is not below ", classes, " classes"));
     }
   }
 }
@@ -173,7 +175,8 @@ DatasetPtr concatenate(std::vector<DatasetPtr> parts) {
     std::string what = str("dataset 0 has ", a.size(), " classes, dataset ", k, " has ", b.size());
     if (a.size() == b.size()) {
       const auto at = std::mismatch(a.begin(), a.end(), b.begin());
-      what = str("class ", at.first - a.begin(), " is '", *at.first, "' in dataset 0 and '", *at.second, "' in dataset ", k);
+      what = str("class ", at.first - a.begin(), " is '", *at.first, "' in dataset 0 and '", *at.second,
+                 "' in dataset ", k);
     }
     throw Error(ErrorKind::usage, where, what, "open both with the same class_names");
   }

@@ -17,8 +17,8 @@ class FOVEA_API Dataset {
  public:
   virtual ~Dataset();
   virtual std::int64_t size() const = 0;
-  /// The decoded picture of item i in [0, size()). Thread-safe. Throws Error{file/format} naming the file when it cannot
-  /// be read.
+  /// The decoded picture of item i in [0, size()). Thread-safe. Throws Error{file/format} naming the file when it
+  /// cannot be read.
   virtual image::Image image(std::int64_t i) const = 0;
   /// Class of item i in [0, class_names().size()), without decoding anything.
   virtual std::int64_t label(std::int64_t i) const = 0;
@@ -27,8 +27,8 @@ class FOVEA_API Dataset {
   virtual std::string name(std::int64_t i) const = 0;
   /// The group (patient, camera, …) item i belongs to; empty where unknown. Splits never cut a group.
   virtual std::string group(std::int64_t i) const;
-  /// The side, in pixels, to which its owner wants pictures brought for training where the model does not say; 0: no wish.
-  /// image() itself never resizes for this: the model's preprocessing does, so that nothing is resized twice.
+  /// The side, in pixels, to which its owner wants pictures brought for training where the model does not say; 0: no
+  /// wish. image() itself never resizes for this: the model's preprocessing does, so that nothing is resized twice.
   virtual int image_size() const;
   /// True when image() only copies memory, so that caching its results gains nothing.
   virtual bool in_memory() const;
@@ -116,11 +116,11 @@ const DatasetPtr& get(const Splits& splits) {
   }
 }
 
-/// Divides a dataset at random, the same way for the same seed on every machine. Items of one group (Dataset::group) stay
-/// together. Stratified: each class is divided by the method of largest remainders, so parts have the size asked for; then
-/// every class with at least 2 pictures (3 with a test part) gets one in each part, and a class with fewer keeps them in
-/// train, with a warning. With groups the shares are met as closely as whole groups allow.
-/// Error{usage} for shares out of range or an empty dataset.
+/// Divides a dataset at random, the same way for the same seed on every machine. Items of one group (Dataset::group)
+/// stay together. Stratified: each class is divided by the method of largest remainders, so parts have the size asked
+/// for; then every class with at least 2 pictures (3 with a test part) gets one in each part, and a class with fewer
+/// keeps them in train, with a warning. With groups the shares are met as closely as whole groups allow. Error{usage}
+/// for shares out of range or an empty dataset.
 FOVEA_API Splits split(DatasetPtr dataset, const SplitOptions& options = {});
 
 }  // namespace fovea

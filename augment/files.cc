@@ -32,12 +32,14 @@ std::string join(const std::string& folder, const std::string& path) { return (f
 
 void require_folder(const std::string& folder, const std::string& hint) {
   if (folder.empty()) throw Error(ErrorKind::usage, "dataset", "the folder's name is empty");
-  if (folder.find('\0') != folder.npos) throw Error(ErrorKind::usage, "dataset", "the folder's name contains a NUL character");
+  if (folder.find('\0') != folder.npos)
+    throw Error(ErrorKind::usage, "dataset", "the folder's name contains a NUL character");
   std::error_code error;
   const fs::file_status status = fs::status(folder, error);
   if (status.type() == fs::file_type::not_found) throw Error(ErrorKind::file, folder, "there is no such folder", hint);
   if (error) throw Error(ErrorKind::file, folder, str("cannot read this folder: ", error.message()));
-  if (status.type() != fs::file_type::directory) throw Error(ErrorKind::file, folder, "this is a file, not a folder", hint);
+  if (status.type() != fs::file_type::directory)
+    throw Error(ErrorKind::file, folder, "this is a file, not a folder", hint);
 }
 
 std::vector<Entry> list(const std::string& folder) {
@@ -89,7 +91,7 @@ bool is_picture(const std::string& name) {
 bool is_foreign_picture(const std::string& name) {
   const std::string extension = lower_extension(name);
   constexpr std::array<const char*, 16> kForeign = {"gif", "webp", "tif", "tiff", "heic", "heif", "avif", "jp2",
-                                                    "jxl", "ppm", "pgm", "tga", "psd", "svg", "dcm", "raw"};
+                                                    "jxl", "ppm",  "pgm", "tga",  "psd",  "svg",  "dcm",  "raw"};
   return std::any_of(kForeign.begin(), kForeign.end(), [&](const char* known) { return extension == known; });
 }
 

@@ -18,8 +18,8 @@ bool is_file(const std::string& path);
 std::string join(const std::string& folder, const std::string& path);
 /// Error{file}: missing, or not a folder. `hint` is added when it is missing.
 void require_folder(const std::string& folder, const std::string& hint = {});
-/// Folders and regular files (links followed) sorted by the bytes of their names, so the same everywhere; names that begin with
-/// a dot, and macOS' "__MACOSX", are left out. Error{file} where the folder cannot be read.
+/// Folders and regular files (links followed) sorted by the bytes of their names, so the same everywhere; names that
+/// begin with a dot, and macOS' "__MACOSX", are left out. Error{file} where the folder cannot be read.
 std::vector<Entry> list(const std::string& folder);
 /// The path with links resolved; the path itself where that fails.
 std::string canonical(const std::string& path);

@@ -50,7 +50,9 @@ class Flip final : public Transform {
   double probability_;
 };
 
-std::string describe(const WarpOptions& warp) { return str("border=", to_string(warp.border), warp.bilinear ? "" : ", nearest"); }
+std::string describe(const WarpOptions& warp) {
+  return str("border=", to_string(warp.border), warp.bilinear ? "" : ", nearest");
+}
 
 class AffineTransform final : public Transform {
  public:
@@ -70,13 +72,15 @@ class AffineTransform final : public Transform {
     const double scale = draw(rng, o_.scale);
     const double sx = around(o_.shear[0]), sy = around(o_.shear[1]);
     if (angle == 0 && tx == 0 && ty == 0 && scale == 1 && sx == 0 && sy == 0) return;
-    picture = warp_affine(picture, inverse_affine(picture.width * 0.5, picture.height * 0.5, angle, tx, ty, scale, sx, sy), o_.warp);
+    picture = warp_affine(
+        picture, inverse_affine(picture.width * 0.5, picture.height * 0.5, angle, tx, ty, scale, sx, sy), o_.warp);
   }
   std::string name() const override { return name_; }
   std::string to_string() const override {
     std::string text = str(name_, "(");
     if (o_.degrees != 0) text += str("degrees=", o_.degrees, ", ");
-    if (o_.translate[0] != 0 || o_.translate[1] != 0) text += str("translate=", o_.translate[0], "×", o_.translate[1], ", ");
+    if (o_.translate[0] != 0 || o_.translate[1] != 0)
+      text += str("translate=", o_.translate[0], "×", o_.translate[1], ", ");
     if (o_.scale.low != 1 || o_.scale.high != 1) text += str("scale=", o_.scale.low, "..", o_.scale.high, ", ");
     if (o_.shear[0] != 0 || o_.shear[1] != 0) text += str("shear=", o_.shear[0], "×", o_.shear[1], ", ");
     return text + describe(o_.warp) + ")";
@@ -111,11 +115,14 @@ image::Image window(const image::Image& picture, int left, int top, int width, i
     if (outside && border == Border::edge) from_y = std::clamp(from_y, 0, picture.height - 1);
     if (outside && border == Border::reflect) from_y = mirrored(from_y, picture.height);
     const bool blank = outside && border == Border::constant;
-    const std::uint8_t* row = blank ? nullptr : picture.pixels.data() + static_cast<std::size_t>(from_y) * picture.row_bytes();
+    const std::uint8_t* row =
+        blank ? nullptr : picture.pixels.data() + static_cast<std::size_t>(from_y) * picture.row_bytes();
     const auto one = [&](int x) {
       const std::uint8_t* from = fill.data();
-      if (border == Border::edge) from = row + static_cast<std::size_t>(std::clamp(x + left, 0, picture.width - 1)) * channels;
-      if (border == Border::reflect) from = row + static_cast<std::size_t>(mirrored(x + left, picture.width)) * channels;
+      if (border == Border::edge)
+        from = row + static_cast<std::size_t>(std::clamp(x + left, 0, picture.width - 1)) * channels;
+      if (border == Border::reflect)
+        from = row + static_cast<std::size_t>(mirrored(x + left, picture.width)) * channels;
       std::memcpy(to + static_cast<std::size_t>(x) * channels, from, channels);
     };
     if (blank) {
@@ -124,7 +131,8 @@ image::Image window(const image::Image& picture, int left, int top, int width, i
     }
     for (int x = 0; x < begin; ++x) one(x);
     if (end > begin) {
-      std::memcpy(to + static_cast<std::size_t>(begin) * channels, row + static_cast<std::size_t>(begin + left) * channels,
+      std::memcpy(to + static_cast<std::size_t>(begin) * channels,
+                  row + static_cast<std::size_t>(begin + left) * channels,
                   static_cast<std::size_t>(end - begin) * channels);
     }
     for (int x = end; x < width; ++x) one(x);
@@ -173,7 +181,8 @@ class RandomCrop final : public Transform {
     const int room_x = picture.width + 2 * pad_x - o_.width, room_y = picture.height + 2 * pad_y - o_.height;
     if (room_x < 0 || room_y < 0) {
       throw Error(ErrorKind::usage, "random_crop",
-                  str("a picture of ", picture.width, "x", picture.height, " is smaller than the crop of ", o_.width, "x", o_.height),
+                  str("a picture of ", picture.width, "x", picture.height, " is smaller than the crop of ", o_.width,
+                      "x", o_.height),
                   "set pad_if_needed, or use random_resized_crop");
     }
     const int top = draw_int(rng, 0, room_y), left = draw_int(rng, 0, room_x);
@@ -181,7 +190,8 @@ class RandomCrop final : public Transform {
   }
   std::string name() const override { return "random_crop"; }
   std::string to_string() const override {
-    return str("random_crop(", o_.width, "×", o_.height, ", padding=", o_.padding, ", border=", fovea::to_string(o_.border), ")");
+    return str("random_crop(", o_.width, "×", o_.height, ", padding=", o_.padding,
+               ", border=", fovea::to_string(o_.border), ")");
   }
   bool resizes() const override { return true; }
 
@@ -255,6 +265,8 @@ TransformPtr shift(int pixels, Border border, std::array<std::uint8_t, 3> fill) 
   return std::make_shared<Shift>(pixels, border, fill);
 }
 TransformPtr random_crop(const RandomCropOptions& options) { return std::make_shared<RandomCrop>(options); }
-TransformPtr random_resized_crop(const RandomResizedCropOptions& options) { return std::make_shared<RandomResizedCrop>(options); }
+TransformPtr random_resized_crop(const RandomResizedCropOptions& options) {
+  return std::make_shared<RandomResizedCrop>(options);
+}
 
 }  // namespace fovea::transforms

@@ -55,7 +55,8 @@ class Source {
         // gzip allows several members in a row; anything else behind the end is not part of this format.
         if (at_ == bytes_.size()) break;
         if (bytes_.size() - at_ < 2 || bytes_[at_] != 0x1f || bytes_[at_ + 1] != 0x8b) {
-          throw Error(ErrorKind::format, name_, str(bytes_.size() - at_, " bytes that are no gzip data follow the end of the gzip data"));
+          throw Error(ErrorKind::format, name_,
+                      str(bytes_.size() - at_, " bytes that are no gzip data follow the end of the gzip data"));
         }
         inflateReset(&stream_);
         member_ended_ = false;
@@ -72,11 +73,13 @@ class Source {
       if (status == Z_STREAM_END) {
         member_ended_ = true;
       } else if (status == Z_BUF_ERROR || (status == Z_OK && at_ == bytes_.size() && got == 0)) {
-        throw Error(ErrorKind::format, name_, "the gzip data ends too early", "the file is truncated: download it again");
+        throw Error(ErrorKind::format, name_, "the gzip data ends too early",
+                    "the file is truncated: download it again");
       } else if (status == Z_MEM_ERROR) {
         throw Error(ErrorKind::memory, name_, "no memory to decompress this file");
       } else if (status != Z_OK) {
-        throw Error(ErrorKind::format, name_, str("damaged gzip data", stream_.msg ? ": " : "", stream_.msg ? stream_.msg : ""),
+        throw Error(ErrorKind::format, name_,
+                    str("damaged gzip data", stream_.msg ? ": " : "", stream_.msg ? stream_.msg : ""),
                     "download the file again");
       }
     }
@@ -97,7 +100,8 @@ std::uint32_t big_endian(const std::uint8_t* p) {
 }
 
 bool contains_ignoring_case(std::string text, const std::string& word) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
   return text.find(word) != text.npos;
 }
 
@@ -115,23 +119,29 @@ IdxArray parse_idx(Bytes bytes, const std::string& name, std::uint64_t max_bytes
   if (got < 4) throw truncated(got, 4);
   const int type = header[2], rank = header[3];
   if (header[0] != 0 || header[1] != 0 || (type < 0x08 || type > 0x0E) || rank < 1) {
-    throw Error(ErrorKind::format, name, "this is not an IDX file (it should start with two zero bytes, a type and a rank)");
+    throw Error(ErrorKind::format, name,
+                "this is not an IDX file (it should start with two zero bytes, a type and a rank)");
   }
   if (type != 0x08) throw Error(ErrorKind::format, name, str("IDX element type ", type, " is not unsigned byte (8)"));
-  if (rank > 4) throw Error(ErrorKind::format, name, str("IDX array with ", rank, " axes; pictures have 3 or 4, labels 1"));
+  if (rank > 4)
+    throw Error(ErrorKind::format, name, str("IDX array with ", rank, " axes; pictures have 3 or 4, labels 1"));
   const auto extents = static_cast<std::size_t>(rank);
-  if (const std::size_t more = source.read(header + 4, 4 * extents); more < 4 * extents) throw truncated(4 + more, 4 + 4 * extents);
+  if (const std::size_t more = source.read(header + 4, 4 * extents); more < 4 * extents)
+    throw truncated(4 + more, 4 + 4 * extents);
 
   std::int64_t dims[4];
   std::uint64_t total = 1;
   for (std::size_t axis = 0; axis < extents; ++axis) {
     const std::uint32_t extent = big_endian(header + 4 + 4 * axis);
     dims[axis] = extent;
-    if (extent != 0 && total > std::numeric_limits<std::uint64_t>::max() / extent) total = std::numeric_limits<std::uint64_t>::max();
-    else total *= extent;
+    if (extent != 0 && total > std::numeric_limits<std::uint64_t>::max() / extent)
+      total = std::numeric_limits<std::uint64_t>::max();
+    else
+      total *= extent;
   }
   if (total > max_bytes) {
-    throw Error(ErrorKind::memory, name, str("the header promises ", total, " bytes, more than the limit of ", max_bytes));
+    throw Error(ErrorKind::memory, name,
+                str("the header promises ", total, " bytes, more than the limit of ", max_bytes));
   }
   // Before allocating on the header's word: can the file hold that much at all?
   if (total > source.bound()) throw truncated(bytes.size(), total + 4 + 4 * extents);
@@ -177,7 +187,8 @@ TensorDataset load_idx(const std::string& images_path, const std::string& labels
   }
   const std::int64_t n = images.shape[0];
   if (n != labels.shape[0]) {
-    throw Error(ErrorKind::format, labels_path, str("has ", labels.shape[0], " labels, but ", images_path, " has ", n, " pictures"),
+    throw Error(ErrorKind::format, labels_path,
+                str("has ", labels.shape[0], " labels, but ", images_path, " has ", n, " pictures"),
                 "the two files belong to different sets");
   }
   if (n == 0) throw Error(ErrorKind::format, images_path, "holds no pictures");
@@ -193,13 +204,15 @@ TensorDataset load_idx(const std::string& images_path, const std::string& labels
   }
   if (static_cast<std::size_t>(highest) >= names.size()) {
     const auto at = std::find(labels.values.begin(), labels.values.end(), highest) - labels.values.begin();
-    throw Error(ErrorKind::format, labels_path, str("label ", highest, " of picture ", at, " is beyond the ", names.size(), " classes"));
+    throw Error(ErrorKind::format, labels_path,
+                str("label ", highest, " of picture ", at, " is beyond the ", names.size(), " classes"));
   }
   const auto owner = std::make_shared<const std::vector<std::uint8_t>>(std::move(images.values));
   // The dataset never writes; Tensor has no read-only flavour.
-  Tensor pixels = Tensor::borrow(const_cast<std::uint8_t*>(owner->data()), {n, images.shape[1], images.shape[2], channels},
-                                 DType::u8, owner);
-  return TensorDataset(std::move(pixels), std::vector<std::int64_t>(labels.values.begin(), labels.values.end()), std::move(names));
+  Tensor pixels = Tensor::borrow(const_cast<std::uint8_t*>(owner->data()),
+                                 {n, images.shape[1], images.shape[2], channels}, DType::u8, owner);
+  return TensorDataset(std::move(pixels), std::vector<std::int64_t>(labels.values.begin(), labels.values.end()),
+                       std::move(names));
 }
 
 /// Path of the file called `stem` in one of its four spellings, or nothing.
@@ -222,14 +235,16 @@ const char* idx_prefix(const std::string& split) {
 }  // namespace
 
 IdxDataset::IdxDataset(const std::string& images_path, const std::string& labels_path, const IdxOptions& options)
-    : name_(std::filesystem::path(images_path).filename().string()), pictures_(load_idx(images_path, labels_path, options)) {}
+    : name_(std::filesystem::path(images_path).filename().string()),
+      pictures_(load_idx(images_path, labels_path, options)) {}
 
 IdxDataset IdxDataset::open(const std::string& folder, const std::string& split, const IdxOptions& options) {
   const std::string prefix = idx_prefix(split);
   files::require_folder(folder);
   const std::string images = find_spelling(folder, prefix + "-images", "idx3");
   const std::string labels = find_spelling(folder, prefix + "-labels", "idx1");
-  for (const auto& [path, wanted] : {std::pair(images, "-images-idx3-ubyte"), std::pair(labels, "-labels-idx1-ubyte")}) {
+  for (const auto& [path, wanted] :
+       {std::pair(images, "-images-idx3-ubyte"), std::pair(labels, "-labels-idx1-ubyte")}) {
     if (path.empty()) {
       throw Error(ErrorKind::file, folder, str("there is no ", prefix, wanted, " here, with or without .gz"),
                   "MNIST-like sets are two such files for train and two for t10k");
@@ -240,7 +255,8 @@ IdxDataset IdxDataset::open(const std::string& folder, const std::string& split,
 
 bool IdxDataset::found_in(const std::string& folder, const std::string& split) {
   const std::string prefix = idx_prefix(split);
-  return !find_spelling(folder, prefix + "-images", "idx3").empty() && !find_spelling(folder, prefix + "-labels", "idx1").empty();
+  return !find_spelling(folder, prefix + "-images", "idx3").empty() &&
+         !find_spelling(folder, prefix + "-labels", "idx1").empty();
 }
 
 std::string IdxDataset::name(std::int64_t i) const { return str(name_, "#", i); }

@@ -12,16 +12,17 @@
 
 namespace fovea {
 
-/// The content of one IDX file of unsigned bytes: big-endian magic 0x00000800 + rank, then the extents, then the values.
+/// The content of one IDX file of unsigned bytes: big-endian magic 0x00000800 + rank, then the extents, then the
+/// values.
 struct IdxArray {
   Shape shape;
   std::vector<std::uint8_t> values;
 };
 
 /// Parses IDX bytes, inflating them first when they are gzip. `name` goes into error texts.
-/// Errors: format (wrong magic, element type other than u8, rank outside 1 to 4, shorter or longer than the header says, damaged
-/// or truncated gzip), memory (more than max_bytes of values, or more than the compressed bytes can hold: nothing is allocated
-/// on the word of a header alone).
+/// Errors: format (wrong magic, element type other than u8, rank outside 1 to 4, shorter or longer than the header
+/// says, damaged or truncated gzip), memory (more than max_bytes of values, or more than the compressed bytes can hold:
+/// nothing is allocated on the word of a header alone).
 FOVEA_API IdxArray parse_idx(std::span<const std::uint8_t> bytes, const std::string& name = "idx",
                              std::uint64_t max_bytes = std::uint64_t{1} << 32);
 FOVEA_API IdxArray read_idx(const std::string& path);
@@ -53,7 +54,9 @@ class FOVEA_API IdxDataset final : public Dataset {
   bool in_memory() const override { return true; }
 
   /// A seeded random division into train and val; see split() in augment/dataset.h.
-  Splits split(const SplitOptions& options = {}) const { return fovea::split(std::make_shared<IdxDataset>(*this), options); }
+  Splits split(const SplitOptions& options = {}) const {
+    return fovea::split(std::make_shared<IdxDataset>(*this), options);
+  }
 
  private:
   std::string name_;

@@ -29,8 +29,8 @@ namespace {
 constexpr int kMaxDepth = 64;  // links that name ever new paths end here
 
 struct Scan {
-  std::vector<std::string> pictures;        // paths below the class folder's parent
-  std::map<std::string, int> foreign;       // extension → files this library does not read
+  std::vector<std::string> pictures;   // paths below the class folder's parent
+  std::map<std::string, int> foreign;  // extension → files this library does not read
 };
 
 void scan(const std::string& root, const std::string& below, std::vector<std::string>& ancestors, Scan& found) {
@@ -107,8 +107,9 @@ std::vector<std::string> class_folders(const std::string& folder) {
 ImageFolder::ImageFolder(const std::string& folder, const ImageFolderOptions& options) {
   const auto in_range = [](int v) { return v >= 0 && v <= 1 << 20; };
   if (!in_range(options.image_size) || !in_range(options.shrink_to) || !in_range(options.group_prefix)) {
-    throw Error(ErrorKind::usage, "ImageFolder", str("image_size = ", options.image_size, ", shrink_to = ", options.shrink_to,
-                                                     ", group_prefix = ", options.group_prefix, ": none may be negative or huge"));
+    throw Error(ErrorKind::usage, "ImageFolder",
+                str("image_size = ", options.image_size, ", shrink_to = ", options.shrink_to,
+                    ", group_prefix = ", options.group_prefix, ": none may be negative or huge"));
   }
   auto state = std::make_shared<State>();
   state->options = options;
@@ -140,24 +141,28 @@ ImageFolder::ImageFolder(const std::string& folder, const ImageFolderOptions& op
     for (const auto& [extension, count] : found.foreign) foreign[extension] += count;
   }
   if (!unknown.empty()) {
-    throw Error(ErrorKind::usage, folder, str("holds the class ", quoted_list(unknown), ", which is not among the ",
-                                              state->class_names.size(), " known ones: ", quoted_list(state->class_names)));
+    throw Error(ErrorKind::usage, folder,
+                str("holds the class ", quoted_list(unknown), ", which is not among the ", state->class_names.size(),
+                    " known ones: ", quoted_list(state->class_names)));
   }
   if (state->items.empty()) {
     throw Error(ErrorKind::file, folder,
-                foreign.empty() ? "no pictures in any class folder" : str("no pictures that can be read, only ", describe(foreign)),
+                foreign.empty() ? "no pictures in any class folder"
+                                : str("no pictures that can be read, only ", describe(foreign)),
                 "fovea reads JPEG, PNG and BMP (.jpg .jpeg .png .bmp in any case)");
   }
   // With given class names an empty folder equals an absent one.
   if (!empty.empty() && !options.allow_empty_classes && options.class_names.empty()) {
-    throw Error(ErrorKind::usage, folder, str(empty.size() == 1 ? "class " : "classes ", quoted_list(empty), " without pictures"),
+    throw Error(ErrorKind::usage, folder,
+                str(empty.size() == 1 ? "class " : "classes ", quoted_list(empty), " without pictures"),
                 "add pictures, remove the folder, or set allow_empty_classes");
   }
   if (!foreign.empty()) {
     state->warnings.push_back(str(folder, ": left out files that are neither JPEG, PNG nor BMP: ", describe(foreign)));
   }
   // The classes' own order may differ from the folders' when class_names were given.
-  std::stable_sort(state->items.begin(), state->items.end(), [](const auto& a, const auto& b) { return a.label < b.label; });
+  std::stable_sort(state->items.begin(), state->items.end(),
+                   [](const auto& a, const auto& b) { return a.label < b.label; });
   state_ = std::move(state);
 }
 

@@ -13,27 +13,27 @@ namespace fovea {
 
 struct ImageFolderOptions {
   int image_size = 0;  ///< Dataset::image_size: the side a model without a size of its own is trained at; 0: none
-  /// Fixes classes and their order, so that val/ is numbered as train/ was: a class without a folder then has no pictures, a
-  /// folder outside the list is an error. Empty: the folders' names in byte order.
+  /// Fixes classes and their order, so that val/ is numbered as train/ was: a class without a folder then has no
+  /// pictures, a folder outside the list is an error. Empty: the folders' names in byte order.
   std::vector<std::string> class_names;
   bool allow_empty_classes = false;  ///< accept a class folder without pictures
   /// The first so many bytes of a file's name are its group (patient, camera, …), which splits never cut; 0: no groups.
   int group_prefix = 0;
-  /// Pictures whose shorter side is longer than this are shrunk to it (antialiased bilinear) after decoding: large photographs
-  /// then fit the loader's cache. Slightly changes pixels; 0: never.
+  /// Pictures whose shorter side is longer than this are shrunk to it (antialiased bilinear) after decoding: large
+  /// photographs then fit the loader's cache. Slightly changes pixels; 0: never.
   int shrink_to = 0;
   image::DecodeOptions decode;
 };
 
-/// Classes are the folders directly below `folder`; their pictures may lie in further folders below them. Reads JPEG, PNG
-/// and BMP by extension in any case (.jpg .jpeg .jpe .jfif .png .bmp .dib); hidden files and folders are ignored; links are
-/// followed, but never in a circle. The order is that of the names' bytes, the same on every machine. Copies are cheap and share
-/// the list of files.
+/// Classes are the folders directly below `folder`; their pictures may lie in further folders below them. Reads JPEG,
+/// PNG and BMP by extension in any case (.jpg .jpeg .jpe .jfif .png .bmp .dib); hidden files and folders are ignored;
+/// links are followed, but never in a circle. The order is that of the names' bytes, the same on every machine. Copies
+/// are cheap and share the list of files.
 class FOVEA_API ImageFolder final : public Dataset {
  public:
   /// Only lists files; a damaged picture shows when it is read.
-  /// Errors: file (missing, a file instead of a folder, unreadable, empty), usage (pictures but no class folders; folders
-  /// train/ and val/ instead of classes; classes without pictures, by name; options out of range).
+  /// Errors: file (missing, a file instead of a folder, unreadable, empty), usage (pictures but no class folders;
+  /// folders train/ and val/ instead of classes; classes without pictures, by name; options out of range).
   explicit ImageFolder(const std::string& folder, const ImageFolderOptions& options = {});
 
   std::int64_t size() const override;

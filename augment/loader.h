@@ -1,4 +1,5 @@
-// Turns a dataset into batches on worker threads, in an order and with augmentations that depend on (seed, epoch, item) only.
+// Turns a dataset into batches on worker threads, in an order and with augmentations that depend on (seed, epoch, item)
+// only.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +14,9 @@
 namespace fovea {
 
 struct Batch {
-  Tensor images;       ///< f32 [N,H,W,C], normalised as the model's preprocessing says
-  Tensor labels;       ///< i64 [N]
-  Tensor soft_labels;  ///< f32 [N,classes] when mixup or cutmix mixed labels, undefined otherwise
+  Tensor images;                      ///< f32 [N,H,W,C], normalised as the model's preprocessing says
+  Tensor labels;                      ///< i64 [N]
+  Tensor soft_labels;                 ///< f32 [N,classes] when mixup or cutmix mixed labels, undefined otherwise
   std::vector<std::int64_t> indices;  ///< which items of the dataset
 };
 
@@ -27,11 +28,12 @@ struct LoaderOptions {
   int workers = 1;   ///< worker threads, at least 0; 0 loads on the calling thread; results do not depend on it
   int prefetch = 4;  ///< batches kept ready
   image::Preprocessing preprocessing;
-  std::vector<TransformPtr> transforms;              ///< applied to each picture, in order
-  std::vector<BatchTransformPtr> batch_transforms;   ///< mixup, cutmix
-  std::vector<double> sample_weights;  ///< oversampling: draws size() items with these weights, with replacement; empty: each once
-  bool skip_corrupt = false;           ///< skip unreadable pictures (reported in skipped()) instead of throwing
-  bool cache = true;                   ///< keep decoded pictures in memory while they fit cache_bytes
+  std::vector<TransformPtr> transforms;             ///< applied to each picture, in order
+  std::vector<BatchTransformPtr> batch_transforms;  ///< mixup, cutmix
+  std::vector<double>
+      sample_weights;  ///< oversampling: draws size() items with these weights, with replacement; empty: each once
+  bool skip_corrupt = false;  ///< skip unreadable pictures (reported in skipped()) instead of throwing
+  bool cache = true;          ///< keep decoded pictures in memory while they fit cache_bytes
   std::int64_t cache_bytes = std::int64_t{1} << 30;
 };
 

@@ -23,8 +23,10 @@ void mix_labels(Batch& batch, std::int64_t classes, const std::vector<std::size_
   const auto n = static_cast<std::int64_t>(partner.size());
   Tensor before = batch.soft_labels;
   if (!before.defined()) {
-    before = Tensor::zeros({n, classes});
+    before = Tensor(Shape{n, classes});
     float* p = before.mutable_data<float>();
+    std::fill_n(p, n * classes,
+                0.0f);  // not Tensor::zeros: workers stay off the thread team, which belongs to training
     const std::int64_t* labels = batch.labels.data<std::int64_t>();
     for (std::int64_t i = 0; i < n; ++i) p[i * classes + labels[i]] = 1;
   }
@@ -33,18 +35,21 @@ void mix_labels(Batch& batch, std::int64_t classes, const std::vector<std::size_
   float* to = after.mutable_data<float>();
   const auto c = static_cast<std::size_t>(classes);
   for (std::size_t i = 0; i < partner.size(); ++i) {
-    for (std::size_t k = 0; k < c; ++k) to[i * c + k] = share * from[i * c + k] + (1 - share) * from[partner[i] * c + k];
+    for (std::size_t k = 0; k < c; ++k)
+      to[i * c + k] = share * from[i * c + k] + (1 - share) * from[partner[i] * c + k];
   }
   batch.soft_labels = std::move(after);
 }
 
 void require_batch(const Batch& batch, std::int64_t classes, const char* where) {
-  if (!batch.images.defined() || batch.images.rank() != 4 || batch.images.dtype() != DType::f32 || !batch.labels.defined() ||
-      batch.labels.dtype() != DType::i64 || batch.labels.shape() != Shape{batch.images.dim(0)}) {
+  if (!batch.images.defined() || batch.images.rank() != 4 || batch.images.dtype() != DType::f32 ||
+      !batch.labels.defined() || batch.labels.dtype() != DType::i64 ||
+      batch.labels.shape() != Shape{batch.images.dim(0)}) {
     throw Error(ErrorKind::shape, where, "expects images f32 [N,H,W,C] and labels i64 [N]");
   }
   for (const std::int64_t label : batch.labels.values<std::int64_t>()) {
-    if (label < 0 || label >= classes) throw Error(ErrorKind::usage, where, str("label ", label, " is not below ", classes, " classes"));
+    if (label < 0 || label >= classes)
+      throw Error(ErrorKind::usage, where, str("label ", label, " is not below ", classes, " classes"));
   }
 }
 
@@ -102,16 +107,19 @@ class Cutmix final : public Mix {
  private:
   float mix_images(Batch& batch, const std::vector<std::size_t>& partner, double share, Rng& rng) const override {
     const std::int64_t h = batch.images.dim(1), w = batch.images.dim(2), c = batch.images.dim(3);
-    // The box around a uniform centre is cut at the border, so the share is taken from what remains (as torchvision does).
+    // The box around a uniform centre is cut at the border, so the share is taken from what remains (as torchvision
+    // does).
     const auto cx = static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(w)));
     const auto cy = static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(h)));
     const double half = 0.5 * std::sqrt(1 - share);
-    const auto half_w = static_cast<std::int64_t>(half * static_cast<double>(w)), half_h = static_cast<std::int64_t>(half * static_cast<double>(h));
+    const auto half_w = static_cast<std::int64_t>(half * static_cast<double>(w)),
+               half_h = static_cast<std::int64_t>(half * static_cast<double>(h));
     const std::int64_t x0 = std::max<std::int64_t>(cx - half_w, 0), x1 = std::min(cx + half_w, w);
     const std::int64_t y0 = std::max<std::int64_t>(cy - half_h, 0), y1 = std::min(cy + half_h, h);
-    Tensor mixed = batch.images.clone();
+    Tensor mixed(batch.images.shape());
     const float* from = batch.images.data<float>();
     float* to = mixed.mutable_data<float>();
+    std::memcpy(to, from, batch.images.nbytes());
     for (std::size_t i = 0; i < partner.size(); ++i) {
       for (std::int64_t y = y0; y < y1; ++y) {
         const std::int64_t own = ((static_cast<std::int64_t>(i) * h + y) * w + x0) * c;
@@ -126,7 +134,11 @@ class Cutmix final : public Mix {
 
 }  // namespace
 
-BatchTransformPtr mixup(const MixupOptions& options) { return std::make_shared<Mixup>("mixup", options.alpha, options.probability); }
-BatchTransformPtr cutmix(const CutmixOptions& options) { return std::make_shared<Cutmix>("cutmix", options.alpha, options.probability); }
+BatchTransformPtr mixup(const MixupOptions& options) {
+  return std::make_shared<Mixup>("mixup", options.alpha, options.probability);
+}
+BatchTransformPtr cutmix(const CutmixOptions& options) {
+  return std::make_shared<Cutmix>("cutmix", options.alpha, options.probability);
+}
 
 }  // namespace fovea::transforms

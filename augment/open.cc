@@ -46,7 +46,8 @@ Kind recognise(const std::string& path) {
   return Kind::folder;
 }
 
-[[noreturn]] void no_such_part(const std::string& path, const std::string& split, const std::vector<std::string>& parts) {
+[[noreturn]] void no_such_part(const std::string& path, const std::string& split,
+                               const std::vector<std::string>& parts) {
   std::string known;
   for (const std::string& part : parts) known += str(known.empty() ? "" : ", ", part);
   throw Error(ErrorKind::usage, path, str("has no part \"", split, "\""),
@@ -102,9 +103,11 @@ DatasetPtr open_dataset(const std::string& path, const std::string& split, const
     return concatenate(std::move(all));
   }
   if (std::find(parts.begin(), parts.end(), split) == parts.end()) no_such_part(path, split, parts);
-  if (kind == Kind::idx) return std::make_shared<IdxDataset>(IdxDataset::open(path, split, {.class_names = options.class_names}));
+  if (kind == Kind::idx)
+    return std::make_shared<IdxDataset>(IdxDataset::open(path, split, {.class_names = options.class_names}));
   if (kind == Kind::cifar) return std::make_shared<CifarDataset>(path, split);
-  ImageFolderOptions folder{.image_size = options.image_size, .class_names = options.class_names, .group_prefix = options.group_prefix};
+  ImageFolderOptions folder{
+      .image_size = options.image_size, .class_names = options.class_names, .group_prefix = options.group_prefix};
   if (folder.class_names.empty() && split != "train") {
     folder.class_names = ImageFolder(part_folder(path, "train")).class_names();
   }

@@ -18,14 +18,17 @@ struct OpenOptions {
 ///   a .csv file                        → CsvDataset; split chooses rows by their split column
 ///   a folder with IDX files            → IdxDataset (MNIST, Fashion-MNIST)
 ///   a folder with CIFAR binary files   → CifarDataset
-///   a folder with train/ and val/ (or valid/, validation/; and test/) → ImageFolder of that part, classes numbered as in train/
-///   any other folder                   → ImageFolder
-/// @param split "train", "val", "test", or "" for everything there is in one piece. Data without such a part: Error{usage};
+///   a folder with train/ and val/ (or valid/, validation/; and test/) → ImageFolder of that part, classes numbered as
+///   in train/ any other folder                   → ImageFolder
+/// @param split "train", "val", "test", or "" for everything there is in one piece. Data without such a part:
+/// Error{usage};
 ///              see available_splits. IDX and CIFAR know train and test.
-FOVEA_API DatasetPtr open_dataset(const std::string& path, const std::string& split = "", const OpenOptions& options = {});
+FOVEA_API DatasetPtr open_dataset(const std::string& path, const std::string& split = "",
+                                  const OpenOptions& options = {});
 
-/// The parts that the data at `path` comes in: {"train", "test"} for MNIST, {"train", "val"} for such folders; empty for a
-/// plain folder of classes, which is to be divided with split(). Errors as open_dataset for a path that does not exist.
+/// The parts that the data at `path` comes in: {"train", "test"} for MNIST, {"train", "val"} for such folders; empty
+/// for a plain folder of classes, which is to be divided with split(). Errors as open_dataset for a path that does not
+/// exist.
 FOVEA_API std::vector<std::string> available_splits(const std::string& path);
 
 }  // namespace fovea

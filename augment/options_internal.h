@@ -32,7 +32,9 @@ inline void require(std::string_view where, const WarpOptions& warp) {
 }
 
 /// Nothing is drawn for a range of one value, and the value is exact.
-inline double draw(Rng& rng, Range range) { return range.low == range.high ? range.low : rng.uniform(range.low, range.high); }
+inline double draw(Rng& rng, Range range) {
+  return range.low == range.high ? range.low : rng.uniform(range.low, range.high);
+}
 
 /// Uniform in {low, …, high}.
 inline int draw_int(Rng& rng, int low, int high) {

@@ -67,7 +67,9 @@ class ColorJitter final : public Transform {
 
 class Grayscale final : public Transform {
  public:
-  explicit Grayscale(double probability) : probability_(probability) { require("grayscale", "probability", probability, 0, 1); }
+  explicit Grayscale(double probability) : probability_(probability) {
+    require("grayscale", "probability", probability, 0, 1);
+  }
   void apply(image::Image& picture, Rng& rng) const override {
     if (rng.chance(probability_)) image::adjust_saturation(picture, 0);
   }
@@ -116,7 +118,8 @@ class Erasing final : public Transform {
       for (std::size_t c = 0; c < channels; ++c) color[c] = static_cast<std::uint8_t>((sums[c] + n / 2) / n);
     }
     for (int y = top; y < top + h; ++y) {
-      std::uint8_t* p = picture.pixels.data() + static_cast<std::size_t>(y) * picture.row_bytes() + static_cast<std::size_t>(left) * channels;
+      std::uint8_t* p = picture.pixels.data() + static_cast<std::size_t>(y) * picture.row_bytes() +
+                        static_cast<std::size_t>(left) * channels;
       for (std::size_t i = 0; i < static_cast<std::size_t>(w) * channels; ++i) {
         p[i] = o_.fill == EraseFill::noise ? static_cast<std::uint8_t>(rng.next() >> 56) : color[i % channels];
       }
@@ -165,18 +168,26 @@ class Blur final : public Transform {
 
 }  // namespace
 
-TransformPtr color_jitter(const ColorJitterOptions& options) { return std::make_shared<ColorJitter>("color_jitter", options); }
+TransformPtr color_jitter(const ColorJitterOptions& options) {
+  return std::make_shared<ColorJitter>("color_jitter", options);
+}
 TransformPtr brightness(double amount) {
   return std::make_shared<ColorJitter>("brightness", ColorJitterOptions{.brightness = amount});
 }
-TransformPtr contrast(double amount) { return std::make_shared<ColorJitter>("contrast", ColorJitterOptions{.contrast = amount}); }
+TransformPtr contrast(double amount) {
+  return std::make_shared<ColorJitter>("contrast", ColorJitterOptions{.contrast = amount});
+}
 TransformPtr saturation(double amount) {
   return std::make_shared<ColorJitter>("saturation", ColorJitterOptions{.saturation = amount});
 }
 TransformPtr hue(double amount) { return std::make_shared<ColorJitter>("hue", ColorJitterOptions{.hue = amount}); }
 TransformPtr grayscale(double probability) { return std::make_shared<Grayscale>(probability); }
 TransformPtr random_erasing(const EraseOptions& options) { return std::make_shared<Erasing>(options); }
-TransformPtr gaussian_noise(Range deviation, double probability) { return std::make_shared<Noise>(deviation, probability); }
-TransformPtr gaussian_blur(Range deviation, double probability) { return std::make_shared<Blur>(deviation, probability); }
+TransformPtr gaussian_noise(Range deviation, double probability) {
+  return std::make_shared<Noise>(deviation, probability);
+}
+TransformPtr gaussian_blur(Range deviation, double probability) {
+  return std::make_shared<Blur>(deviation, probability);
+}
 
 }  // namespace fovea::transforms

@@ -70,7 +70,8 @@ void autocontrast(image::Image& picture) {
     if (high <= low) return table;
     const double scale = 255.0 / (high - low), offset = -low * scale;
     for (int i = 0; i < 256; ++i) {
-      table[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(std::clamp(static_cast<int>(i * scale + offset), 0, 255));
+      table[static_cast<std::size_t>(i)] =
+          static_cast<std::uint8_t>(std::clamp(static_cast<int>(i * scale + offset), 0, 255));
     }
     return table;
   });
@@ -98,16 +99,19 @@ void equalize(image::Image& picture) {
 
 void adjust_sharpness(image::Image& picture, double factor) {
   image::check(picture, "adjust_sharpness");
-  if (!(factor >= 0 && factor <= 1e6)) throw Error(ErrorKind::usage, "adjust_sharpness", str("factor = ", factor, " is below 0 or huge"));
+  if (!(factor >= 0 && factor <= 1e6))
+    throw Error(ErrorKind::usage, "adjust_sharpness", str("factor = ", factor, " is below 0 or huge"));
   if (factor == 1 || picture.width < 3 || picture.height < 3) return;
   const std::vector<std::uint8_t> source = picture.pixels;
   const auto alpha = static_cast<float>(factor);
-  const auto row = static_cast<std::ptrdiff_t>(picture.row_bytes()), step = static_cast<std::ptrdiff_t>(picture.channels);
+  const auto row = static_cast<std::ptrdiff_t>(picture.row_bytes()),
+             step = static_cast<std::ptrdiff_t>(picture.channels);
   for (int y = 1; y + 1 < picture.height; ++y) {
     for (std::ptrdiff_t i = step; i < row - step; ++i) {
       const std::ptrdiff_t at = y * row + i;
       const std::uint8_t* p = source.data() + at;
-      const int around = p[-row - step] + p[-row] + p[-row + step] + p[-step] + p[step] + p[row - step] + p[row] + p[row + step];
+      const int around =
+          p[-row - step] + p[-row] + p[-row + step] + p[-step] + p[step] + p[row - step] + p[row] + p[row + step];
       // Pillow's SMOOTH: (1 1 1, 1 5 1, 1 1 1) / 13, rounded; 13ths never tie.
       const int smooth = (2 * (around + 5 * p[0]) + 13) / 26;
       const float blended = static_cast<float>(smooth) + alpha * static_cast<float>(p[0] - smooth);

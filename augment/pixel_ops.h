@@ -1,5 +1,5 @@
-// Changes to pixels that augmentation policies use, with the results of Pillow's ImageOps and ImageEnhance. In place. Brightness,
-// contrast, saturation, hue and invert are in image/color.h.
+// Changes to pixels that augmentation policies use, with the results of Pillow's ImageOps and ImageEnhance. In place.
+// Brightness, contrast, saturation, hue and invert are in image/color.h.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,11 @@ FOVEA_API void solarize(image::Image& picture, double threshold);
 FOVEA_API void autocontrast(image::Image& picture);
 /// Flattens each channel's histogram (ImageOps.equalize).
 FOVEA_API void equalize(image::Image& picture);
-/// Blends with a smoothed copy: 0 smooth, 1 unchanged, above 1 sharper (ImageEnhance.Sharpness). Border pixels stay. factor ≥ 0.
+/// Blends with a smoothed copy: 0 smooth, 1 unchanged, above 1 sharper (ImageEnhance.Sharpness). Border pixels stay.
+/// factor ≥ 0.
 FOVEA_API void adjust_sharpness(image::Image& picture, double factor);
-/// Separable Gaussian, deviation in pixels in [0, 64]; radius ceil(3·deviation); borders mirrored without repeating the edge.
+/// Separable Gaussian, deviation in pixels in [0, 64]; radius ceil(3·deviation); borders mirrored without repeating the
+/// edge.
 FOVEA_API void gaussian_blur(image::Image& picture, double deviation);
 /// Adds normal noise of this deviation (grey levels), rounds and clips. One draw per value.
 FOVEA_API void add_gaussian_noise(image::Image& picture, double deviation, Rng& rng);

@@ -13,8 +13,20 @@ namespace fovea::transforms {
 namespace {
 
 enum class Op {
-  identity, shear_x, shear_y, translate_x, translate_y, rotate, brightness, color, contrast, sharpness, posterize, solarize,
-  autocontrast, equalize,
+  identity,
+  shear_x,
+  shear_y,
+  translate_x,
+  translate_y,
+  rotate,
+  brightness,
+  color,
+  contrast,
+  sharpness,
+  posterize,
+  solarize,
+  autocontrast,
+  equalize,
 };
 constexpr int kOps = 14;
 
@@ -22,8 +34,8 @@ constexpr double kDegrees = 180 / 3.14159265358979323846;
 
 /// How far each operation goes at the last bin.
 struct Limits {
-  double shear;           // as a tangent
-  double translate;       // pixels; times the side / 331 where `relative`
+  double shear;      // as a tangent
+  double translate;  // pixels; times the side / 331 where `relative`
   bool relative;
   double degrees;
   double enhance;         // factor 1 ± this
@@ -44,15 +56,18 @@ void enhance(image::Image& picture, Op op, double factor) {
 
 /// @param bin    magnitude, 0 to bins - 1
 /// @param sign   +1 or -1 where the operation has a direction
-void apply_op(image::Image& picture, Op op, const Limits& limits, int bin, int bins, double sign, const WarpOptions& warp) {
+void apply_op(image::Image& picture, Op op, const Limits& limits, int bin, int bins, double sign,
+              const WarpOptions& warp) {
   const double share = bins > 1 ? static_cast<double>(bin) / (bins - 1) : 0;
   const double w = picture.width, h = picture.height;
   const auto warped = [&](const Affine& m) { picture = warp_affine(picture, m, warp); };
   switch (op) {
     case Op::identity: return;
     // torchvision shears about the corner, as the AutoAugment paper's code did.
-    case Op::shear_x: return warped(inverse_affine(0, 0, 0, 0, 0, 1, std::atan(sign * limits.shear * share) * kDegrees, 0));
-    case Op::shear_y: return warped(inverse_affine(0, 0, 0, 0, 0, 1, 0, std::atan(sign * limits.shear * share) * kDegrees));
+    case Op::shear_x:
+      return warped(inverse_affine(0, 0, 0, 0, 0, 1, std::atan(sign * limits.shear * share) * kDegrees, 0));
+    case Op::shear_y:
+      return warped(inverse_affine(0, 0, 0, 0, 0, 1, 0, std::atan(sign * limits.shear * share) * kDegrees));
     case Op::translate_x:
       return warped({1, 0, -std::trunc(sign * share * limits.translate * (limits.relative ? w : 1)), 0, 1, 0});
     case Op::translate_y:
@@ -109,7 +124,8 @@ TransformPtr rand_augment(const RandAugmentOptions& options) {
 
 TransformPtr trivial_augment_wide(int bins, const WarpOptions& warp) {
   return std::make_shared<Policy>("trivial_augment_wide", kTrivialWide,
-                                  RandAugmentOptions{.operations = 1, .magnitude = 0, .bins = bins, .warp = warp}, true);
+                                  RandAugmentOptions{.operations = 1, .magnitude = 0, .bins = bins, .warp = warp},
+                                  true);
 }
 
 }  // namespace fovea::transforms

@@ -32,8 +32,8 @@ struct Grouping {
   std::vector<Indices> by_class;
 };
 
-/// How many pictures of each class go to val and test. Largest remainders over the classes, so that the part as a whole has
-/// round(share · N); then every class large enough gives at least one.
+/// How many pictures of each class go to val and test. Largest remainders over the classes, so that the part as a whole
+/// has round(share · N); then every class large enough gives at least one.
 std::vector<std::array<std::int64_t, kParts>> quotas(const Grouping& view, const Shares& shares, Rng& rng) {
   const std::size_t classes = view.by_class.size();
   std::vector<std::array<std::int64_t, kParts>> result(classes);
@@ -124,7 +124,8 @@ Division divide_units(const Grouping& view, const Shares& shares, Rng& rng) {
   std::array<std::vector<double>, kParts> missing;
   std::vector<std::int64_t> units_of_class(classes);
   for (int part = 0; part < kParts; ++part) {
-    for (const Indices& items : view.by_class) missing[part].push_back(shares[part] * static_cast<double>(items.size()));
+    for (const Indices& items : view.by_class)
+      missing[part].push_back(shares[part] * static_cast<double>(items.size()));
   }
   for (const Unit& unit : units) {
     for (const auto& [c, n] : unit.counts) ++units_of_class[c];
@@ -152,18 +153,21 @@ Division divide_units(const Grouping& view, const Shares& shares, Rng& rng) {
     Unit* smallest = nullptr;
     bool in_train = view.by_class[c].empty();
     for (Unit& unit : units) {
-      if (std::none_of(unit.counts.begin(), unit.counts.end(), [&](const auto& count) { return count.first == c; })) continue;
+      if (std::none_of(unit.counts.begin(), unit.counts.end(), [&](const auto& count) { return count.first == c; }))
+        continue;
       in_train = in_train || unit.part == kTrain;
       if (!smallest || unit.items.size() < smallest->items.size()) smallest = &unit;
     }
     if (!in_train && smallest) smallest->part = kTrain;
   }
   Division division;
-  for (const Unit& unit : units) division[unit.part].insert(division[unit.part].end(), unit.items.begin(), unit.items.end());
+  for (const Unit& unit : units)
+    division[unit.part].insert(division[unit.part].end(), unit.items.begin(), unit.items.end());
   return division;
 }
 
-std::vector<std::string> describe_shortages(const Grouping& view, const Division& division, const Shares& shares, bool groups) {
+std::vector<std::string> describe_shortages(const Grouping& view, const Division& division, const Shares& shares,
+                                            bool groups) {
   const char* const names[kParts] = {"train", "val", "test"};
   std::vector<std::string> warnings;
   const std::size_t classes = view.dataset.class_names().size();
@@ -172,7 +176,8 @@ std::vector<std::string> describe_shortages(const Grouping& view, const Division
     counts[part].resize(classes);
     for (const std::int64_t i : division[part]) ++counts[part][static_cast<std::size_t>(view.dataset.label(i))];
     if (shares[part] > 0 && division[part].empty()) {
-      warnings.push_back(str("there is nothing for ", names[part], groups ? ": too few groups to divide" : ": too few pictures"));
+      warnings.push_back(
+          str("there is nothing for ", names[part], groups ? ": too few groups to divide" : ": too few pictures"));
     }
   }
   for (std::size_t c = 0; c < classes; ++c) {
@@ -182,7 +187,8 @@ std::vector<std::string> describe_shortages(const Grouping& view, const Division
     for (const Part part : {kVal, kTest}) {
       if (shares[part] == 0 || counts[part][c] > 0 || division[part].empty()) continue;
       if (total == 1) {
-        warnings.push_back(str("class '", name, "' has only one picture, which stays in train: ", names[part], " has none"));
+        warnings.push_back(
+            str("class '", name, "' has only one picture, which stays in train: ", names[part], " has none"));
       } else {
         warnings.push_back(str("class '", name, "' (", total, " pictures) has none in ", names[part],
                                groups ? ": its groups cannot be divided further" : ""));
@@ -198,8 +204,10 @@ Splits split(DatasetPtr dataset, const SplitOptions& options) {
   const char* where = "split";
   if (!dataset || dataset->size() == 0) throw Error(ErrorKind::usage, where, "the dataset is empty");
   // Written so that NaN fails too.
-  if (!(options.val >= 0 && options.val < 1 && options.test >= 0 && options.test < 1 && options.val + options.test < 1)) {
-    throw Error(ErrorKind::usage, where, str("val = ", options.val, " and test = ", options.test, " leave nothing for train"),
+  if (!(options.val >= 0 && options.val < 1 && options.test >= 0 && options.test < 1 &&
+        options.val + options.test < 1)) {
+    throw Error(ErrorKind::usage, where,
+                str("val = ", options.val, " and test = ", options.test, " leave nothing for train"),
                 "both are shares in [0, 1) whose sum is below 1");
   }
   Grouping view{*dataset, {}, {}};

@@ -29,7 +29,8 @@ std::vector<double> choice_table(std::string_view where, std::size_t count, cons
   double total = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const double weight = weights.empty() ? 1 : weights[i];
-    if (!(weight >= 0 && weight <= 1e300)) throw Error(ErrorKind::usage, where, str("weight ", weight, " is negative or not finite"));
+    if (!(weight >= 0 && weight <= 1e300))
+      throw Error(ErrorKind::usage, where, str("weight ", weight, " is negative or not finite"));
     table.push_back(total += weight);
   }
   if (!(total > 0 && std::isfinite(total))) throw Error(ErrorKind::usage, where, str("the weights add up to ", total));
@@ -68,7 +69,8 @@ class Maybe final : public Transform {
     require("maybe", "probability", probability, 0, 1);
     if (!inner_) throw Error(ErrorKind::usage, "maybe", "no transform was given");
     if (inner_->resizes() && probability < 1) {
-      throw Error(ErrorKind::usage, "maybe", str(inner_->name(), " decides the size of pictures and cannot be left out at random"));
+      throw Error(ErrorKind::usage, "maybe",
+                  str(inner_->name(), " decides the size of pictures and cannot be left out at random"));
     }
   }
   void apply(image::Image& picture, Rng& rng) const override {
@@ -108,7 +110,9 @@ class OneOf final : public Transform {
       }
     }
   }
-  void apply(image::Image& picture, Rng& rng) const override { choices_[draw_choice(rng, table_)]->apply(picture, rng); }
+  void apply(image::Image& picture, Rng& rng) const override {
+    choices_[draw_choice(rng, table_)]->apply(picture, rng);
+  }
   std::string name() const override { return "one_of"; }
   std::string to_string() const override { return list_choices(choices_); }
   bool resizes() const override { return choices_.front()->resizes(); }
@@ -138,12 +142,15 @@ class OneOfBatch final : public BatchTransform {
 }  // namespace
 
 double draw_beta(Rng& rng, double a, double b) {
-  if (!(a > 0 && b > 0 && a <= 1e6 && b <= 1e6)) throw Error(ErrorKind::usage, "draw_beta", str("Beta(", a, ", ", b, ") needs both above 0"));
+  if (!(a > 0 && b > 0 && a <= 1e6 && b <= 1e6))
+    throw Error(ErrorKind::usage, "draw_beta", str("Beta(", a, ", ", b, ") needs both above 0"));
   const double x = log_gamma_draw(rng, a), y = log_gamma_draw(rng, b);
   return 1 / (1 + std::exp(y - x));
 }
 
-TransformPtr maybe(double probability, TransformPtr transform) { return std::make_shared<Maybe>(probability, std::move(transform)); }
+TransformPtr maybe(double probability, TransformPtr transform) {
+  return std::make_shared<Maybe>(probability, std::move(transform));
+}
 TransformPtr one_of(std::vector<TransformPtr> choices, std::vector<double> weights) {
   return std::make_shared<OneOf>(std::move(choices), weights);
 }

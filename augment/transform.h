@@ -1,5 +1,5 @@
-// Random changes to pictures and batches (augmentation): the interfaces, and a function to make each kind. The parameters
-// of all follow torchvision's where it has the transform.
+// Random changes to pictures and batches (augmentation): the interfaces, and a function to make each kind. The
+// parameters of all follow torchvision's where it has the transform.
 #pragma once
 
 #include <array>
@@ -20,8 +20,8 @@ namespace fovea {
 
 struct Batch;
 
-/// Changes one picture at random. Immutable and thread-safe: everything random comes from the Rng, so the same picture and Rng
-/// give the same result anywhere. Works on grey and RGB pictures of any size from 1×1.
+/// Changes one picture at random. Immutable and thread-safe: everything random comes from the Rng, so the same picture
+/// and Rng give the same result anywhere. Works on grey and RGB pictures of any size from 1×1.
 class FOVEA_API Transform {
  public:
   virtual ~Transform();
@@ -30,9 +30,9 @@ class FOVEA_API Transform {
   virtual std::string name() const = 0;
   /// "rotation(degrees=15, border=constant)".
   virtual std::string to_string() const { return name(); }
-  /// True for transforms that choose the network's input from the whole picture (random-resized-crop, a crop of given size).
-  /// Where a list has one, the loader gives it pictures as decoded; otherwise pictures already resized and cropped to the
-  /// network's size, which is cheaper.
+  /// True for transforms that choose the network's input from the whole picture (random-resized-crop, a crop of given
+  /// size). Where a list has one, the loader gives it pictures as decoded; otherwise pictures already resized and
+  /// cropped to the network's size, which is cheaper.
   virtual bool resizes() const { return false; }
 };
 using TransformPtr = std::shared_ptr<const Transform>;
@@ -61,10 +61,10 @@ FOVEA_API TransformPtr horizontal_flip(double probability = 0.5);
 FOVEA_API TransformPtr vertical_flip(double probability = 0.5);
 
 struct AffineOptions {
-  double degrees = 0;                      ///< turns by ±degrees, 0 to 180
+  double degrees = 0;                        ///< turns by ±degrees, 0 to 180
   std::array<double, 2> translate = {0, 0};  ///< moves by ± this share of the width and height, 0 to 1
-  Range scale = {1, 1};                    ///< enlarges by a factor of this range, 0.01 to 100
-  std::array<double, 2> shear = {0, 0};    ///< ± degrees along x and along y, 0 to 89
+  Range scale = {1, 1};                      ///< enlarges by a factor of this range, 0.01 to 100
+  std::array<double, 2> shear = {0, 0};      ///< ± degrees along x and along y, 0 to 89
   WarpOptions warp;
 };
 /// Rotation, scale, shear and translation in one resampling (torchvision's RandomAffine).
@@ -75,13 +75,13 @@ FOVEA_API TransformPtr zoom(Range factor, const WarpOptions& warp = {});
 FOVEA_API TransformPtr translation(double x, double y, const WarpOptions& warp = {});
 FOVEA_API TransformPtr shear(double x_degrees, double y_degrees = 0, const WarpOptions& warp = {});
 
-/// Moves by whole pixels, ±pixels in both directions: the usual augmentation of MNIST and CIFAR, equal to padding by so many
-/// pixels and cropping the old size at random. Costs no resampling.
+/// Moves by whole pixels, ±pixels in both directions: the usual augmentation of MNIST and CIFAR, equal to padding by so
+/// many pixels and cropping the old size at random. Costs no resampling.
 FOVEA_API TransformPtr shift(int pixels, Border border = Border::constant, std::array<std::uint8_t, 3> fill = {});
 
 struct RandomCropOptions {
-  int width = 0, height = 0;  ///< height 0: as width
-  int padding = 0;            ///< added on all sides first
+  int width = 0, height = 0;   ///< height 0: as width
+  int padding = 0;             ///< added on all sides first
   bool pad_if_needed = false;  ///< pad smaller pictures up to the size instead of Error{usage}
   Border border = Border::constant;
   std::array<std::uint8_t, 3> fill = {};
@@ -90,9 +90,9 @@ struct RandomCropOptions {
 FOVEA_API TransformPtr random_crop(const RandomCropOptions& options);
 
 struct RandomResizedCropOptions {
-  int width = 224, height = 0;        ///< height 0: as width
-  Range scale = {0.08, 1.0};          ///< share of the area, 0 < low ≤ high ≤ 1
-  Range ratio = {3.0 / 4, 4.0 / 3};   ///< width : height, above 0
+  int width = 224, height = 0;       ///< height 0: as width
+  Range scale = {0.08, 1.0};         ///< share of the area, 0 < low ≤ high ≤ 1
+  Range ratio = {3.0 / 4, 4.0 / 3};  ///< width : height, above 0
   image::Filter filter = image::Filter::bilinear;
 };
 /// torchvision's RandomResizedCrop (Inception crop): ten attempts, else the largest central crop within the ratios.
@@ -101,10 +101,10 @@ FOVEA_API TransformPtr random_resized_crop(const RandomResizedCropOptions& optio
 // ---- colour
 
 struct ColorJitterOptions {
-  double brightness = 0;  ///< factor from [max(0, 1 - v), 1 + v]
-  double contrast = 0;    ///< the same
-  double saturation = 0;  ///< the same
-  double hue = 0;         ///< turn from [-v, v] of the circle, 0 to 0.5
+  double brightness = 0;     ///< factor from [max(0, 1 - v), 1 + v]
+  double contrast = 0;       ///< the same
+  double saturation = 0;     ///< the same
+  double hue = 0;            ///< turn from [-v, v] of the circle, 0 to 0.5
   bool random_order = true;  ///< the four in random order, as torchvision does; else in the order above
 };
 /// torchvision's ColorJitter, with the pixels of Pillow's ImageEnhance.
@@ -133,7 +133,8 @@ struct EraseOptions {
 FOVEA_API TransformPtr random_erasing(const EraseOptions& options = {});
 /// Adds normal noise whose deviation, in grey levels (0..255), is drawn from the range.
 FOVEA_API TransformPtr gaussian_noise(Range deviation = {0, 10}, double probability = 0.5);
-/// Blurs with a deviation, in pixels, drawn from the range (0 to 64); kernel radius ceil(3·deviation), mirrored borders.
+/// Blurs with a deviation, in pixels, drawn from the range (0 to 64); kernel radius ceil(3·deviation), mirrored
+/// borders.
 FOVEA_API TransformPtr gaussian_blur(Range deviation = {0.1, 2.0}, double probability = 0.5);
 
 // ---- policies

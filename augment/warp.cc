@@ -22,8 +22,8 @@ Affine Affine::after(const Affine& inner) const {
           d * inner.a + e * inner.d, d * inner.b + e * inner.e, d * inner.c + e * inner.f + f};
 }
 
-Affine inverse_affine(double center_x, double center_y, double angle, double translate_x, double translate_y, double scale,
-                      double x_shear, double y_shear) {
+Affine inverse_affine(double center_x, double center_y, double angle, double translate_x, double translate_y,
+                      double scale, double x_shear, double y_shear) {
   constexpr double kRadians = 3.14159265358979323846 / 180;
   const double rot = angle * kRadians, sx = x_shear * kRadians, sy = y_shear * kRadians;
   const double a = std::cos(rot - sy) / std::cos(sy);
@@ -38,8 +38,9 @@ Affine inverse_affine(double center_x, double center_y, double angle, double tra
 
 namespace {
 
-// Positions along a row are kept with 32 fraction bits and used with 12: after 65 536 pixels the accumulated rounding is still
-// below 2^-17, and snapping to 1/4096 makes quarter turns and whole-pixel moves exact. Two 12-bit weights times 8 bits fit 32.
+// Positions along a row are kept with 32 fraction bits and used with 12: after 65 536 pixels the accumulated rounding
+// is still below 2^-17, and snapping to 1/4096 makes quarter turns and whole-pixel moves exact. Two 12-bit weights
+// times 8 bits fit 32.
 constexpr int kFine = 32, kCoarse = 12;
 constexpr std::int64_t kOne = std::int64_t{1} << kCoarse, kMask = kOne - 1;
 
@@ -116,7 +117,8 @@ image::Image warp_affine(const image::Image& picture, const Affine& inverse, con
   }
   // Positions must stay below 2^31 pixels: 1e4 times the largest side, plus the offset.
   if (picture.width > 50000 || picture.height > 50000) {
-    throw Error(ErrorKind::memory, "warp_affine", str("a picture of ", picture.width, "x", picture.height, " has a side beyond 50000"));
+    throw Error(ErrorKind::memory, "warp_affine",
+                str("a picture of ", picture.width, "x", picture.height, " has a side beyond 50000"));
   }
   if (picture.empty()) return picture;
   image::Image out;
@@ -125,9 +127,11 @@ image::Image warp_affine(const image::Image& picture, const Affine& inverse, con
   out.channels = picture.channels;
   out.pixels.resize(picture.pixels.size());
   if (picture.channels == 1) {
-    options.bilinear ? warp_border<1, true>(picture, inverse, options, out) : warp_border<1, false>(picture, inverse, options, out);
+    options.bilinear ? warp_border<1, true>(picture, inverse, options, out)
+                     : warp_border<1, false>(picture, inverse, options, out);
   } else {
-    options.bilinear ? warp_border<3, true>(picture, inverse, options, out) : warp_border<3, false>(picture, inverse, options, out);
+    options.bilinear ? warp_border<3, true>(picture, inverse, options, out)
+                     : warp_border<3, false>(picture, inverse, options, out);
   }
   return out;
 }

@@ -38,10 +38,10 @@ struct Affine {
 FOVEA_API Affine inverse_affine(double center_x, double center_y, double angle, double translate_x, double translate_y,
                                 double scale, double x_shear, double y_shear);
 
-/// A picture of the same size whose pixel p shows the input at `inverse`(p). As Pillow's Image.transform(AFFINE): with a constant
-/// border, a centre outside the picture gives the fill, one inside mixes pixels of the picture only. Values round to nearest
-/// (Pillow truncates): at most one grey level apart. Positions are exact to 1/4096 pixel, so quarter turns are exact.
-/// Error{usage} for coefficients that are not finite or beyond 10^4 (c and f: 10^8).
+/// A picture of the same size whose pixel p shows the input at `inverse`(p). As Pillow's Image.transform(AFFINE): with
+/// a constant border, a centre outside the picture gives the fill, one inside mixes pixels of the picture only. Values
+/// round to nearest (Pillow truncates): at most one grey level apart. Positions are exact to 1/4096 pixel, so quarter
+/// turns are exact. Error{usage} for coefficients that are not finite or beyond 10^4 (c and f: 10^8).
 FOVEA_API image::Image warp_affine(const image::Image& picture, const Affine& inverse, const WarpOptions& options = {});
 
 }  // namespace fovea
