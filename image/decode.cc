@@ -2,17 +2,12 @@
 // png.cc, bmp.cc.
 #include "image/decode.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <exception>
 #include <utility>
 
 #include "core/error.h"
+#include "core/io/file.h"
 #include "image/codec.h"
 
 namespace fovea::image {
@@ -119,46 +114,12 @@ ImageInfo probe(Bytes bytes, const DecodeOptions& options, const std::string& na
   return checked_probe(bytes, options, name);
 }
 
-std::vector<std::uint8_t> read_file_bytes(const std::string& path, std::uint64_t max_bytes) {
-  const auto fail = [&](const std::string& what) { return Error(ErrorKind::file, path, what); };
-  struct File {
-    int fd;
-    ~File() {
-      if (fd >= 0) ::close(fd);
-    }
-  };
-  // O_NONBLOCK: opening a pipe that nobody writes to must not wait for ever.
-  const File file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
-  if (path.find('\0') != path.npos) throw fail("the path contains a NUL character");
-  if (file.fd < 0) throw fail(str("cannot open: ", std::strerror(errno)));
-  struct stat status {};
-  if (::fstat(file.fd, &status) != 0) throw fail(str("cannot read its size: ", std::strerror(errno)));
-  if (S_ISDIR(status.st_mode)) throw Error(ErrorKind::file, path, "this is a folder, not a picture file");
-  if (!S_ISREG(status.st_mode)) throw fail("not a regular file (a pipe, socket or device)");
-  const auto size = static_cast<std::uint64_t>(status.st_size);
-  if (size > max_bytes) {
-    throw Error(ErrorKind::memory, path, str("the file has ", size, " bytes, more than the limit of ", max_bytes),
-                "if it is a real picture, raise DecodeOptions::max_file_bytes");
-  }
-  std::vector<std::uint8_t> bytes = codec::allocate(size, path);
-  std::size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t got = ::read(file.fd, bytes.data() + done, bytes.size() - done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw fail(str("cannot read: ", std::strerror(errno)));
-    if (got == 0) break;  // shrank meanwhile
-    done += static_cast<std::size_t>(got);
-  }
-  bytes.resize(done);
-  return bytes;
-}
-
 Image read_image(const std::string& path, const DecodeOptions& options) {
-  return decode(read_file_bytes(path, options.max_file_bytes), options, path);
+  return decode(read_file(path, options.max_file_bytes), options, path);
 }
 
 ImageInfo probe_file(const std::string& path, const DecodeOptions& options) {
-  return probe(read_file_bytes(path, options.max_file_bytes), options, path);
+  return probe(read_file(path, options.max_file_bytes), options, path);
 }
 
 Image apply_orientation(const Image& image, int orientation) {

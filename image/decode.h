@@ -84,7 +84,4 @@ FOVEA_API ImageInfo probe_file(const std::string& path, const DecodeOptions& opt
 /// returns it unchanged.
 FOVEA_API Image apply_orientation(const Image& image, int orientation);
 
-/// A whole regular file, at most max_bytes of it. Errors as read_image.
-FOVEA_API std::vector<std::uint8_t> read_file_bytes(const std::string& path, std::uint64_t max_bytes);
-
 }  // namespace fovea::image

@@ -87,10 +87,11 @@ TEST_CASE("SIMD passes give the bytes of the plain ones, over sizes that fill ve
         for (int i = 0; i < outputs; ++i) {
           first.push_back(i);
           count.push_back(taps);
-          // Some negative, some large enough that the sum must be cut to 0..255.
-          for (int k = 0; k < taps; ++k)
-            weights.push_back(static_cast<std::int32_t>((seed = seed * 1664525u + 1013904223u) >> 8) % (1 << 21) -
-                              (1 << 19));
+          // Some negative, some sums beyond 255, none beyond 31 bits: as wide as Pillow's weights ever add up.
+          for (int k = 0; k < taps; ++k) {
+            seed = seed * 1664525u + 1013904223u;
+            weights.push_back((static_cast<std::int32_t>(seed >> 8) % (6 << 20) - (1 << 20)) / taps);
+          }
         }
         const passes::Taps table{first.data(), count.data(), weights.data(), static_cast<std::size_t>(taps)};
         std::vector<std::uint8_t> plain(static_cast<std::size_t>(outputs * channels), 1), fast(plain.size(), 2);
