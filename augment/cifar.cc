@@ -6,6 +6,7 @@
 
 #include "augment/files_internal.h"
 #include "core/error.h"
+#include "core/io/file.h"
 #include "image/decode.h"
 
 namespace fovea {
@@ -74,7 +75,7 @@ std::vector<std::string> read_names(const Layout& layout) {
   std::vector<std::string> names;
   if (files::exists(path)) {
     std::string line;
-    for (const std::uint8_t byte : image::read_file_bytes(path, 1 << 20)) {
+    for (const std::uint8_t byte : read_file(path, 1 << 20)) {
       if (byte == '\n') {
         if (!line.empty()) names.push_back(std::move(line));
         line.clear();
@@ -100,7 +101,7 @@ TensorDataset load_cifar(const Layout& layout, std::vector<std::int64_t>& begins
   std::vector<std::int64_t> labels;
   for (const std::string& file : layout.files) {
     const std::string path = files::join(layout.folder, file);
-    const std::vector<std::uint8_t> bytes = image::read_file_bytes(path, std::uint64_t{1} << 32);
+    const std::vector<std::uint8_t> bytes = read_file(path, std::uint64_t{1} << 32);
     begins.push_back(static_cast<std::int64_t>(labels.size()));
     if (bytes.empty() || bytes.size() % record != 0) {
       throw Error(ErrorKind::format, path,

@@ -9,6 +9,7 @@
 
 #include "augment/files_internal.h"
 #include "core/error.h"
+#include "core/io/file.h"
 
 namespace fovea {
 
@@ -121,7 +122,7 @@ CsvDataset::CsvDataset(const std::string& manifest, const CsvOptions& options) {
   if (files::is_folder(manifest)) {
     throw Error(ErrorKind::file, manifest, "this is a folder, not a CSV manifest", "open it with ImageFolder");
   }
-  const std::vector<std::uint8_t> bytes = image::read_file_bytes(manifest, std::uint64_t{1} << 30);
+  const std::vector<std::uint8_t> bytes = read_file(manifest, std::uint64_t{1} << 30);
   const std::vector<CsvRecord> records =
       parse_csv(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), manifest);
   if (records.empty())

@@ -11,6 +11,7 @@
 
 #include "augment/files_internal.h"
 #include "core/error.h"
+#include "core/io/file.h"
 #include "image/decode.h"
 
 namespace fovea {
@@ -164,7 +165,7 @@ IdxArray parse_idx(Bytes bytes, const std::string& name, std::uint64_t max_bytes
 }
 
 IdxArray read_idx(const std::string& path) {
-  return parse_idx(image::read_file_bytes(path, std::uint64_t{1} << 32), path);
+  return parse_idx(read_file(path, std::uint64_t{1} << 32), path);
 }
 
 std::vector<std::string> fashion_mnist_classes() {
