@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <utility>
 
+#include "core/poison.h"
 #include "core/threads/parallel.h"
 
 namespace fovea {
@@ -60,11 +62,18 @@ To convert(From value) {
   }
 }
 
+thread_local int poisoning = 0;
+
 constexpr std::int64_t kGrain = 1 << 15;  // elements per chunk below which a second thread does not pay
 }  // namespace
 
 Storage::Storage(std::size_t bytes, Device device)
-    : data_(backend(device).allocate(bytes, device.index)), bytes_(bytes), device_(device), id_(next_storage_id()), owned_(true) {}
+    : data_(backend(device).allocate(bytes, device.index)), bytes_(bytes), device_(device), id_(next_storage_id()), owned_(true) {
+  if (poisoning > 0 && data_ && device.type == DeviceType::cpu) std::memset(data_, 0xFF, bytes);
+}
+
+PoisonAllocations::PoisonAllocations() { ++poisoning; }
+PoisonAllocations::~PoisonAllocations() { --poisoning; }
 
 Storage::Storage(void* data, std::size_t bytes, Device device, std::shared_ptr<const void> owner)
     : data_(data), bytes_(bytes), device_(device), id_(next_storage_id()), owner_(std::move(owner)) {}

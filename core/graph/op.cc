@@ -30,6 +30,13 @@ void register_op(std::string_view type, OpFactory factory) {
   factories().by_type.insert_or_assign(std::string(type), factory);
 }
 
+std::vector<std::string> registered_ops() {
+  const std::lock_guard lock(factories().mutex);
+  std::vector<std::string> types;
+  for (const auto& [type, factory] : factories().by_type) types.push_back(type);
+  return types;
+}
+
 OpPtr make_op(std::string_view type, const Attributes& attributes) {
   OpFactory factory = nullptr;
   {

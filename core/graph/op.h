@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -75,6 +76,8 @@ using OpPtr = std::shared_ptr<const Op>;
 using OpFactory = OpPtr (*)(const Attributes&);
 /// Explicit registration (static objects vanish from static libraries): layers/register_ops.cc calls this for every op.
 FOVEA_API void register_op(std::string_view type, OpFactory factory);
+/// The registered types, sorted.
+FOVEA_API std::vector<std::string> registered_ops();
 /// Error{format} for an unknown type.
 FOVEA_API OpPtr make_op(std::string_view type, const Attributes& attributes);
 
