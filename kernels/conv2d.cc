@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/check_internal.h"
+#include "kernels/cpu/onednn/adapter.h"
 #include "kernels/cpu/simd/conv2d_direct.h"
 #include "kernels/elementwise.h"
 #include "kernels/reference/conv2d.h"
@@ -28,14 +29,23 @@ void reference_backward_weights(const Conv2dProblem& p) {
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<Conv2dProblem> kForward[] = {
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_forward},
+#ifdef FOVEA_ONEDNN
+    {"onednn", onednn::conv2d_declines, onednn::conv2d_run},
+#endif
     {"reference", reference_declines, reference_forward},
 };
 constexpr Implementation<Conv2dProblem> kBackwardData[] = {
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_backward_data},
+#ifdef FOVEA_ONEDNN
+    {"onednn", onednn::conv2d_declines, onednn::conv2d_run},
+#endif
     {"reference", reference_declines, reference_backward_data},
 };
 constexpr Implementation<Conv2dProblem> kBackwardWeights[] = {
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_backward_weights},
+#ifdef FOVEA_ONEDNN
+    {"onednn", onednn::conv2d_declines, onednn::conv2d_run},
+#endif
     {"reference", reference_declines, reference_backward_weights},
 };
 

@@ -177,11 +177,12 @@ void sweep(const char* prefix, Groups groups, int count) {
     }
   }
   FOVEA_SKIP_UNLESS_RAN(&forward, &data, &weights);
-  // oneDNN serves every f32 convolution; the others say which.
+  // oneDNN serves every f32 convolution but weight gradients of 1×1 kernels at stride 2, which its 2.6 computes
+  // wrongly; the others say which.
   if (forward.prefix == "onednn") {
     CHECK(forward.declined == 0);
     CHECK(data.declined == 0);
-    CHECK(weights.declined == 0);
+    if (weights.declined > 0) CHECK(weights.last_reason.find("1x1") != std::string::npos);
   }
 }
 
