@@ -98,7 +98,7 @@ TEST_CASE("image folder: links are followed, circles are not") {
     const bool broken = contains(data.name(i), "dangling") || contains(data.name(i), "self");
     const std::string error = error_of([&] { data.image(i); });
     CHECK((error == "none") == !broken);
-    if (broken) CHECK(contains(error, "file: [" + data.name(i) + "] cannot open"));
+    if (broken) CHECK(contains(error, "file: [" + data.name(i) + "] cannot be opened"));
   }
   // A pipe that is called a picture must not be waited for.
   REQUIRE(::mkfifo((folder / "set/a/pipe.jpg").c_str(), 0600) == 0);
