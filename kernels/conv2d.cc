@@ -6,6 +6,7 @@
 #include "kernels/check_internal.h"
 #include "kernels/cpu/onednn/adapter.h"
 #include "kernels/cpu/simd/conv2d_direct.h"
+#include "kernels/cpu/simd/simd.h"
 #include "kernels/elementwise.h"
 #include "kernels/reference/conv2d.h"
 #include "kernels/registry.h"
@@ -28,6 +29,7 @@ void reference_backward_weights(const Conv2dProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<Conv2dProblem> kForward[] = {
+    {"simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_forward},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::conv2d_declines, onednn::conv2d_run},
@@ -35,6 +37,7 @@ constexpr Implementation<Conv2dProblem> kForward[] = {
     {"reference", reference_declines, reference_forward},
 };
 constexpr Implementation<Conv2dProblem> kBackwardData[] = {
+    {"simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_backward_data},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::conv2d_declines, onednn::conv2d_run},
@@ -42,6 +45,7 @@ constexpr Implementation<Conv2dProblem> kBackwardData[] = {
     {"reference", reference_declines, reference_backward_data},
 };
 constexpr Implementation<Conv2dProblem> kBackwardWeights[] = {
+    {"simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_backward_weights},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::conv2d_declines, onednn::conv2d_run},

@@ -19,4 +19,20 @@ void pool2d(const Pool2dProblem&);
 const char* declines(const AveragePoolProblem&);
 void global_average_pool(const AveragePoolProblem&);
 
+/// Depthwise convolution, all three directions.
+const char* depthwise_declines(const Conv2dProblem&);
+void depthwise_conv2d(const Conv2dProblem&);
+
+const char* declines(const SgdProblem&);
+void sgd(const SgdProblem&);
+const char* declines(const AdamProblem&);
+void adam(const AdamProblem&);
+const char* declines(const RmspropProblem&);
+void rmsprop(const RmspropProblem&);
+const char* declines(const ScanProblem&);
+void sum_of_squares(const ScanProblem&);
+void all_finite(const ScanProblem&);
+const char* declines(const UpdateProblem&);
+void update(const UpdateProblem&);
+
 }  // namespace fovea::kernels::simd

@@ -1,0 +1,104 @@
+// Depthwise convolution backward to the weights: for one row of dy and the row of x under one kernel row, a kernel row of sums
+// stays in registers over the whole width. LIMITS.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/simd/depthwise_weights.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+
+#include "kernels/cpu/simd/columns-inl.h"
+#include "kernels/cpu/simd/depthwise_raw.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace fovea::kernels::simd {
+namespace HWY_NAMESPACE {
+namespace {
+
+/// Sums of kTaps taps over pixels [j0, j1), all inside the image, for vectors c and (kTwo) c + lanes.
+template <int kTaps, bool kTwo>
+HWY_INLINE void inner(const float* x, const float* dy, std::int64_t j0, std::int64_t j1, std::int64_t first, std::int64_t step,
+                      std::int64_t channels, std::int64_t c, float* acc) {
+  const Full d;
+  using V = hn::Vec<Full>;
+  const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  V a[kTaps], b[kTaps];
+  HWY_UNROLL(8)
+  for (int t = 0; t < kTaps; ++t) a[t] = b[t] = hn::Zero(d);
+  for (std::int64_t j = j0; j < j1; ++j) {
+    const float* g = dy + j * channels + c;
+    const float* from = x + (first + j * step) * channels + c;
+    const V g0 = hn::LoadU(d, g);
+    HWY_UNROLL(8)
+    for (int t = 0; t < kTaps; ++t) a[t] = hn::MulAdd(hn::LoadU(d, from + t * channels), g0, a[t]);
+    if constexpr (kTwo) {
+      const V g1 = hn::LoadU(d, g + lanes);
+      HWY_UNROLL(8)
+      for (int t = 0; t < kTaps; ++t) b[t] = hn::MulAdd(hn::LoadU(d, from + lanes + t * channels), g1, b[t]);
+    }
+  }
+  HWY_UNROLL(8)
+  for (int t = 0; t < kTaps; ++t) {
+    float* to = acc + t * channels + c;
+    hn::StoreU(hn::Add(hn::LoadU(d, to), a[t]), d, to);
+    if constexpr (kTwo) hn::StoreU(hn::Add(hn::LoadU(d, to + lanes), b[t]), d, to + lanes);
+  }
+}
+
+/// One pixel of dy, channels [begin, channels), the taps that lie inside.
+void one_pixel(const float* x, std::int64_t width, const float* dy, std::int64_t j, std::int64_t first, std::int64_t step, std::int64_t taps,
+               std::int64_t channels, std::int64_t begin, float* acc) {
+  const std::int64_t at = first + j * step;
+  const std::int64_t t0 = std::max<std::int64_t>(0, -at), t1 = std::min(taps, width - at);
+  for (std::int64_t t = t0; t < t1; ++t) {
+    each_vector(channels - begin, [&](auto d, std::int64_t i) HWY_ATTR {
+      const std::int64_t c = begin + i;
+      float* to = acc + t * channels + c;
+      const auto v = hn::MulAdd(hn::LoadU(d, x + (at + t) * channels + c), hn::LoadU(d, dy + j * channels + c), hn::LoadU(d, to));
+      hn::StoreU(v, d, to);
+    });
+  }
+}
+
+template <int kTaps>
+void unrolled(const float* x, std::int64_t width, const float* dy, std::int64_t count, std::int64_t first, std::int64_t step,
+              std::int64_t channels, float* acc) {
+  const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(Full()));
+  const std::int64_t j0 = std::clamp<std::int64_t>((std::max<std::int64_t>(0, -first) + step - 1) / step, 0, count);
+  const std::int64_t room = width - kTaps - first;
+  const std::int64_t j1 = room < 0 ? j0 : std::clamp<std::int64_t>(room / step + 1, j0, count);
+  const std::int64_t vectors = channels / lanes * lanes;
+  std::int64_t c = 0;
+  if constexpr (kTaps <= 3) {
+    for (; c + 2 * lanes <= vectors; c += 2 * lanes) inner<kTaps, true>(x, dy, j0, j1, first, step, channels, c, acc);
+  }
+  for (; c < vectors; c += lanes) inner<kTaps, false>(x, dy, j0, j1, first, step, channels, c, acc);
+  for (std::int64_t j = 0; j < count; ++j) {
+    const bool done = j >= j0 && j < j1;
+    if (!done || vectors < channels) one_pixel(x, width, dy, j, first, step, kTaps, channels, done ? vectors : 0, acc);
+  }
+}
+
+void weight_row(const float* x, std::int64_t width, const float* dy, std::int64_t count, std::int64_t first, std::int64_t step,
+                std::int64_t taps, std::int64_t channels, float* acc) {
+  if (taps == 3) return unrolled<3>(x, width, dy, count, first, step, channels, acc);
+  if (taps == 5) return unrolled<5>(x, width, dy, count, first, step, channels, acc);
+  for (std::int64_t j = 0; j < count; ++j) one_pixel(x, width, dy, j, first, step, taps, channels, 0, acc);
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace fovea::kernels::simd
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace fovea::kernels::simd {
+HWY_EXPORT(weight_row);
+
+void depthwise_weight_row_f32(const float* x, std::int64_t width, const float* dy, std::int64_t count, std::int64_t first, std::int64_t step,
+                              std::int64_t taps, std::int64_t channels, float* acc) {
+  HWY_DYNAMIC_DISPATCH(weight_row)(x, width, dy, count, first, step, taps, channels, acc);
+}
+
+}  // namespace fovea::kernels::simd
+#endif
