@@ -18,7 +18,7 @@ namespace {
 /// Whether v replaces best: greater, or the first NaN.
 template <class V>
 HWY_INLINE auto wins(V v, V best) {
-  return hn::Or(hn::Gt(v, best), hn::And(hn::Ne(v, v), hn::Eq(best, best)));
+  return hn::Or(hn::Gt(v, best), hn::And(hn::IsNaN(v), hn::Eq(best, best)));
 }
 
 /// A window's cells inside the image: first cell, extents, and the number of its first cell in the whole window.

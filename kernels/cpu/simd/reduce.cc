@@ -51,7 +51,7 @@ bool finite(const float* x, std::int64_t n) {
     const auto p = hn::LoadU(d, x + i), q = hn::LoadU(d, x + i + lanes), r = hn::LoadU(d, x + i + 2 * lanes), s = hn::LoadU(d, x + i + 3 * lanes);
     bad = hn::Or(bad, hn::Or(hn::Or(hn::Sub(p, p), hn::Sub(q, q)), hn::Or(hn::Sub(r, r), hn::Sub(s, s))));
   }
-  bool good = hn::AllFalse(d, hn::Ne(bad, hn::Zero(d)));
+  bool good = hn::AllFalse(d, hn::IsNaN(bad));
   for (; i < n; ++i) good = good && std::isfinite(x[i]);
   return good;
 }
@@ -71,6 +71,14 @@ HWY_EXPORT(finite);
 /// One group on this thread: y = factor·sum.
 void one_group(const float* x, std::int64_t rows, std::int64_t channels, const Fold& fold, double factor, float* y) {
   double* sums = scratch<double>(Slot::block_b, fold.period + channels);
+  if (rows * channels < fold.period) {
+    for (std::int64_t c = 0; c < channels; ++c) {
+      double sum = 0;
+      for (std::int64_t r = 0; r < rows; ++r) sum += static_cast<double>(x[r * channels + c]);
+      y[c] = static_cast<float>(factor * sum);
+    }
+    return;
+  }
   std::fill(sums, sums + fold.period, 0.0);
   HWY_DYNAMIC_DISPATCH(column_sums)(x, rows * channels, fold.period, scratch<float>(Slot::block_a, fold.period), sums);
   double* total = sums + fold.period;

@@ -23,6 +23,21 @@ void global_average_pool(const AveragePoolProblem&);
 const char* depthwise_declines(const Conv2dProblem&);
 void depthwise_conv2d(const Conv2dProblem&);
 
+const char* declines(const BinaryProblem&);
+void binary(const BinaryProblem&);
+const char* declines(const ReduceToProblem&);
+void reduce_to(const ReduceToProblem&);
+const char* declines(const ReduceProblem&);
+void reduce(const ReduceProblem&);
+const char* declines(const AffineProblem&);
+void affine(const AffineProblem&);
+const char* declines(const ConcatProblem&);
+void concat(const ConcatProblem&);
+const char* declines(const SoftmaxProblem&);
+void softmax(const SoftmaxProblem&);
+const char* declines(const DropoutProblem&);
+void dropout(const DropoutProblem&);
+
 const char* declines(const SgdProblem&);
 void sgd(const SgdProblem&);
 const char* declines(const AdamProblem&);
