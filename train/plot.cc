@@ -128,7 +128,7 @@ std::string shade(double share) {
 }  // namespace
 
 std::string line_plot_svg(const LinePlot& plot) {
-  constexpr double kWidth = 720, kHeight = 420, kLeft = 74, kRight = 24, kTop = 62, kBottom = 54;
+  constexpr double kWidth = 720, kHeight = 420, kLeft = 88, kRight = 24, kTop = 62, kBottom = 54;
   constexpr double kInner = kWidth - kLeft - kRight, kInnerHeight = kHeight - kTop - kBottom;
   double x0 = std::numeric_limits<double>::infinity(), x1 = -x0, y0 = x0, y1 = -x0;
   const auto usable = [&](double x, double y) { return std::isfinite(x) && std::isfinite(y) && (!plot.log_x || x > 0); };
@@ -146,7 +146,7 @@ std::string line_plot_svg(const LinePlot& plot) {
   Svg svg(kWidth, kHeight);
   svg.text(kLeft, 26, plot.title, 16, "start", kInk, 0, "font-weight=\"bold\"");
   svg.text(kLeft + kInner / 2, kHeight - 14, plot.x_label, 13, "middle", kMuted);
-  svg.text(20, kTop + kInnerHeight / 2, plot.y_label, 13, "middle", kMuted, -90);
+  svg.text(18, kTop + kInnerHeight / 2, plot.y_label, 13, "middle", kMuted, -90);
   if (!(x1 >= x0)) {
     svg.rect(kLeft, kTop, kInner, kInnerHeight, "none", str("stroke=\"", kGrid, "\""));
     svg.text(kLeft + kInner / 2, kTop + kInnerHeight / 2, "no data", 14, "middle", kMuted);
@@ -176,8 +176,8 @@ std::string line_plot_svg(const LinePlot& plot) {
   }
   svg.line(kLeft, kTop + kInnerHeight, kLeft + kInner, kTop + kInnerHeight, kMuted);
 
-  svg.raw(str("<clipPath id=\"frame\"><rect x=\"", number(kLeft), "\" y=\"", number(kTop - 3), "\" width=\"", number(kInner + 4), "\" height=\"",
-              number(kInnerHeight + 6), "\"/></clipPath>\n<g clip-path=\"url(#frame)\" fill=\"none\" stroke-linejoin=\"round\" stroke-linecap=\"round\">\n"));
+  svg.raw(str("<clipPath id=\"frame\"><rect x=\"", number(kLeft - 4), "\" y=\"", number(kTop - 4), "\" width=\"", number(kInner + 8), "\" height=\"",
+              number(kInnerHeight + 8), "\"/></clipPath>\n<g clip-path=\"url(#frame)\" fill=\"none\" stroke-linejoin=\"round\" stroke-linecap=\"round\">\n"));
   for (const bool faint : {true, false}) {
     for (std::size_t i = 0; i < plot.series.size(); ++i) {
       const Series& s = plot.series[i];
@@ -241,7 +241,7 @@ std::string confusion_svg(const std::vector<std::vector<std::int64_t>>& confusio
   const double font = std::clamp(cell * 0.28, 8.5, 13.0), label_font = std::clamp(cell * 0.4, 4.0, 12.0);
   const bool show_labels = cell >= 7;
   const double margin = show_labels ? 30 + label_font * 0.62 * static_cast<double>(longest) : 30;
-  const double top = 56, side = cell * count, width = std::max(margin + side + 24, 380.0), height = top + side + margin + 8;
+  const double top = 56, side = cell * count, width = std::max(margin + side, margin + 370) + 24, height = top + side + margin + 8;
   Svg svg(width, height);
   svg.text(margin, 24, "Confusion matrix", 16, "start", kInk, 0, "font-weight=\"bold\"");
   svg.text(margin, 44, "rows: true class, columns: predicted; shade: share of the row", 11, "start", kMuted);
@@ -286,18 +286,20 @@ std::string reliability_svg(const std::vector<ReliabilityBin>& bins, double ece)
   for (const ReliabilityBin& b : bins) {
     if (b.count == 0) continue;
     const double x = px(b.low) + 1, w = px(b.high) - px(b.low) - 2;
-    svg.rect(x, py(b.accuracy), w, py(0) - py(b.accuracy), kColors[0]);
-    // The gap between what was promised and what was kept.
+    // The gap between what was promised (confidence) and what was kept (accuracy).
     const double high = std::max(b.accuracy, b.confidence), low = std::min(b.accuracy, b.confidence);
-    svg.rect(x, py(high), w, py(low) - py(high), kColors[1], "fill-opacity=\"0.45\"");
+    svg.rect(x, py(low), w, py(0) - py(low), kColors[0]);
+    svg.rect(x, py(high), w, py(low) - py(high), b.accuracy > b.confidence ? kColors[5] : kColors[4]);
   }
   svg.line(px(0), py(0), px(1), py(1), kMuted, 1.2, "stroke-dasharray=\"5 4\"");
   svg.text(18, kTop + kSize / 2, "accuracy", 13, "middle", kMuted, -90);
-  const double legend_y = kTop + 12;
-  svg.rect(kLeft + 10, legend_y, 12, 12, kColors[0]);
-  svg.text(kLeft + 28, legend_y + 10, "accuracy", 12);
-  svg.rect(kLeft + 10, legend_y + 20, 12, 12, kColors[1], "fill-opacity=\"0.45\"");
-  svg.text(kLeft + 28, legend_y + 30, "gap to confidence", 12);
+  const std::pair<const char*, const char*> legend[] = {
+      {kColors[0], "accuracy kept"}, {kColors[4], "overconfident: accuracy below confidence"}, {kColors[5], "underconfident"}};
+  for (int i = 0; i < 3; ++i) {
+    const double y = kTop + 10 + 19 * i;
+    svg.rect(kLeft + 10, y, 12, 12, legend[i].first);
+    svg.text(kLeft + 28, y + 10, legend[i].second, 12);
+  }
   const double base = kTop + kSize + 14 + kHistogram;
   for (const ReliabilityBin& b : bins) {
     const double h = kHistogram * static_cast<double>(b.count) / static_cast<double>(largest);
