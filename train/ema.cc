@@ -8,9 +8,11 @@
 
 namespace fovea {
 
-WeightAverage::WeightAverage(std::vector<NamedTensor> tensors, const EmaOptions& options) : live_(std::move(tensors)), options_(options) {
+WeightAverage::WeightAverage(std::vector<NamedTensor> tensors, const EmaOptions& options)
+    : live_(std::move(tensors)), options_(options) {
   if (!(options.decay >= 0 && options.decay < 1)) {
-    throw Error(ErrorKind::usage, "ema", str("the decay is ", options.decay), "it must be in [0, 1), usually 0.99 to 0.9999");
+    throw Error(ErrorKind::usage, "ema", str("the decay is ", options.decay),
+                "it must be in [0, 1), usually 0.99 to 0.9999");
   }
   for (const NamedTensor& t : live_) average_.push_back(t.tensor.clone());
 }
@@ -46,14 +48,18 @@ std::vector<NamedTensor> WeightAverage::averages() const {
 
 void WeightAverage::load(const std::vector<NamedTensor>& averages, std::int64_t updates) {
   if (averages.size() != live_.size() || updates < 0) {
-    throw Error(ErrorKind::format, "ema", str("there are ", averages.size(), " averages for ", live_.size(), " tensors"));
+    throw Error(ErrorKind::format, "ema",
+                str("there are ", averages.size(), " averages for ", live_.size(), " tensors"));
   }
   std::vector<Tensor> fresh;
   for (const NamedTensor& t : live_) {
-    const auto at = std::find_if(averages.begin(), averages.end(), [&](const NamedTensor& a) { return a.name == t.name; });
+    const auto at =
+        std::find_if(averages.begin(), averages.end(), [&](const NamedTensor& a) { return a.name == t.name; });
     if (at == averages.end()) throw Error(ErrorKind::format, "ema", str("the average of ", t.name, " is missing"));
     if (at->tensor.spec() != t.tensor.spec()) {
-      throw Error(ErrorKind::format, "ema", str("the average of ", t.name, " is ", at->tensor.to_string(), ", the tensor ", t.tensor.to_string()));
+      throw Error(
+          ErrorKind::format, "ema",
+          str("the average of ", t.name, " is ", at->tensor.to_string(), ", the tensor ", t.tensor.to_string()));
     }
     fresh.push_back(at->tensor.to(t.tensor.device()).clone());
   }

@@ -10,12 +10,14 @@ namespace fovea {
 
 struct EmaOptions {
   double decay = 0.999;
-  /// Early on the decay is min(decay, (1 + t)/(10 + t)), TensorFlow's rule, so that the initial weights are soon forgotten.
+  /// Early on the decay is min(decay, (1 + t)/(10 + t)), TensorFlow's rule, so that the initial weights are soon
+  /// forgotten.
   bool warmup = true;
 };
 
-/// average = decay·average + (1−decay)·weight after each optimizer step, over parameters and floating buffers alike (a batch norm's
-/// running statistics must belong to the averaged weights; timm's ModelEmaV2 does the same). Other buffers are copied.
+/// average = decay·average + (1−decay)·weight after each optimizer step, over parameters and floating buffers alike (a
+/// batch norm's running statistics must belong to the averaged weights; timm's ModelEmaV2 does the same). Other buffers
+/// are copied.
 class FOVEA_API WeightAverage {
  public:
   /// Starts at the current values. Error{usage} unless 0 ≤ decay < 1.

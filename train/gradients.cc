@@ -36,7 +36,8 @@ double gradient_norm(const std::vector<NamedTensor>& parameters) {
 }
 
 double clip_gradients_by_norm(const std::vector<NamedTensor>& parameters, double max_norm) {
-  if (!(max_norm > 0)) throw Error(ErrorKind::usage, "gradient clipping", str("the largest norm is ", max_norm), "it must be positive");
+  if (!(max_norm > 0))
+    throw Error(ErrorKind::usage, "gradient clipping", str("the largest norm is ", max_norm), "it must be positive");
   const double norm = gradient_norm(parameters);
   // PyTorch multiplies by min(1, max_norm/(norm + 1e-6)).
   const double factor = max_norm / (norm + 1e-6);
@@ -45,7 +46,8 @@ double clip_gradients_by_norm(const std::vector<NamedTensor>& parameters, double
 }
 
 void clip_gradients_by_value(const std::vector<NamedTensor>& parameters, double limit) {
-  if (!(limit > 0)) throw Error(ErrorKind::usage, "gradient clipping", str("the largest value is ", limit), "it must be positive");
+  if (!(limit > 0))
+    throw Error(ErrorKind::usage, "gradient clipping", str("the largest value is ", limit), "it must be positive");
   for_each_gradient(parameters, [&](const NamedTensor&, Tensor& grad) {
     if (grad.dtype() == DType::f64) {
       clamp_in_place(grad.mutable_data<double>(), grad.numel(), limit);
@@ -56,7 +58,8 @@ void clip_gradients_by_value(const std::vector<NamedTensor>& parameters, double 
 }
 
 void scale_gradients(const std::vector<NamedTensor>& parameters, double factor) {
-  for_each_gradient(parameters, [&](const NamedTensor&, Tensor& grad) { kernels::scale_in_place(factor, grad.mutable_view()); });
+  for_each_gradient(parameters,
+                    [&](const NamedTensor&, Tensor& grad) { kernels::scale_in_place(factor, grad.mutable_view()); });
 }
 
 std::string first_bad_gradient(const std::vector<NamedTensor>& parameters) {

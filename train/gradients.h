@@ -10,8 +10,9 @@ namespace fovea {
 
 /// √Σ g² over all gradients that are there.
 FOVEA_API double gradient_norm(const std::vector<NamedTensor>& parameters);
-/// Scales all gradients by max_norm/(norm + 1e-6) where their common norm exceeds max_norm (PyTorch's clip_grad_norm_; Pascanu et
-/// al. 2013). Returns the norm before. Error{usage} unless max_norm is positive. A norm that is not finite clips nothing.
+/// Scales all gradients by max_norm/(norm + 1e-6) where their common norm exceeds max_norm (PyTorch's clip_grad_norm_;
+/// Pascanu et al. 2013). Returns the norm before. Error{usage} unless max_norm is positive. A norm that is not finite
+/// clips nothing.
 FOVEA_API double clip_gradients_by_norm(const std::vector<NamedTensor>& parameters, double max_norm);
 /// Clamps every element to [−limit, limit]; NaN stays NaN. CPU, f32 or f64. Error{usage} unless limit is positive.
 FOVEA_API void clip_gradients_by_value(const std::vector<NamedTensor>& parameters, double limit);

@@ -19,9 +19,9 @@ struct EpochRecord {
   double val_loss = std::numeric_limits<double>::quiet_NaN();
   double val_accuracy = std::numeric_limits<double>::quiet_NaN();
   double val_macro_f1 = std::numeric_limits<double>::quiet_NaN();
-  double seconds = 0;          ///< wall time of training and validation, over all runs that worked on it
-  double images_per_s = 0;     ///< of training alone
-  bool best = false;           ///< better than every epoch before it
+  double seconds = 0;       ///< wall time of training and validation, over all runs that worked on it
+  double images_per_s = 0;  ///< of training alone
+  bool best = false;        ///< better than every epoch before it
 };
 
 struct CurvePoint {

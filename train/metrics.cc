@@ -22,7 +22,8 @@ double auc_of(const float* scores, std::size_t stride, const std::vector<std::in
   const std::size_t n = labels.size();
   order.resize(n);
   std::iota(order.begin(), order.end(), 0u);
-  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return scores[a * stride] < scores[b * stride]; });
+  std::sort(order.begin(), order.end(),
+            [&](std::uint32_t a, std::uint32_t b) { return scores[a * stride] < scores[b * stride]; });
   double rank_sum = 0;
   std::size_t positives = 0;
   for (std::size_t i = 0; i < n;) {
@@ -60,9 +61,12 @@ double roc_auc(const std::vector<float>& scores, const std::vector<bool>& positi
   return auc_of(scores.data(), 1, labels, 1, order);
 }
 
-ClassificationMetrics::ClassificationMetrics(int classes, MetricOptions options) : classes_(classes), options_(std::move(options)) {
-  if (classes < 1 || classes > 1'000'000) throw Error(ErrorKind::usage, "metrics", str(classes, " classes"), "1 to 1 000 000");
-  if (options_.ece_bins < 1 || options_.ece_bins > 10'000) throw Error(ErrorKind::usage, "metrics", str(options_.ece_bins, " bins"), "1 to 10 000");
+ClassificationMetrics::ClassificationMetrics(int classes, MetricOptions options)
+    : classes_(classes), options_(std::move(options)) {
+  if (classes < 1 || classes > 1'000'000)
+    throw Error(ErrorKind::usage, "metrics", str(classes, " classes"), "1 to 1 000 000");
+  if (options_.ece_bins < 1 || options_.ece_bins > 10'000)
+    throw Error(ErrorKind::usage, "metrics", str(options_.ece_bins, " bins"), "1 to 10 000");
   std::erase_if(options_.top_k, [&](int k) { return k < 1 || (k > classes && k != 1); });
   const auto c = static_cast<std::size_t>(classes);
   const auto bins = static_cast<std::size_t>(options_.ece_bins);
@@ -74,11 +78,15 @@ ClassificationMetrics::ClassificationMetrics(int classes, MetricOptions options)
 }
 
 void ClassificationMetrics::add_logits(const Tensor& logits, const Tensor& labels) { add(logits, labels, true); }
-void ClassificationMetrics::add_probabilities(const Tensor& probabilities, const Tensor& labels) { add(probabilities, labels, false); }
+void ClassificationMetrics::add_probabilities(const Tensor& probabilities, const Tensor& labels) {
+  add(probabilities, labels, false);
+}
 
 void ClassificationMetrics::add(const Tensor& scores, const Tensor& labels, bool logits) {
   if (scores.rank() != 2 || scores.dim(1) != classes_ || labels.rank() != 1 || labels.dim(0) != scores.dim(0)) {
-    throw Error(ErrorKind::shape, "metrics", str("expected scores [N, ", classes_, "] and labels [N], got ", scores.to_string(), " and ", labels.to_string()));
+    throw Error(ErrorKind::shape, "metrics",
+                str("expected scores [N, ", classes_, "] and labels [N], got ", scores.to_string(), " and ",
+                    labels.to_string()));
   }
   const std::int64_t n = scores.dim(0);
   const auto c = static_cast<std::size_t>(classes_);
@@ -86,12 +94,14 @@ void ClassificationMetrics::add(const Tensor& scores, const Tensor& labels, bool
   const std::int64_t* y = labels.data<std::int64_t>();
   for (std::int64_t i = 0; i < n; ++i) {
     if (y[i] < 0 || y[i] >= classes_) {
-      throw Error(ErrorKind::usage, "metrics", str("label ", y[i], " of item ", n_ + i), str("labels are 0 to ", classes_ - 1));
+      throw Error(ErrorKind::usage, "metrics", str("label ", y[i], " of item ", n_ + i),
+                  str("labels are 0 to ", classes_ - 1));
     }
   }
   for (std::size_t i = 0; i < x.size(); ++i) {
     if (!std::isfinite(x[i]) || (!logits && x[i] < 0)) {
-      throw Error(ErrorKind::numeric, "metrics", str("the score of item ", n_ + static_cast<std::int64_t>(i / c), " for class ", i % c, " is ", x[i]));
+      throw Error(ErrorKind::numeric, "metrics",
+                  str("the score of item ", n_ + static_cast<std::int64_t>(i / c), " for class ", i % c, " is ", x[i]));
     }
   }
   const std::size_t kept = classes_ == 2 ? 1 : c;
@@ -123,7 +133,8 @@ void ClassificationMetrics::add(const Tensor& scores, const Tensor& labels, bool
     // Bins are (low, high], so that a confidence of 1 falls into the last.
     const auto bins = static_cast<std::int64_t>(bin_count_.size());
     const double confidence = std::min(p[best], 1.0);
-    const auto bin = static_cast<std::size_t>(std::clamp<std::int64_t>(std::llround(std::ceil(confidence * static_cast<double>(bins))) - 1, 0, bins - 1));
+    const auto bin = static_cast<std::size_t>(
+        std::clamp<std::int64_t>(std::llround(std::ceil(confidence * static_cast<double>(bins))) - 1, 0, bins - 1));
     ++bin_count_[bin];
     bin_correct_[bin] += best == label;
     bin_confidence_[bin] += confidence;
@@ -159,7 +170,8 @@ MetricValues ClassificationMetrics::compute() const {
   out.accuracy = ratio(static_cast<double>(correct), total);
   out.accuracy_interval = wilson_interval(correct, n_);
   out.log_loss = ratio(log_loss_, total);
-  for (std::size_t k = 0; k < top_.size(); ++k) out.top_k.emplace_back(options_.top_k[k], ratio(static_cast<double>(top_[k]), total));
+  for (std::size_t k = 0; k < top_.size(); ++k)
+    out.top_k.emplace_back(options_.top_k[k], ratio(static_cast<double>(top_[k]), total));
 
   std::vector<std::uint32_t> order;
   double auc_sum = 0;
@@ -173,7 +185,8 @@ MetricValues ClassificationMetrics::compute() const {
     s.auc = kNaN;
     if (auc_ && classes_ >= 2) {
       // With two classes only the second's score is kept; the first's AUC is the same, its ranking being the reverse.
-      s.auc = classes_ == 2 ? auc_of(scores_.data(), 1, labels_, 1, order) : auc_of(scores_.data() + i, c, labels_, static_cast<std::int32_t>(i), order);
+      s.auc = classes_ == 2 ? auc_of(scores_.data(), 1, labels_, 1, order)
+                            : auc_of(scores_.data() + i, c, labels_, static_cast<std::int32_t>(i), order);
       if (!std::isnan(s.auc)) {
         auc_sum += s.auc;
         ++with_auc;
@@ -216,8 +229,10 @@ MetricValues ClassificationMetrics::compute() const {
 
 std::string MetricValues::to_string() const {
   char text[256];
-  std::snprintf(text, sizeof text, "accuracy %.2f %% (95 %%: %.2f to %.2f), macro F1 %.4f, AUC %.4f, ECE %.4f, log loss %.4f, n %lld", 100 * accuracy,
-                100 * accuracy_interval.low, 100 * accuracy_interval.high, macro_f1, auc, ece, log_loss, static_cast<long long>(n));
+  std::snprintf(text, sizeof text,
+                "accuracy %.2f %% (95 %%: %.2f to %.2f), macro F1 %.4f, AUC %.4f, ECE %.4f, log loss %.4f, n %lld",
+                100 * accuracy, 100 * accuracy_interval.low, 100 * accuracy_interval.high, macro_f1, auc, ece, log_loss,
+                static_cast<long long>(n));
   return text;
 }
 

@@ -12,9 +12,9 @@ namespace fovea {
 /// Precision, recall and F1 of one class; 0 where the denominator is 0 (scikit-learn's zero_division=0).
 struct ClassScore {
   double precision = 0, recall = 0, f1 = 0;
-  double auc = 0;             ///< one-vs-rest; NaN where the class, or everything else, is absent
-  std::int64_t support = 0;   ///< how many items are of this class
-  std::int64_t predicted = 0; ///< how many were taken for it
+  double auc = 0;              ///< one-vs-rest; NaN where the class, or everything else, is absent
+  std::int64_t support = 0;    ///< how many items are of this class
+  std::int64_t predicted = 0;  ///< how many were taken for it
 };
 
 /// One bar of the reliability diagram: predictions whose confidence lies in (low, high].
@@ -37,13 +37,14 @@ FOVEA_API double roc_auc(const std::vector<float>& scores, const std::vector<boo
 struct MetricValues {
   std::int64_t n = 0;
   double accuracy = 0;
-  Interval accuracy_interval;          ///< Wilson, 95 %
-  std::vector<std::pair<int, double>> top_k;  ///< (k, share whose label is among the k highest)
-  double log_loss = 0;                 ///< mean −ln p(label), p clipped at 1e-15
-  double macro_precision = 0, macro_recall = 0, macro_f1 = 0;           ///< mean over classes that occur as label or prediction
+  Interval accuracy_interval;                                  ///< Wilson, 95 %
+  std::vector<std::pair<int, double>> top_k;                   ///< (k, share whose label is among the k highest)
+  double log_loss = 0;                                         ///< mean −ln p(label), p clipped at 1e-15
+  double macro_precision = 0, macro_recall = 0, macro_f1 = 0;  ///< mean over classes that occur as label or prediction
   double weighted_precision = 0, weighted_recall = 0, weighted_f1 = 0;  ///< weighted by support
-  double balanced_accuracy = 0;        ///< mean recall of the classes present
-  double auc = 0;  ///< two classes: of the second; more: mean of the one-vs-rest values that exist; NaN if none, or not kept
+  double balanced_accuracy = 0;                                         ///< mean recall of the classes present
+  double auc =
+      0;  ///< two classes: of the second; more: mean of the one-vs-rest values that exist; NaN if none, or not kept
   double ece = 0;  ///< Σ count/n·|accuracy − confidence| over the bins (Guo et al. 2017)
   std::vector<ClassScore> classes;
   std::vector<std::vector<std::int64_t>> confusion;  ///< [label][prediction]
@@ -66,7 +67,8 @@ class FOVEA_API ClassificationMetrics {
   explicit ClassificationMetrics(int classes, MetricOptions options = {});
 
   /// @param logits f32 or f64 [N, classes]; the softmax is taken in double. @param labels i64 [N].
-  /// Error{shape} for other shapes, Error{usage} for a label out of range, Error{numeric} for NaN or Inf; nothing is added then.
+  /// Error{shape} for other shapes, Error{usage} for a label out of range, Error{numeric} for NaN or Inf; nothing is
+  /// added then.
   void add_logits(const Tensor& logits, const Tensor& labels);
   /// The same for probabilities: at least 0; rows are not rescaled.
   void add_probabilities(const Tensor& probabilities, const Tensor& labels);

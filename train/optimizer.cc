@@ -17,7 +17,8 @@ struct Overloaded : F... {
 template <class... F>
 Overloaded(F...) -> Overloaded<F...>;
 
-void require_range(bool good, std::string_view optimizer, std::string_view field, double value, std::string_view range) {
+void require_range(bool good, std::string_view optimizer, std::string_view field, double value,
+                   std::string_view range) {
   if (!good) throw Error(ErrorKind::usage, optimizer, str(field, " is ", value), str("it must be ", range));
 }
 
@@ -53,7 +54,8 @@ void check_config(const OptimizerConfig& config) {
       config);
 }
 
-/// '*' any text, '?' one character. Iterative with one backtracking point, so that hostile patterns cost no more than n·m.
+/// '*' any text, '?' one character. Iterative with one backtracking point, so that hostile patterns cost no more than
+/// n·m.
 bool glob(std::string_view text, std::string_view pattern) {
   std::size_t t = 0, p = 0, star = std::string_view::npos, restart = 0;
   while (t < text.size()) {
@@ -121,7 +123,10 @@ void set_base_learning_rate(OptimizerConfig& config, double lr) {
 }
 
 Optimizer::Optimizer(const OptimizerConfig& config, std::vector<NamedTensor> parameters, OptimizerOptions options)
-    : config_(config), options_(std::move(options)), parameters_(std::move(parameters)), lr_(base_learning_rate(config)) {
+    : config_(config),
+      options_(std::move(options)),
+      parameters_(std::move(parameters)),
+      lr_(base_learning_rate(config)) {
   check_config(config_);
   const std::string_view name = to_string(config_);
   std::erase_if(parameters_, [](const NamedTensor& t) { return t.is_buffer; });
@@ -135,7 +140,8 @@ Optimizer::Optimizer(const OptimizerConfig& config, std::vector<NamedTensor> par
   slots_.resize(parameters_.size());
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     if (!is_floating(parameters_[i].tensor.dtype()) || dtype_size(parameters_[i].tensor.dtype()) < 4) {
-      throw Error(ErrorKind::usage, name, str(parameters_[i].name, " is ", parameters_[i].tensor.to_string(), ", not f32 or f64"),
+      throw Error(ErrorKind::usage, name,
+                  str(parameters_[i].name, " is ", parameters_[i].tensor.to_string(), ", not f32 or f64"),
                   "train in f32; convert afterwards");
     }
     slots_[i].decay = options_.decay_all || parameters_[i].role == ParameterRole::weight ? decay : 0;
@@ -158,8 +164,10 @@ Optimizer::Optimizer(const OptimizerConfig& config, std::vector<NamedTensor> par
 double Optimizer::momentum() const {
   return std::visit(
       [](const auto& c) {
-        if constexpr (requires { c.momentum; }) return c.momentum;
-        else return c.beta1;
+        if constexpr (requires { c.momentum; })
+          return c.momentum;
+        else
+          return c.beta1;
       },
       config_);
 }
@@ -168,8 +176,10 @@ void Optimizer::set_momentum(double momentum) {
   check_fraction(to_string(config_), "momentum", momentum);
   std::visit(
       [&](auto& c) {
-        if constexpr (requires { c.momentum; }) c.momentum = momentum;
-        else c.beta1 = momentum;
+        if constexpr (requires { c.momentum; })
+          c.momentum = momentum;
+        else
+          c.beta1 = momentum;
       },
       config_);
 }
@@ -185,7 +195,8 @@ void Optimizer::step() {
     const Tensor grad = parameter.tensor.grad();
     if (grad.defined() && (grad.shape() != parameter.tensor.shape() || grad.dtype() != parameter.tensor.dtype())) {
       throw Error(ErrorKind::shape, to_string(config_),
-                  str("the gradient of ", parameter.name, " is ", grad.to_string(), ", the parameter ", parameter.tensor.to_string()));
+                  str("the gradient of ", parameter.name, " is ", grad.to_string(), ", the parameter ",
+                      parameter.tensor.to_string()));
     }
   }
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
@@ -200,10 +211,12 @@ void Optimizer::step() {
     std::visit(Overloaded{
                    [&](const SGD& c) { update(c, slots, grad, p, lr); },
                    [&](const Adam& c) {
-                     update_adam(c.beta1, c.beta2, c.epsilon, false, c.convention == OptimizerConvention::keras, slots, grad, p, lr);
+                     update_adam(c.beta1, c.beta2, c.epsilon, false, c.convention == OptimizerConvention::keras, slots,
+                                 grad, p, lr);
                    },
                    [&](const AdamW& c) {
-                     update_adam(c.beta1, c.beta2, c.epsilon, true, c.convention == OptimizerConvention::keras, slots, grad, p, lr);
+                     update_adam(c.beta1, c.beta2, c.epsilon, true, c.convention == OptimizerConvention::keras, slots,
+                                 grad, p, lr);
                    },
                    [&](const RMSprop& c) { update(c, slots, grad, p, lr); },
                    [&](const LAMB& c) { update(c, slots, grad, p, lr); },
@@ -234,8 +247,8 @@ void Optimizer::update(const SGD& c, Slots& slots, const Tensor& grad, Tensor& p
                     grad.view(), p.mutable_view(), momentum);
 }
 
-void Optimizer::update_adam(double beta1, double beta2, double epsilon, bool decoupled, bool keras, Slots& slots, const Tensor& grad,
-                            Tensor& p, double lr) {
+void Optimizer::update_adam(double beta1, double beta2, double epsilon, bool decoupled, bool keras, Slots& slots,
+                            const Tensor& grad, Tensor& p, double lr) {
   ensure(slots.a, p);
   ensure(slots.b, p);
   kernels::adam_step({.lr = lr,
@@ -281,8 +294,8 @@ void Optimizer::update(const LAMB& c, Slots& slots, const Tensor& grad, Tensor& 
   ensure(slots.b, p);
   // An Adam step of rate −1 from zero leaves Adam's direction m̂/(√v̂ + eps) itself in `direction`.
   Tensor direction = Tensor::zeros(p.shape(), p.dtype(), p.device());
-  kernels::adam_step({.lr = -1, .beta1 = c.beta1, .beta2 = c.beta2, .epsilon = c.epsilon, .step = slots.steps}, grad.view(),
-                     direction.mutable_view(), slots.a.mutable_view(), slots.b.mutable_view());
+  kernels::adam_step({.lr = -1, .beta1 = c.beta1, .beta2 = c.beta2, .epsilon = c.epsilon, .step = slots.steps},
+                     grad.view(), direction.mutable_view(), slots.a.mutable_view(), slots.b.mutable_view());
   double trust = 1;
   if (slots.decay != 0) {
     Tensor decay = p.clone();
@@ -347,7 +360,8 @@ void Optimizer::load_state(const std::vector<NamedTensor>& state) {
     const std::size_t slash = entry.name.rfind('/');
     const std::string parameter = entry.name.substr(0, slash);
     const std::string slot = slash == std::string::npos ? "" : entry.name.substr(slash + 1);
-    const auto at = std::find_if(parameters_.begin(), parameters_.end(), [&](const NamedTensor& p) { return p.name == parameter; });
+    const auto at =
+        std::find_if(parameters_.begin(), parameters_.end(), [&](const NamedTensor& p) { return p.name == parameter; });
     bool placed = false;
     for (const auto& [name, member] : slot_names()) {
       if (at == parameters_.end() || slot != name) continue;
@@ -364,7 +378,8 @@ void Optimizer::load_state(const std::vector<NamedTensor>& state) {
     if (slots[i].steps == 0 || parameters_[i].tensor.numel() == 0) continue;
     const bool needs_m = momentum() != 0 || !std::holds_alternative<SGD>(config_);
     const bool rmsprop = std::holds_alternative<RMSprop>(config_);
-    const bool missing = (needs_m && !rmsprop && !slots[i].a.defined()) || (!std::holds_alternative<SGD>(config_) && !slots[i].b.defined()) ||
+    const bool missing = (needs_m && !rmsprop && !slots[i].a.defined()) ||
+                         (!std::holds_alternative<SGD>(config_) && !slots[i].b.defined()) ||
                          (options_.lookahead && !slots[i].slow.defined());
     if (missing) throw bad(str("the state of ", parameters_[i].name, " is missing"));
   }

@@ -57,21 +57,25 @@ std::string shorten(const std::string& text, std::size_t limit) {
 class Svg {
  public:
   Svg(double width, double height) {
-    out_ = str("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"", number(width), "\" height=\"", number(height), "\" viewBox=\"0 0 ", number(width), " ",
-               number(height), "\" font-family=\"'DejaVu Sans', Helvetica, Arial, sans-serif\">\n");
+    out_ = str("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"", number(width), "\" height=\"", number(height),
+               "\" viewBox=\"0 0 ", number(width), " ", number(height),
+               "\" font-family=\"'DejaVu Sans', Helvetica, Arial, sans-serif\">\n");
     rect(0, 0, width, height, "#ffffff");
   }
   void rect(double x, double y, double w, double h, std::string_view fill, std::string_view more = "") {
-    out_ += str("<rect x=\"", number(x, 2), "\" y=\"", number(y, 2), "\" width=\"", number(w, 2), "\" height=\"", number(h, 2), "\" fill=\"", fill, "\" ", more, "/>\n");
+    out_ += str("<rect x=\"", number(x, 2), "\" y=\"", number(y, 2), "\" width=\"", number(w, 2), "\" height=\"",
+                number(h, 2), "\" fill=\"", fill, "\" ", more, "/>\n");
   }
-  void line(double x1, double y1, double x2, double y2, std::string_view color, double width = 1, std::string_view more = "") {
-    out_ += str("<line x1=\"", number(x1, 2), "\" y1=\"", number(y1, 2), "\" x2=\"", number(x2, 2), "\" y2=\"", number(y2, 2), "\" stroke=\"", color,
-                "\" stroke-width=\"", number(width), "\" ", more, "/>\n");
+  void line(double x1, double y1, double x2, double y2, std::string_view color, double width = 1,
+            std::string_view more = "") {
+    out_ += str("<line x1=\"", number(x1, 2), "\" y1=\"", number(y1, 2), "\" x2=\"", number(x2, 2), "\" y2=\"",
+                number(y2, 2), "\" stroke=\"", color, "\" stroke-width=\"", number(width), "\" ", more, "/>\n");
   }
   /// anchor: "start", "middle", "end"; turned: read from below.
-  void text(double x, double y, std::string_view content, double size, std::string_view anchor = "start", std::string_view color = kInk, double turn = 0,
-            std::string_view more = "") {
-    out_ += str("<text x=\"", number(x, 2), "\" y=\"", number(y, 2), "\" font-size=\"", number(size), "\" text-anchor=\"", anchor, "\" fill=\"", color, "\" ");
+  void text(double x, double y, std::string_view content, double size, std::string_view anchor = "start",
+            std::string_view color = kInk, double turn = 0, std::string_view more = "") {
+    out_ += str("<text x=\"", number(x, 2), "\" y=\"", number(y, 2), "\" font-size=\"", number(size),
+                "\" text-anchor=\"", anchor, "\" fill=\"", color, "\" ");
     if (turn != 0) out_ += str("transform=\"rotate(", number(turn), " ", number(x, 2), " ", number(y, 2), ")\" ");
     out_ += str(more, ">", escape(content), "</text>\n");
   }
@@ -131,9 +135,13 @@ std::string line_plot_svg(const LinePlot& plot) {
   constexpr double kWidth = 720, kHeight = 420, kLeft = 88, kRight = 24, kTop = 62, kBottom = 54;
   constexpr double kInner = kWidth - kLeft - kRight, kInnerHeight = kHeight - kTop - kBottom;
   double x0 = std::numeric_limits<double>::infinity(), x1 = -x0, y0 = x0, y1 = -x0;
-  const auto usable = [&](double x, double y) { return std::isfinite(x) && std::isfinite(y) && (!plot.log_x || x > 0); };
+  const auto usable = [&](double x, double y) {
+    return std::isfinite(x) && std::isfinite(y) && (!plot.log_x || x > 0);
+  };
   for (const Series& s : plot.series) {
-    if (s.x.size() != s.y.size()) throw Error(ErrorKind::shape, "plot", str("series '", s.name, "' has ", s.x.size(), " x and ", s.y.size(), " y values"));
+    if (s.x.size() != s.y.size())
+      throw Error(ErrorKind::shape, "plot",
+                  str("series '", s.name, "' has ", s.x.size(), " x and ", s.y.size(), " y values"));
     for (std::size_t i = 0; i < s.x.size(); ++i) {
       if (!usable(s.x[i], s.y[i])) continue;
       const double x = plot.log_x ? std::log10(s.x[i]) : s.x[i];
@@ -156,7 +164,8 @@ std::string line_plot_svg(const LinePlot& plot) {
   Ticks ty = ticks_of(y0, y1, 6, false);
   // Shares end at 100 %.
   if (plot.percent && y1 <= 1) ty.high = std::min(ty.high, 1.0);
-  const Ticks tx = plot.log_x ? Ticks{std::floor(x0 + 1e-9), std::ceil(x1 - 1e-9), 1, 0} : ticks_of(x0, x1, 8, plot.whole_x);
+  const Ticks tx =
+      plot.log_x ? Ticks{std::floor(x0 + 1e-9), std::ceil(x1 - 1e-9), 1, 0} : ticks_of(x0, x1, 8, plot.whole_x);
   // The x axis ends with the data, so that curves fill the frame.
   const double xl = x1 > x0 ? x0 : tx.low, xh = x1 > x0 ? x1 : tx.high;
   const auto px = [&](double x) { return kLeft + ((plot.log_x ? std::log10(x) : x) - xl) / (xh - xl) * kInner; };
@@ -172,12 +181,15 @@ std::string line_plot_svg(const LinePlot& plot) {
     if (v < xl - tx.step * 1e-6) continue;
     const double at = kLeft + (v - xl) / (xh - xl) * kInner;
     svg.line(at, kTop + kInnerHeight, at, kTop + kInnerHeight + 5, kMuted);
-    svg.text(at, kTop + kInnerHeight + 20, plot.log_x ? str("1e", std::llround(v)) : tick_label(v, tx, false), 12, "middle", kMuted);
+    svg.text(at, kTop + kInnerHeight + 20, plot.log_x ? str("1e", std::llround(v)) : tick_label(v, tx, false), 12,
+             "middle", kMuted);
   }
   svg.line(kLeft, kTop + kInnerHeight, kLeft + kInner, kTop + kInnerHeight, kMuted);
 
-  svg.raw(str("<clipPath id=\"frame\"><rect x=\"", number(kLeft - 4), "\" y=\"", number(kTop - 4), "\" width=\"", number(kInner + 8), "\" height=\"",
-              number(kInnerHeight + 8), "\"/></clipPath>\n<g clip-path=\"url(#frame)\" fill=\"none\" stroke-linejoin=\"round\" stroke-linecap=\"round\">\n"));
+  svg.raw(str("<clipPath id=\"frame\"><rect x=\"", number(kLeft - 4), "\" y=\"", number(kTop - 4), "\" width=\"",
+              number(kInner + 8), "\" height=\"", number(kInnerHeight + 8),
+              "\"/></clipPath>\n<g clip-path=\"url(#frame)\" fill=\"none\" stroke-linejoin=\"round\" "
+              "stroke-linecap=\"round\">\n"));
   for (const bool faint : {true, false}) {
     for (std::size_t i = 0; i < plot.series.size(); ++i) {
       const Series& s = plot.series[i];
@@ -195,11 +207,14 @@ std::string line_plot_svg(const LinePlot& plot) {
         pen_down = true;
         ++points;
       }
-      svg.raw(str("<path d=\"", path, "\" stroke=\"", color, "\" stroke-width=\"", faint ? "1" : "2.2", "\"", faint ? " stroke-opacity=\"0.35\"" : "", "/>\n"));
+      svg.raw(str("<path d=\"", path, "\" stroke=\"", color, "\" stroke-width=\"", faint ? "1" : "2.2", "\"",
+                  faint ? " stroke-opacity=\"0.35\"" : "", "/>\n"));
       // Few points are seen as such; a single one would otherwise be invisible.
       if (points <= 40 && !faint) {
         for (std::size_t k = 0; k < s.x.size(); ++k) {
-          if (usable(s.x[k], s.y[k])) svg.raw(str("<circle cx=\"", number(px(s.x[k])), "\" cy=\"", number(py(s.y[k])), "\" r=\"3\" fill=\"", color, "\"/>\n"));
+          if (usable(s.x[k], s.y[k]))
+            svg.raw(str("<circle cx=\"", number(px(s.x[k])), "\" cy=\"", number(py(s.y[k])), "\" r=\"3\" fill=\"",
+                        color, "\"/>\n"));
         }
       }
     }
@@ -218,16 +233,19 @@ std::string line_plot_svg(const LinePlot& plot) {
   for (std::size_t i = 0; i < plot.series.size() && plot.series.size() > 1; ++i) {
     const Series& s = plot.series[i];
     const std::string name = shorten(s.name, 28);
-    svg.line(at, 44, at + 20, 44, kColors[i % std::size(kColors)], s.faint ? 1.2 : 2.6, s.faint ? "stroke-opacity=\"0.5\"" : "");
+    svg.line(at, 44, at + 20, 44, kColors[i % std::size(kColors)], s.faint ? 1.2 : 2.6,
+             s.faint ? "stroke-opacity=\"0.5\"" : "");
     svg.text(at + 26, 48, name, 12, "start", kInk);
     at += 26 + 7.2 * static_cast<double>(name.size()) + 22;
   }
   return svg.finish();
 }
 
-std::string confusion_svg(const std::vector<std::vector<std::int64_t>>& confusion, const std::vector<std::string>& names) {
+std::string confusion_svg(const std::vector<std::vector<std::int64_t>>& confusion,
+                          const std::vector<std::string>& names) {
   const std::size_t n = confusion.size();
-  if (n == 0 || names.size() != n) throw Error(ErrorKind::shape, "confusion plot", str(names.size(), " names for ", n, " classes"));
+  if (n == 0 || names.size() != n)
+    throw Error(ErrorKind::shape, "confusion plot", str(names.size(), " names for ", n, " classes"));
   std::size_t longest = 0;
   std::vector<std::string> labels;
   for (std::size_t i = 0; i < n; ++i) {
@@ -241,7 +259,8 @@ std::string confusion_svg(const std::vector<std::vector<std::int64_t>>& confusio
   const double font = std::clamp(cell * 0.28, 8.5, 13.0), label_font = std::clamp(cell * 0.4, 4.0, 12.0);
   const bool show_labels = cell >= 7;
   const double margin = show_labels ? 30 + label_font * 0.62 * static_cast<double>(longest) : 30;
-  const double top = 56, side = cell * count, width = std::max(margin + side, margin + 370) + 24, height = top + side + margin + 8;
+  const double top = 56, side = cell * count, width = std::max(margin + side, margin + 370) + 24,
+               height = top + side + margin + 8;
   Svg svg(width, height);
   svg.text(margin, 24, "Confusion matrix", 16, "start", kInk, 0, "font-weight=\"bold\"");
   svg.text(margin, 44, "rows: true class, columns: predicted; shade: share of the row", 11, "start", kMuted);
@@ -270,7 +289,8 @@ std::string confusion_svg(const std::vector<std::vector<std::int64_t>>& confusio
 }
 
 std::string reliability_svg(const std::vector<ReliabilityBin>& bins, double ece) {
-  constexpr double kSize = 380, kLeft = 70, kTop = 58, kWidth = kLeft + kSize + 24, kHistogram = 70, kHeight = kTop + kSize + kHistogram + 84;
+  constexpr double kSize = 380, kLeft = 70, kTop = 58, kWidth = kLeft + kSize + 24, kHistogram = 70,
+                   kHeight = kTop + kSize + kHistogram + 84;
   Svg svg(kWidth, kHeight);
   svg.text(kLeft, 26, "Reliability", 16, "start", kInk, 0, "font-weight=\"bold\"");
   svg.text(kLeft, 46, str("expected calibration error ", number(100 * ece, 2), " %"), 12, "start", kMuted);
@@ -293,8 +313,9 @@ std::string reliability_svg(const std::vector<ReliabilityBin>& bins, double ece)
   }
   svg.line(px(0), py(0), px(1), py(1), kMuted, 1.2, "stroke-dasharray=\"5 4\"");
   svg.text(18, kTop + kSize / 2, "accuracy", 13, "middle", kMuted, -90);
-  const std::pair<const char*, const char*> legend[] = {
-      {kColors[0], "accuracy kept"}, {kColors[4], "overconfident: accuracy below confidence"}, {kColors[5], "underconfident"}};
+  const std::pair<const char*, const char*> legend[] = {{kColors[0], "accuracy kept"},
+                                                        {kColors[4], "overconfident: accuracy below confidence"},
+                                                        {kColors[5], "underconfident"}};
   for (int i = 0; i < 3; ++i) {
     const double y = kTop + 10 + 19 * i;
     svg.rect(kLeft + 10, y, 12, 12, legend[i].first);

@@ -28,8 +28,10 @@ struct LinePlot {
 
 /// Error{shape} when a series' x and y differ in length. Without any finite point: empty axes that say "no data".
 FOVEA_API std::string line_plot_svg(const LinePlot& plot);
-/// Rows are labels, columns predictions, shaded by the share of the row; counts are written into the cells up to 30 classes.
-FOVEA_API std::string confusion_svg(const std::vector<std::vector<std::int64_t>>& confusion, const std::vector<std::string>& names);
+/// Rows are labels, columns predictions, shaded by the share of the row; counts are written into the cells up to 30
+/// classes.
+FOVEA_API std::string confusion_svg(const std::vector<std::vector<std::int64_t>>& confusion,
+                                    const std::vector<std::string>& names);
 /// Accuracy over confidence with the gap to the diagonal and the number of pictures in each bin.
 FOVEA_API std::string reliability_svg(const std::vector<ReliabilityBin>& bins, double ece);
 

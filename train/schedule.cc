@@ -24,16 +24,21 @@ void check(const MultiStepLr& c) {
   require(std::is_sorted(c.milestones.begin(), c.milestones.end()), "multi-step schedule", "milestones must ascend");
   require(c.gamma > 0 && std::isfinite(c.gamma), "multi-step schedule", "gamma must be positive");
 }
-void check(const ExponentialLr& c) { require(c.gamma > 0 && std::isfinite(c.gamma), "exponential schedule", "gamma must be positive"); }
+void check(const ExponentialLr& c) {
+  require(c.gamma > 0 && std::isfinite(c.gamma), "exponential schedule", "gamma must be positive");
+}
 void check(const CosineLr& c) {
   require(c.final_factor >= 0 && c.final_factor <= 1, "cosine schedule", "final_factor must be in [0, 1]");
 }
-void check(const PolynomialLr& c) { require(c.power > 0 && std::isfinite(c.power), "polynomial schedule", "power must be positive"); }
+void check(const PolynomialLr& c) {
+  require(c.power > 0 && std::isfinite(c.power), "polynomial schedule", "power must be positive");
+}
 void check(const OneCycleLr& c) {
   require(c.pct_start >= 0 && c.pct_start <= 1, "one-cycle schedule", "pct_start must be in [0, 1]");
   require(c.div_factor > 0 && c.final_div_factor > 0, "one-cycle schedule", "div factors must be positive");
   const auto fraction = [](double v) { return v >= 0 && v < 1; };
-  require(!c.cycle_momentum || (fraction(c.base_momentum) && fraction(c.max_momentum)), "one-cycle schedule", "momenta must be in [0, 1)");
+  require(!c.cycle_momentum || (fraction(c.base_momentum) && fraction(c.max_momentum)), "one-cycle schedule",
+          "momenta must be in [0, 1)");
 }
 void check(const PlateauLr& c) {
   require(c.factor > 0 && c.factor < 1, "plateau schedule", "factor must be in (0, 1)");
@@ -48,14 +53,21 @@ double anneal(bool linear, double from, double to, double fraction) {
 
 }  // namespace
 
-Schedule::Schedule(ScheduleConfig config, double lr, std::int64_t total_steps, std::int64_t steps_per_epoch, Warmup warmup)
-    : config_(std::move(config)), lr_(lr), total_(total_steps), per_epoch_(steps_per_epoch), warmup_start_(warmup.start_factor) {
+Schedule::Schedule(ScheduleConfig config, double lr, std::int64_t total_steps, std::int64_t steps_per_epoch,
+                   Warmup warmup)
+    : config_(std::move(config)),
+      lr_(lr),
+      total_(total_steps),
+      per_epoch_(steps_per_epoch),
+      warmup_start_(warmup.start_factor) {
   std::visit([](const auto& c) { check(c); }, config_);
   require(std::isfinite(lr) && lr >= 0, "schedule", "the learning rate must be a finite number, at least 0");
   require(total_steps >= 1 && steps_per_epoch >= 1, "schedule", "there must be at least one step");
-  require(warmup.steps >= 0 && warmup.epochs >= 0 && std::isfinite(warmup.epochs), "warm-up", "its length must be at least 0");
+  require(warmup.steps >= 0 && warmup.epochs >= 0 && std::isfinite(warmup.epochs), "warm-up",
+          "its length must be at least 0");
   require(warmup.start_factor >= 0 && warmup.start_factor <= 1, "warm-up", "start_factor must be in [0, 1]");
-  warmup_steps_ = warmup.steps > 0 ? warmup.steps : std::llround(std::min(warmup.epochs * static_cast<double>(steps_per_epoch), 1e15));
+  warmup_steps_ = warmup.steps > 0 ? warmup.steps
+                                   : std::llround(std::min(warmup.epochs * static_cast<double>(steps_per_epoch), 1e15));
   require(warmup_steps_ == 0 || !std::holds_alternative<OneCycleLr>(config_), "one-cycle schedule",
           "it has its own rise: use pct_start instead of a warm-up");
   require(warmup_steps_ < total_ || warmup_steps_ == 0, "warm-up", "it must be shorter than the training");
@@ -97,11 +109,14 @@ Schedule::Rates Schedule::at(std::int64_t step) const {
       if (c.cycle_momentum) rates.momentum = anneal(c.linear, c.base_momentum, c.max_momentum, f);
       return anneal(c.linear, self.lr_, last, f);
     }
-    double operator()(const PlateauLr& c) const { return std::max(self.lr_ * self.plateau_.factor, std::min(c.min_lr, self.lr_)); }
+    double operator()(const PlateauLr& c) const {
+      return std::max(self.lr_ * self.plateau_.factor, std::min(c.min_lr, self.lr_));
+    }
   };
   rates.lr = std::visit(Visitor{*this, rates, static_cast<double>(t), rest, epoch, step}, config_);
   if (step < warmup_steps_) {
-    const double rise = warmup_start_ + (1 - warmup_start_) * static_cast<double>(step) / static_cast<double>(warmup_steps_);
+    const double rise =
+        warmup_start_ + (1 - warmup_start_) * static_cast<double>(step) / static_cast<double>(warmup_steps_);
     rates.lr = lr_ * rise;
   }
   return rates;
@@ -111,7 +126,8 @@ bool Schedule::end_epoch(double monitored) {
   const auto* c = std::get_if<PlateauLr>(&config_);
   if (!c) return false;
   PlateauState& s = plateau_;
-  const bool better = !s.any || (c->maximize ? monitored > s.best * (1 + c->threshold) : monitored < s.best * (1 - c->threshold));
+  const bool better =
+      !s.any || (c->maximize ? monitored > s.best * (1 + c->threshold) : monitored < s.best * (1 - c->threshold));
   if (better && !std::isnan(monitored)) {
     s.best = monitored;
     s.any = true;
@@ -144,14 +160,15 @@ std::string describe(const ScheduleConfig& config) {
     std::string operator()(const CosineLr& c) const { return str("cosine final_factor=", c.final_factor); }
     std::string operator()(const PolynomialLr& c) const { return str("polynomial power=", c.power); }
     std::string operator()(const OneCycleLr& c) const {
-      std::string out = str("one-cycle pct_start=", c.pct_start, " div_factor=", c.div_factor, " final_div_factor=", c.final_div_factor,
-                            " linear=", c.linear, " cycle_momentum=", c.cycle_momentum);
+      std::string out =
+          str("one-cycle pct_start=", c.pct_start, " div_factor=", c.div_factor,
+              " final_div_factor=", c.final_div_factor, " linear=", c.linear, " cycle_momentum=", c.cycle_momentum);
       if (c.cycle_momentum) out += str(" base_momentum=", c.base_momentum, " max_momentum=", c.max_momentum);
       return out;
     }
     std::string operator()(const PlateauLr& c) const {
-      return str("plateau factor=", c.factor, " patience=", c.patience, " threshold=", c.threshold, " cooldown=", c.cooldown,
-                 " min_lr=", c.min_lr, " maximize=", c.maximize);
+      return str("plateau factor=", c.factor, " patience=", c.patience, " threshold=", c.threshold,
+                 " cooldown=", c.cooldown, " min_lr=", c.min_lr, " maximize=", c.maximize);
     }
   };
   return std::visit(Visitor{}, config);

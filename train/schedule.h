@@ -1,5 +1,5 @@
-// Learning-rate schedules as pure functions of the step, with PyTorch's definitions where PyTorch has one. Only the plateau rule
-// has a memory, which is plain data that checkpoints store.
+// Learning-rate schedules as pure functions of the step, with PyTorch's definitions where PyTorch has one. Only the
+// plateau rule has a memory, which is plain data that checkpoints store.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ struct MultiStepLr {
 struct ExponentialLr {
   double gamma = 0.95;
 };
-/// floor + (lr − floor)·(1 + cos(π·t/T))/2 over the steps after the warm-up, floor = lr·final_factor (CosineAnnealingLR;
-/// Loshchilov and Hutter 2017 without restarts)
+/// floor + (lr − floor)·(1 + cos(π·t/T))/2 over the steps after the warm-up, floor = lr·final_factor
+/// (CosineAnnealingLR; Loshchilov and Hutter 2017 without restarts)
 struct CosineLr {
   double final_factor = 0;
 };
@@ -53,17 +53,18 @@ struct PlateauLr {
   double factor = 0.1;
   int patience = 10;
   double threshold = 1e-4;
-  int cooldown = 0;      ///< epochs after a reduction that do not count as bad
+  int cooldown = 0;  ///< epochs after a reduction that do not count as bad
   double min_lr = 0;
   bool maximize = false;  ///< the monitored value is an accuracy; otherwise a loss
 };
 
-using ScheduleConfig = std::variant<ConstantLr, StepLr, MultiStepLr, ExponentialLr, CosineLr, PolynomialLr, OneCycleLr, PlateauLr>;
+using ScheduleConfig =
+    std::variant<ConstantLr, StepLr, MultiStepLr, ExponentialLr, CosineLr, PolynomialLr, OneCycleLr, PlateauLr>;
 
-/// Before the schedule: the rate rises linearly from start_factor·lr over the first steps (LinearLR). Epoch-based schedules keep
-/// counting epochs from the start of training; cosine and polynomial run over what is left after it.
+/// Before the schedule: the rate rises linearly from start_factor·lr over the first steps (LinearLR). Epoch-based
+/// schedules keep counting epochs from the start of training; cosine and polynomial run over what is left after it.
 struct Warmup {
-  double epochs = 0;  ///< may be a fraction
+  double epochs = 0;       ///< may be a fraction
   std::int64_t steps = 0;  ///< used instead of epochs if positive
   double start_factor = 0.01;
 };
@@ -84,8 +85,10 @@ class FOVEA_API Schedule {
     double momentum = -1;  ///< negative: leave it
   };
 
-  /// Error{usage} for values out of range. @param lr the optimizer's rate; @param total_steps optimizer steps of the whole training
-  Schedule(ScheduleConfig config, double lr, std::int64_t total_steps, std::int64_t steps_per_epoch, Warmup warmup = {});
+  /// Error{usage} for values out of range. @param lr the optimizer's rate; @param total_steps optimizer steps of the
+  /// whole training
+  Schedule(ScheduleConfig config, double lr, std::int64_t total_steps, std::int64_t steps_per_epoch,
+           Warmup warmup = {});
 
   /// The rates for optimizer step `step`, from 0. Steps beyond the last keep its rate.
   Rates at(std::int64_t step) const;

@@ -59,7 +59,9 @@ void put_bytes(std::string& out, int field, std::string_view value) {
   out += value;
 }
 
-double wall_time() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+double wall_time() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 }  // namespace
 
@@ -76,7 +78,8 @@ TensorBoardWriter::TensorBoardWriter(const std::string& folder) {
   // TensorBoard orders the files of a run by name; the counter keeps two writers of one process and second apart.
   for (int attempt = 0; attempt < 1000; ++attempt) {
     char name[160];
-    std::snprintf(name, sizeof name, "/events.out.tfevents.%010lld.%s.%ld.%d", static_cast<long long>(wall_time()), host, static_cast<long>(::getpid()), attempt);
+    std::snprintf(name, sizeof name, "/events.out.tfevents.%010lld.%s.%ld.%d", static_cast<long long>(wall_time()),
+                  host, static_cast<long>(::getpid()), attempt);
     path_ = folder + name;
     descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
     if (descriptor_ >= 0 || errno != EEXIST) break;

@@ -9,8 +9,8 @@
 
 namespace fovea {
 
-/// One events.out.tfevents.* file in a folder; TensorBoard reads all of a folder as one run. Each record is complete on disk (as
-/// far as the system is concerned) once its function returns, so that a killed run leaves a readable file.
+/// One events.out.tfevents.* file in a folder; TensorBoard reads all of a folder as one run. Each record is complete on
+/// disk (as far as the system is concerned) once its function returns, so that a killed run leaves a readable file.
 class FOVEA_API TensorBoardWriter {
  public:
   /// Creates the folder if needed. Error{file}.
@@ -19,7 +19,8 @@ class FOVEA_API TensorBoardWriter {
   TensorBoardWriter(const TensorBoardWriter&) = delete;
   TensorBoardWriter& operator=(const TensorBoardWriter&) = delete;
 
-  /// A point of a curve: tag "loss/train". The value is stored as a 32-bit float. Error{file} when it cannot be written.
+  /// A point of a curve: tag "loss/train". The value is stored as a 32-bit float. Error{file} when it cannot be
+  /// written.
   void scalar(std::string_view tag, std::int64_t step, double value);
   const std::string& path() const { return path_; }
 

@@ -1,0 +1,152 @@
+// What a training run is made of: loaders, loss, and the description of its settings.
+#include "train/setup_internal.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "core/threads/parallel.h"
+#include "layers/ops/loss.h"
+
+namespace fovea {
+
+namespace {
+
+std::vector<std::int64_t> class_counts(const Dataset& dataset) {
+  std::vector<std::int64_t> counts(dataset.class_names().size());
+  for (std::int64_t i = 0; i < dataset.size(); ++i) ++counts[static_cast<std::size_t>(dataset.label(i))];
+  return counts;
+}
+
+}  // namespace
+
+std::vector<double> balanced_class_weights(const Dataset& dataset) {
+  const std::vector<std::int64_t> counts = class_counts(dataset);
+  std::vector<double> weights;
+  for (const std::int64_t count : counts) {
+    weights.push_back(count ? static_cast<double>(dataset.size()) /
+                                  (static_cast<double>(counts.size()) * static_cast<double>(count))
+                            : 1.0);
+  }
+  return weights;
+}
+
+LoaderOptions training_loader_options(const Model& model, const Dataset& train, const TrainerOptions& options) {
+  LoaderOptions loading;
+  loading.batch_size = std::min(options.batch_size, train.size());
+  loading.shuffle = true;
+  // A last batch of a few pictures would give batch norm worthless statistics; with shuffling all pictures get their
+  // turn.
+  const std::int64_t rest = train.size() % loading.batch_size;
+  loading.drop_last = rest > 0 && rest < loading.batch_size / 4;
+  loading.seed = options.seed;
+  loading.workers = options.workers;
+  loading.preprocessing = model.preprocessing;
+  loading.transforms = options.transforms;
+  loading.batch_transforms = options.batch_transforms;
+  loading.skip_corrupt = options.skip_corrupt;
+  loading.cache = options.cache;
+  if (options.balance == ClassBalance::oversample) {
+    const std::vector<double> weights = balanced_class_weights(train);
+    for (std::int64_t i = 0; i < train.size(); ++i)
+      loading.sample_weights.push_back(weights[static_cast<std::size_t>(train.label(i))]);
+  }
+  return loading;
+}
+
+LoaderOptions validation_loader_options(const Model& model, const Dataset& val, const TrainerOptions& options) {
+  LoaderOptions validating;
+  validating.batch_size = std::min(std::max<std::int64_t>(options.batch_size, 64), val.size());
+  validating.workers = options.workers;
+  validating.preprocessing = model.preprocessing;
+  validating.skip_corrupt = options.skip_corrupt;
+  validating.cache = options.cache;
+  return validating;
+}
+
+Tensor make_class_weights(const Dataset& dataset, const TrainerOptions& options, DType dtype) {
+  const std::size_t classes = dataset.class_names().size();
+  std::vector<double> weights = options.loss.class_weights;
+  if (options.balance == ClassBalance::weights) {
+    const std::vector<double> balanced = balanced_class_weights(dataset);
+    if (weights.empty()) weights.assign(balanced.size(), 1);
+    for (std::size_t i = 0; i < weights.size() && i < balanced.size(); ++i) weights[i] *= balanced[i];
+  }
+  if (weights.empty()) return {};
+  if (weights.size() != classes)
+    throw Error(ErrorKind::usage, "trainer",
+                str("there are ", weights.size(), " class weights for ", classes, " classes"));
+  return Tensor::from({static_cast<std::int64_t>(classes)}, weights).to(dtype);
+}
+
+Tensor training_loss(const Tensor& logits, const Batch& batch, int classes, const LossOptions& options,
+                     const Tensor& class_weights) {
+  if (logits.rank() != 2 || logits.dim(1) != classes) {
+    throw Error(ErrorKind::usage, "trainer",
+                str("the model gives ", logits.to_string(), ", the dataset has ", classes, " classes"),
+                "make the model with as many classes as the dataset has");
+  }
+  const bool soft = batch.soft_labels.defined();
+  if (options.kind == LossKind::focal) {
+    if (soft)
+      throw Error(ErrorKind::usage, "trainer", "the focal loss takes no mixed labels",
+                  "leave out mixup and cutmix, or use cross-entropy");
+    FocalOptions focal;
+    focal.gamma = options.focal_gamma;
+    focal.class_weights = class_weights;
+    return focal_loss(logits, batch.labels, focal);
+  }
+  CrossEntropyOptions entropy;
+  entropy.label_smoothing = options.label_smoothing;
+  entropy.class_weights = class_weights;
+  return cross_entropy(logits, soft ? batch.soft_labels.to(logits.dtype()) : batch.labels, entropy);
+}
+
+Settings describe_settings(const TrainerOptions& options, Monitor monitor, const std::vector<NamedTensor>& tensors,
+                           const Dataset& train, const Dataset* val) {
+  const std::size_t classes = train.class_names().size();
+  Settings settings;
+  const auto put = [&](std::string key, std::string value) { settings.emplace_back(std::move(key), std::move(value)); };
+  put("optimizer", describe(options.optimizer));
+  std::string more = str("decay_all=", options.optimizer_options.decay_all);
+  for (const LearningRateScale& s : options.optimizer_options.lr_scales) more += str(" ", s.pattern, "*", s.scale);
+  if (options.optimizer_options.lookahead)
+    more +=
+        str(" lookahead=", options.optimizer_options.lookahead->every, "/", options.optimizer_options.lookahead->alpha);
+  put("optimizer options", more);
+  put("schedule", describe(options.schedule));
+  put("warm-up",
+      str(options.warmup.steps, " steps, ", options.warmup.epochs, " epochs, from ", options.warmup.start_factor));
+  put("epochs", str(options.epochs));
+  put("batch size", str(options.batch_size));
+  put("accumulate", str(options.accumulate));
+  put("seed", str(options.seed));
+  put("clipping", str("norm ", options.clip_norm, ", value ", options.clip_value));
+  put("ema", options.ema ? str("decay ", options.ema->decay, ", warm-up ", options.ema->warmup) : "none");
+  std::string loss =
+      str(options.loss.kind == LossKind::focal ? "focal gamma=" : "cross-entropy smoothing=",
+          options.loss.kind == LossKind::focal ? options.loss.focal_gamma : options.loss.label_smoothing);
+  for (const double w : options.loss.class_weights) loss += str(" ", w);
+  put("loss", loss);
+  put("class balance", str(static_cast<int>(options.balance)));
+  put("monitor", str(static_cast<int>(monitor),
+                     options.early_stopping ? str(", patience ", options.early_stopping->patience, ", delta ",
+                                                  options.early_stopping->min_delta)
+                                            : "",
+                     options.restore_best ? ", best weights" : ""));
+  std::string list;
+  for (const TransformPtr& t : options.transforms) list += t->to_string() + "; ";
+  for (const BatchTransformPtr& t : options.batch_transforms) list += t->to_string() + "; ";
+  put("augmentation", list);
+  put("training pictures", str(train.size(), " in ", classes, " classes"));
+  put("validation pictures", str(val ? val->size() : 0));
+  std::string frozen;
+  for (const NamedTensor& t : tensors) {
+    if (!t.is_buffer && !t.tensor.requires_grad()) frozen += t.name + " ";
+  }
+  put("frozen", str(detail::fnv1a64(frozen)));
+  put("threads", str(num_threads()));
+  return settings;
+}
+
+}  // namespace fovea

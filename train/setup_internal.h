@@ -1,0 +1,25 @@
+// What a training run is made of. Internal to train.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "augment/loader.h"
+#include "train/trainer.h"
+
+namespace fovea {
+
+LoaderOptions training_loader_options(const Model& model, const Dataset& train, const TrainerOptions& options);
+LoaderOptions validation_loader_options(const Model& model, const Dataset& val, const TrainerOptions& options);
+/// [classes], or undefined where all are 1.
+Tensor make_class_weights(const Dataset& dataset, const TrainerOptions& options, DType dtype);
+Tensor training_loss(const Tensor& logits, const Batch& batch, int classes, const LossOptions& options,
+                     const Tensor& class_weights);
+
+/// Name and value of each setting that the result depends on.
+using Settings = std::vector<std::pair<std::string, std::string>>;
+Settings describe_settings(const TrainerOptions& options, Monitor monitor, const std::vector<NamedTensor>& tensors,
+                           const Dataset& train, const Dataset* val);
+
+}  // namespace fovea
