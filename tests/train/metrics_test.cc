@@ -13,7 +13,9 @@ namespace {
 
 Tensor labels_of(const std::vector<std::int64_t>& y) { return Tensor::from({static_cast<std::int64_t>(y.size())}, y); }
 
-void close(double have, const nlohmann::json& expected) { CHECK(have == Approx(expected.get<double>()).epsilon(1e-9).margin(1e-12)); }
+void close(double have, const nlohmann::json& expected) {
+  CHECK(have == Approx(expected.get<double>()).epsilon(1e-9).margin(1e-12));
+}
 
 }  // namespace
 
@@ -69,8 +71,10 @@ TEST_CASE("ROC AUC counts ties one half") {
 
 TEST_CASE("top-k, ties and calibration bins by hand") {
   ClassificationMetrics m(3, {.top_k = {1, 2, 5}, .ece_bins = 4});
-  //                                                    rank of the label:   1            2            3 (ties go to the first)
-  m.add_probabilities(Tensor::from<double>({3, 3}, {0.7, 0.2, 0.1, 0.5, 0.3, 0.2, 0.4, 0.3, 0.3}), labels_of({0, 1, 2}));
+  //                                                    rank of the label:   1            2            3 (ties go to the
+  //                                                    first)
+  m.add_probabilities(Tensor::from<double>({3, 3}, {0.7, 0.2, 0.1, 0.5, 0.3, 0.2, 0.4, 0.3, 0.3}),
+                      labels_of({0, 1, 2}));
   const MetricValues v = m.compute();
   REQUIRE(v.top_k.size() == 2);
   CHECK(v.top_k[0].second == Approx(1.0 / 3));

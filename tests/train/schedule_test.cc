@@ -43,8 +43,13 @@ TEST_CASE("step-based schedules are PyTorch's") {
   check_steps(Schedule(CosineLr{.final_factor = 0.1}, kLr, 37, 5), "cosine");
   check_steps(Schedule(PolynomialLr{.power = 2}, kLr, 37, 5), "polynomial");
   check_steps(Schedule(OneCycleLr{.cycle_momentum = true}, kLr, 50, 5), "onecycle");
-  check_steps(Schedule(OneCycleLr{.pct_start = 0.4, .div_factor = 10, .final_div_factor = 100, .linear = true, .cycle_momentum = true,
-                                  .base_momentum = 0.8, .max_momentum = 0.9},
+  check_steps(Schedule(OneCycleLr{.pct_start = 0.4,
+                                  .div_factor = 10,
+                                  .final_div_factor = 100,
+                                  .linear = true,
+                                  .cycle_momentum = true,
+                                  .base_momentum = 0.8,
+                                  .max_momentum = 0.9},
                        kLr, 37, 5),
               "onecycle_linear");
   check_steps(Schedule(CosineLr{}, kLr, 40, 4, {.epochs = 2, .start_factor = 0.05}), "warmup_cosine");
@@ -72,7 +77,8 @@ TEST_CASE("the plateau rule is PyTorch's and its state resumes") {
 
 TEST_CASE("schedules survive very short trainings and refuse nonsense") {
   for (const std::int64_t total : {1, 2, 3}) {
-    for (const ScheduleConfig& config : {ScheduleConfig(OneCycleLr{}), ScheduleConfig(CosineLr{}), ScheduleConfig(PolynomialLr{})}) {
+    for (const ScheduleConfig& config :
+         {ScheduleConfig(OneCycleLr{}), ScheduleConfig(CosineLr{}), ScheduleConfig(PolynomialLr{})}) {
       for (std::int64_t step = 0; step < total + 2; ++step) {
         const double lr = Schedule(config, kLr, total, 1).at(step).lr;
         INFO(describe(config) << " step " << step << " of " << total);
