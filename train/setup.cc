@@ -3,22 +3,13 @@
 
 #include <algorithm>
 
+#include "augment/dataset.h"
 #include "core/error.h"
 #include "core/rng.h"
 #include "core/threads/parallel.h"
 #include "layers/ops/loss.h"
 
 namespace fovea {
-
-namespace {
-
-std::vector<std::int64_t> class_counts(const Dataset& dataset) {
-  std::vector<std::int64_t> counts(dataset.class_names().size());
-  for (std::int64_t i = 0; i < dataset.size(); ++i) ++counts[static_cast<std::size_t>(dataset.label(i))];
-  return counts;
-}
-
-}  // namespace
 
 std::vector<double> balanced_class_weights(const Dataset& dataset) {
   const std::vector<std::int64_t> counts = class_counts(dataset);
