@@ -1,1 +1,86 @@
-int main() { return 0; }
+// The fovea program: parses the command line, runs one subcommand, turns errors into messages and exit codes
+// (0 done, 1 failed, 2 wrong usage).
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <new>
+
+#include "core/error.h"
+#include "core/threads/parallel.h"
+#include "tools/command.h"
+
+namespace fovea::tools {
+namespace {
+CancelToken interrupt_token;
+
+void on_interrupt(int signal) {
+  if (interrupt_token.requested()) std::_Exit(128 + signal);
+  interrupt_token.request();
+}
+}  // namespace
+
+CancelToken& catch_interrupts() {
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+  return interrupt_token;
+}
+
+void add_common(CLI::App& command, Common& common) {
+  command.add_option("--threads", common.threads, "Processor cores to use (default: all)")->check(CLI::Range(1, 1024));
+  command.add_option("--seed", common.seed, "Seed of everything random; equal seeds give equal results")->capture_default_str();
+  command.add_flag("-q,--quiet", common.quiet, "Print only results and errors");
+  command.add_flag("--json", common.json, "Print results as JSON, for other programs");
+}
+
+void apply_common(const Common& common) {
+  if (common.threads > 0) set_num_threads(common.threads);
+}
+
+}  // namespace fovea::tools
+
+int main(int argc, char** argv) {
+  using namespace fovea;
+  using namespace fovea::tools;
+  std::signal(SIGPIPE, SIG_IGN);  // `fovea … | head` ends by a failed write, with checkpoints kept
+  CLI::App app{
+      "fovea: train, evaluate and use image classifiers, on the CPU, without Python.\n\n"
+      "  fovea train fashion-mnist                       learn 60 000 pictures of clothes in minutes\n"
+      "  fovea train photos --out runs/photos            learn your own: one folder of pictures per class\n"
+      "  fovea evaluate runs/photos photos-of-today      how good is it, class by class?\n"
+      "  fovea predict runs/photos/model.fovea new/*.jpg what is on these?\n\n"
+      "`fovea COMMAND --help` explains a command by example."};
+  app.name("fovea");
+  app.require_subcommand(1);
+  app.set_help_all_flag("--help-all", "Help of all commands");
+  Action action;
+  add_train(app, action);
+  add_evaluate(app, action);
+  add_predict(app, action);
+  add_summary(app, action);
+  add_augment_preview(app, action);
+  add_bench(app, action);
+  add_version(app, action);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  try {
+    const int code = action();
+    if (std::fflush(stdout) != 0) {
+      std::fprintf(stderr, "fovea: standard output cannot be written\n");
+      return 1;
+    }
+    return code;
+  } catch (const Error& e) {
+    std::fprintf(stderr, "fovea: %s\n", e.what());
+    return e.kind() == ErrorKind::usage ? 2 : 1;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "fovea: out of memory (use a smaller --batch-size or --image-size)\n");
+    return 1;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "fovea: %s\n", e.what());
+    return 1;
+  }
+}

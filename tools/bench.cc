@@ -1,0 +1,154 @@
+// fovea bench: times inference or whole training steps of a network on in-memory data.
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "core/autograd/modes.h"
+#include "core/autograd/tape.h"
+#include "core/rng.h"
+#include "core/threads/parallel.h"
+#include "layers/ops/loss.h"
+#include "models/model.h"
+#include "tools/command.h"
+#include "train/optimizer.h"
+
+namespace fovea::tools {
+namespace {
+
+struct Options {
+  Common common;
+  std::string model;
+  bool train = false;
+  std::string weights;
+  std::int64_t batch = 1;
+  int size = 0;
+  int runs = 50;
+  int warmup = 3;
+  std::string dtype = "f32";
+};
+
+double peak_resident_mb() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024.0;
+}
+
+/// Resident now, from /proc/self/statm (pages).
+double resident_mb() {
+  std::ifstream in("/proc/self/statm");
+  double total = 0, resident = 0;
+  in >> total >> resident;
+  return resident * 4096.0 / (1 << 20);
+}
+
+/// The value below which a share q of the sorted times lies (nearest rank).
+double quantile(const std::vector<double>& sorted, double q) {
+  const auto rank = static_cast<std::size_t>(std::ceil(q * static_cast<double>(sorted.size())));
+  return sorted[std::min(sorted.size() - 1, rank > 0 ? rank - 1 : 0)];
+}
+
+int run(const Options& o) {
+  apply_common(o.common);
+  if (o.dtype != "f32") {
+    throw Error(ErrorKind::usage, "--dtype", "'" + o.dtype + "' is not available in this version", "f32 is");
+  }
+  const double resident_before = resident_mb();
+  Model model = !o.weights.empty() ? load_model(o.weights)
+                : o.model.ends_with(".fovea")
+                    ? load_model(o.model)
+                    : models::create(o.model, {.image_size = o.size, .seed = o.common.seed});
+  const image::Preprocessing& p = model.preprocessing;
+  const Shape input{o.batch, o.size > 0 ? o.size : p.height, o.size > 0 ? o.size : p.width, p.channels};
+  Tensor x(input);
+  Rng rng(o.common.seed, "bench");
+  for (float *v = x.mutable_data<float>(), *end = v + x.numel(); v != end; ++v) *v = static_cast<float>(rng.normal());
+  Tensor labels({o.batch}, DType::i64);
+
+  std::unique_ptr<Optimizer> optimizer;
+  if (o.train) {
+    // Adam for the small CNN, SGD with momentum otherwise: what their trainings use.
+    const OptimizerConfig config = o.model == "small_cnn" ? OptimizerConfig(Adam{.lr = 1e-3}) : OptimizerConfig(SGD{.lr = 0.01, .momentum = 0.9});
+    optimizer = std::make_unique<Optimizer>(make_optimizer(config, model.network()));
+    const auto classes = static_cast<std::uint64_t>(model.capture(1).infer(std::vector<TensorSpec>{{input, DType::f32}}).back().shape.dim(-1));
+    for (std::int64_t i = 0; i < o.batch; ++i) labels.mutable_data<std::int64_t>()[i] = static_cast<std::int64_t>(rng.below(classes));
+  }
+
+  std::vector<double> times;
+  double last_loss = 0;
+  for (int i = 0; i < o.warmup + o.runs; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    if (o.train) {
+      const TrainingMode mode({.seed = o.common.seed, .step = static_cast<std::uint64_t>(i)});
+      Tape tape;
+      const Tensor loss = cross_entropy(model(x), labels);
+      tape.backward(loss);
+      optimizer->step();
+      optimizer->zero_grad();
+      last_loss = loss.item();
+    } else {
+      const NoGrad no_grad;
+      model(x);
+    }
+    const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
+    if (i >= o.warmup) times.push_back(elapsed.count());
+  }
+  std::sort(times.begin(), times.end());
+  const double median = quantile(times, 0.5);
+  const nlohmann::ordered_json result{{"model", o.model},
+                                      {"mode", o.train ? "train" : "infer"},
+                                      {"batch", o.batch},
+                                      {"size", input[1]},
+                                      {"threads", num_threads()},
+                                      {"dtype", o.dtype},
+                                      {"runs", o.runs},
+                                      {"min_ms", times.front()},
+                                      {"median_ms", median},
+                                      {"p90_ms", quantile(times, 0.9)},
+                                      {"p99_ms", quantile(times, 0.99)},
+                                      {"images_per_s", static_cast<double>(o.batch) / median * 1e3},
+                                      {"peak_memory_mb", peak_resident_mb() - resident_before},
+                                      {"tensor_peak_mb", static_cast<double>(memory_stats().peak) / (1 << 20)}};
+  if (o.common.json) {
+    std::printf("%s\n", result.dump().c_str());
+  } else {
+    std::printf("%s %s, batch %lld at %lld×%lld, %d threads, %s\n", o.model.c_str(), o.train ? "training step" : "inference",
+                static_cast<long long>(o.batch), static_cast<long long>(input[1]), static_cast<long long>(input[2]), num_threads(),
+                o.dtype.c_str());
+    std::printf("  median %.3f ms   min %.3f   p90 %.3f   p99 %.3f\n", median, times.front(), quantile(times, 0.9), quantile(times, 0.99));
+    std::printf("  %.1f images/s   memory %.1f MB above the start\n", static_cast<double>(o.batch) / median * 1e3,
+                peak_resident_mb() - resident_before);
+    if (o.train && !o.common.quiet) std::printf("  loss after %d steps: %.4f\n", o.warmup + o.runs, last_loss);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Action& action) {
+  auto o = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("bench", "Time inference or training steps of a network on in-memory data");
+  command->footer(
+      "Examples:\n"
+      "  fovea bench small_cnn --batch 128 --train           one whole training step, median of 50\n"
+      "  fovea bench runs/x/model.fovea --batch 1 --json     latency of a trained model, for scripts\n\n"
+      "Memory is the highest resident size minus the resident size before the model was built.");
+  command->add_option("model", o->model, "Name of a network, or a .fovea file")->required();
+  command->add_flag("--train", o->train, "Time training steps (forward, loss, backward, optimizer)");
+  command->add_option("--weights", o->weights, "A .fovea file to take the weights from (default: seeded random)");
+  command->add_option("--batch", o->batch, "Pictures per run")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  command->add_option("--size", o->size, "Height and width in pixels (default: the network's own)")->check(CLI::Range(1, 1 << 14));
+  command->add_option("--runs", o->runs, "Timed runs")->check(CLI::Range(1, 1000000))->capture_default_str();
+  command->add_option("--warmup", o->warmup, "Untimed runs before them")->check(CLI::Range(0, 1000000))->capture_default_str();
+  command->add_option("--dtype", o->dtype, "Element type of the computation")->capture_default_str();
+  add_common(*command, o->common);
+  command->callback([&action, o] { action = [o] { return run(*o); }; });
+}
+
+}  // namespace fovea::tools

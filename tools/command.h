@@ -1,0 +1,40 @@
+// What the subcommands of the fovea program share. One file per subcommand; each adds itself to the parser and runs.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "train/cancel.h"
+
+namespace fovea::tools {
+
+/// Options every subcommand takes.
+struct Common {
+  int threads = 0;         ///< 0: all processors
+  std::uint64_t seed = 1;
+  bool quiet = false;
+  bool json = false;
+};
+
+/// What main() runs after parsing: returns the exit code. Unset if no subcommand was given.
+using Action = std::function<int()>;
+
+/// Adds --threads, --seed, --quiet, --json.
+void add_common(CLI::App& command, Common& common);
+/// Sets the thread count; call it first in every action.
+void apply_common(const Common& common);
+
+void add_train(CLI::App& app, Action& action);
+void add_evaluate(CLI::App& app, Action& action);
+void add_predict(CLI::App& app, Action& action);
+void add_summary(CLI::App& app, Action& action);
+void add_augment_preview(CLI::App& app, Action& action);
+void add_bench(CLI::App& app, Action& action);
+void add_version(CLI::App& app, Action& action);
+
+/// Ctrl-C and SIGTERM request() this token instead of ending the program; a second one ends it at once.
+CancelToken& catch_interrupts();
+
+}  // namespace fovea::tools

@@ -1,0 +1,88 @@
+// fovea predict: the most likely classes of pictures.
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "image/decode.h"
+#include "image/preprocess.h"
+#include "train/evaluation.h"
+#include "models/model.h"
+#include "tools/command.h"
+#include "tools/run_folder.h"
+
+namespace fovea::tools {
+namespace {
+
+struct Options {
+  Common common;
+  std::string model;
+  std::vector<std::string> files;
+  int top = 5;
+};
+
+int run(const Options& o) {
+  apply_common(o.common);
+  const Model model = load_model(model_path(o.model));
+  const image::Preprocessing& p = model.preprocessing;
+  int failed = 0;
+  for (const std::string& file : o.files) {
+    try {
+      const image::Image picture = image::read_image(file);
+      Tensor x({1, p.height, p.width, p.channels});
+      image::to_floats(picture, p, x.mutable_data<float>());
+      const std::vector<float> probability = predict(model, x).to_vector<float>();
+      std::vector<std::size_t> order(probability.size());
+      std::iota(order.begin(), order.end(), 0);
+      const auto top = std::min<std::size_t>(static_cast<std::size_t>(o.top), order.size());
+      std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(top), order.end(), [&](std::size_t a, std::size_t b) {
+        return probability[a] != probability[b] ? probability[a] > probability[b] : a < b;
+      });
+      const auto name = [&](std::size_t k) { return k < model.class_names.size() ? model.class_names[k] : str("class ", k); };
+      if (o.common.json) {
+        nlohmann::ordered_json line{{"file", file}, {"predictions", nlohmann::ordered_json::array()}};
+        for (std::size_t i = 0; i < top; ++i) {
+          line["predictions"].push_back({{"class", name(order[i])}, {"index", order[i]}, {"probability", probability[order[i]]}});
+        }
+        // File names need not be valid UTF-8; a replacement character is better than no answer.
+        std::printf("%s\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+      } else {
+        std::printf("%s\n", file.c_str());
+        for (std::size_t i = 0; i < top; ++i) {
+          std::printf("  %6.2f %%  %s\n", 100 * static_cast<double>(probability[order[i]]), name(order[i]).c_str());
+        }
+      }
+    } catch (const Error& e) {
+      ++failed;
+      if (o.common.json) {
+        std::printf("%s\n", nlohmann::ordered_json{{"file", file}, {"error", e.what()}}
+                                .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+                                .c_str());
+      }
+      std::fprintf(stderr, "fovea: %s\n", e.what());
+    }
+  }
+  return failed == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+void add_predict(CLI::App& app, Action& action) {
+  auto o = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("predict", "Name what is on pictures");
+  command->footer(
+      "Examples:\n"
+      "  fovea predict runs/birds new/*.jpg\n"
+      "  fovea predict runs/birds/model.fovea new/*.jpg --top 1 --json    one JSON object per picture\n\n"
+      "A picture that cannot be read is reported and the others go on; the exit code is then 1.");
+  command->add_option("model", o->model, "A .fovea file, or the run folder that holds model.fovea")->required();
+  command->add_option("files", o->files, "Pictures: JPEG, PNG or BMP")->required();
+  command->add_option("--top", o->top, "How many classes to print per picture")->check(CLI::Range(1, 100000))->capture_default_str();
+  add_common(*command, o->common);
+  command->callback([&action, o] { action = [o] { return run(*o); }; });
+}
+
+}  // namespace fovea::tools

@@ -1,0 +1,181 @@
+// fovea train: from pictures to a model, with progress, checkpoints, metrics and plots in a run folder.
+#include <sys/ioctl.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "core/io/file.h"
+#include "core/threads/parallel.h"
+#include "tools/command.h"
+#include "tools/progress.h"
+#include "tools/report.h"
+#include "tools/train_options.h"
+#include "train/evaluation.h"
+#include "train/lr_finder.h"
+#include "train/run_log.h"
+#include "train/trainer.h"
+
+namespace fovea::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string number(double value, const char* format = "%.4g") {
+  char text[32];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+/// Draws the progress of training: a bar on a terminal, a line per epoch anywhere.
+class TrainView final : public TrainObserver {
+ public:
+  TrainView(bool enabled, bool validates) : bar_(enabled), validates_(validates) {}
+
+  void on_start(const TrainInfo& info) override {
+    info_ = info;
+    bar_.line(str(info.train_images, " training pictures, ", info.val_images, " for validation; ", info.parameters, " parameters",
+                  info.trainable_parameters == info.parameters ? "" : str(", ", info.trainable_parameters, " of them trained"), "; ",
+                  info.epochs, " epochs of ", info.batches_per_epoch, " steps; ", num_threads(), " threads"));
+    if (info.resumed) bar_.line(str("resumed after epoch ", info.first_epoch, ", step ", info.first_step));
+  }
+  void on_batch(const BatchReport& r) override {
+    bar_.update(str("epoch ", r.epoch, "/", r.epochs), r.batch, r.batches, r.seconds_left,
+                str(number(r.images_per_s, "%.0f"), " img/s  loss ", number(r.mean_loss, "%.3f"), "  accuracy ", percent(r.accuracy, 1)));
+  }
+  void on_validation_batch(std::int64_t batch, std::int64_t batches) override { bar_.update("validating", batch, batches, -1, ""); }
+  void on_epoch(const EpochRecord& e, const History&, const MetricValues*) override {
+    std::string text = str("epoch ", right(e.epoch), "/", info_.epochs, "  loss ", number(e.train_loss, "%.3f"), "  accuracy ",
+                           percent(e.train_accuracy, 1));
+    if (validates_) text += str("  val loss ", number(e.val_loss, "%.3f"), "  val accuracy ", percent(e.val_accuracy, 2));
+    text += str("  ", number(e.images_per_s, "%.0f"), " img/s  ", format_duration(e.seconds), e.best && validates_ ? "  best" : "");
+    bar_.line(text);
+  }
+  void on_warning(std::string_view text) override {
+    bar_.clear();
+    std::fprintf(stderr, "fovea: warning: %.*s\n", static_cast<int>(text.size()), text.data());
+  }
+  void on_end(const History&) override { bar_.clear(); }
+
+ private:
+  std::string right(std::int64_t epoch) const {
+    const std::string text = std::to_string(epoch);
+    const std::size_t width = std::to_string(info_.epochs).size();
+    return std::string(width > text.size() ? width - text.size() : 0, ' ') + text;
+  }
+
+  ProgressBar bar_;
+  bool validates_;
+  TrainInfo info_;
+};
+
+/// The run folder: as asked for, or the first free of runs/name, runs/name-2, …
+std::string choose_folder(const TrainOptions& o, const std::string& name) {
+  if (!o.out.empty()) {
+    const bool used = fs::exists(fs::path(o.out) / "checkpoint.safetensors") || fs::exists(fs::path(o.out) / "model.fovea");
+    if (used && !o.resume && !o.overwrite) {
+      throw Error(ErrorKind::usage, o.out, "holds a run already", "go on with it by --resume, replace it by --overwrite, or choose another --out");
+    }
+    if (used && o.overwrite && !o.resume) fs::remove(fs::path(o.out) / "checkpoint.safetensors");
+    return o.out;
+  }
+  if (o.resume) throw Error(ErrorKind::usage, "--resume", "which run? name its folder with --out");
+  for (int i = 1;; ++i) {
+    const std::string folder = str("runs/", name, i == 1 ? "" : str("-", i));
+    if (!fs::exists(folder)) return folder;
+  }
+}
+
+int find_lr(const TrainOptions& o, const TrainData& data, const Model& model, const TrainerOptions& trainer) {
+  const LrFinderResult result = find_learning_rate(model, data.train, trainer);
+  const std::string path = o.out.empty() ? "lr.svg" : (fs::path(o.out) / "lr.svg").string();
+  if (!o.out.empty()) make_folders(o.out);
+  write_file(path, lr_finder_svg(result));
+  if (o.common.json) {
+    std::printf("%s\n", nlohmann::ordered_json{{"suggestion", result.suggestion}, {"tenth_of_minimum", result.tenth_of_minimum}, {"plot", path}}.dump().c_str());
+  } else {
+    std::printf("curve: %s\nlearning rate of the steepest fall: %s\na more cautious one: %s\n", path.c_str(), number(result.suggestion).c_str(),
+                number(result.tenth_of_minimum).c_str());
+  }
+  return 0;
+}
+
+int run(TrainOptions o) {
+  apply_common(o.common);
+  CancelToken& cancel = catch_interrupts();
+  const TrainData data = open_data(o);
+  apply_preset(o, data);
+  for (const std::string& warning : data.warnings) std::fprintf(stderr, "fovea: warning: %s\n", warning.c_str());
+  const Model model = build_model(o, data);
+  TrainerOptions trainer = trainer_options(o, data, model);
+  if (o.find_lr) return find_lr(o, data, model, trainer);
+
+  const std::string folder = choose_folder(o, data.name);
+  make_folders(folder);
+  const auto inside = [&](const char* name) { return (fs::path(folder) / name).string(); };
+  const bool show = !o.common.quiet;
+  TrainView view(show, data.val != nullptr);
+  RunLog log(folder, {.class_names = model.class_names});
+  trainer.checkpoint = inside("checkpoint.safetensors");
+  trainer.observers = {&view, &log};
+  trainer.cancel = &cancel;
+  if (show) {
+    std::fprintf(stderr, "%s on %s: %s, %s, augmentation %s\n", o.model.c_str(), o.data.c_str(), describe(trainer.optimizer).c_str(),
+                 describe(trainer.schedule).c_str(), trainer.transforms.empty() ? "none" : to_string(trainer.transforms).c_str());
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  const History history = Trainer(model, trainer).fit(data.train, data.val);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (history.cancelled) {
+    std::fprintf(stderr, "fovea: stopped; go on with: fovea train %s --out '%s' --resume and the same options\n", o.data.c_str(), folder.c_str());
+    return 1;
+  }
+  save(model, inside("model.fovea"));
+  if (!log.warning().empty()) std::fprintf(stderr, "fovea: warning: %s\n", log.warning().c_str());
+
+  // The last word is on pictures that training never saw.
+  const DatasetPtr judged = data.test ? data.test : data.val;
+  const std::string part = data.test ? "test" : "validation";
+  nlohmann::ordered_json summary{{"run", folder}, {"model", inside("model.fovea")}, {"epochs", history.epochs.size()}, {"seconds", seconds}};
+  if (judged) {
+    TrainView quiet(show && data.test != nullptr, false);
+    const Evaluation result = evaluate(model, judged,
+                                       {.batch_size = 128, .workers = o.workers, .skip_corrupt = o.skip_corrupt, .metrics = {}, .cancel = &cancel, .observer = &quiet});
+    const std::string text = to_json(result.metrics);
+    write_file(inside("evaluation.json"), text + "\n");
+    summary[data.test ? "test" : "validation"] = nlohmann::json::parse(text);
+    if (!o.common.json) {
+      std::printf("%s", class_report(result.metrics, model.class_names).c_str());
+      std::printf("%s\n", result.metrics.to_string().c_str());
+    }
+    if (!o.common.json) {
+      std::printf("training took %s; model, metrics and plots are in %s\n", format_duration(seconds).c_str(), folder.c_str());
+      std::printf("%s accuracy: %s\n", part.c_str(), percent(result.metrics.accuracy).c_str());
+    }
+  } else if (!o.common.json) {
+    std::printf("training took %s; model, metrics and plots are in %s\n", format_duration(seconds).c_str(), folder.c_str());
+  }
+  if (o.common.json) std::printf("%s\n", summary.dump().c_str());
+  return 0;
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Action& action) {
+  auto o = std::make_shared<TrainOptions>();
+  CLI::App* command = app.add_subcommand("train", "Learn to tell pictures apart");
+  command->footer(
+      "Examples:\n"
+      "  fovea train fashion-mnist                             the demo: about 93 % in minutes\n"
+      "  fovea train photos                                    photos/cat/*.jpg, photos/dog/*.jpg, …\n"
+      "  fovea train photos --image-size 96 --epochs 60 --out runs/pets\n"
+      "  fovea train photos --out runs/pets --resume           go on after Ctrl-C, a crash or a power cut\n"
+      "  fovea train scans.csv --group-prefix 8 --balance weights --patience 10\n\n"
+      "The run folder holds model.fovea, checkpoint.safetensors, metrics.jsonl and .csv, TensorBoard events, evaluation.json and plots (SVG).");
+  add_train_options(*command, *o);
+  command->callback([&action, o] { action = [o] { return run(*o); }; });
+}
+
+}  // namespace fovea::tools

@@ -1,0 +1,223 @@
+#include "tools/train_options.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+
+#include "augment/idx.h"
+#include "augment/open.h"
+#include "core/error.h"
+
+namespace fovea::tools {
+namespace {
+
+constexpr const char* kDebianFashion = "/usr/share/datasets/fashion-mnist";
+
+/// Settings chosen on a split of Fashion-MNIST's training set, never on its test set.
+struct Preset {
+  const char* name;
+  const char* model;
+  int epochs;
+  int batch_size;
+  const char* optimizer;
+  double lr, weight_decay, label_smoothing, ema;
+  double val;  // share of the training pictures held out
+};
+constexpr Preset kPresets[] = {
+    {"demo", "fashion_cnn", 8, 128, "sgd", 0.1, 5e-4, 0.05, -1, 0.03},
+    {"best", "fashion_cnn", 30, 128, "sgd", 0.1, 5e-4, 0.05, 0.999, 0.03},
+};
+
+std::string find_fashion_mnist(const TrainOptions& o) {
+  if (!o.data_dir.empty()) return o.data_dir;
+  if (IdxDataset::found_in(kDebianFashion, "train")) return kDebianFashion;
+  throw Error(ErrorKind::file, "fashion-mnist", str("the data is not at ", kDebianFashion),
+              "install it with `apt-get install dataset-fashion-mnist`, or give the folder of the four IDX files with --data");
+}
+
+/// The first pictures only: for trying things out.
+DatasetPtr limited(const DatasetPtr& data, std::int64_t limit) {
+  if (limit <= 0 || limit >= data->size()) return data;
+  std::vector<std::int64_t> indices(static_cast<std::size_t>(limit));
+  for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<std::int64_t>(i);
+  return std::make_shared<Subset>(data, std::move(indices));
+}
+
+}  // namespace
+
+TrainData open_data(const TrainOptions& o) {
+  TrainData result;
+  std::string path = o.data;
+  const bool fashion = o.data == "fashion-mnist";
+  if (fashion) path = find_fashion_mnist(o);
+  // A trailing slash would give an empty name.
+  const std::filesystem::path clean = std::filesystem::path(path).lexically_normal();
+  result.name = fashion ? "fashion-mnist" : (clean.has_filename() ? clean : clean.parent_path()).stem().string();
+  if (result.name.empty() || result.name == "." || result.name == "..") result.name = "run";
+  const std::vector<std::string> parts = available_splits(path);
+  const auto has = [&](const char* part) { return std::find(parts.begin(), parts.end(), part) != parts.end(); };
+  const OpenOptions open{.image_size = o.image_size, .class_names = {}, .group_prefix = o.group_prefix};
+  DatasetPtr whole;
+  if (has("train")) {
+    whole = open_dataset(path, "train", open);
+    OpenOptions same = open;
+    same.class_names = whole->class_names();
+    if (has("val")) result.val = open_dataset(path, "val", same);
+    if (has("test")) result.test = open_dataset(path, "test", same);
+  } else {
+    whole = open_dataset(path, "", open);
+  }
+  whole = limited(whole, o.limit);
+  result.warnings = whole->warnings();
+  result.small = whole->in_memory() && whole->image(0).width <= 40;
+  const double share = o.val >= 0 ? o.val : fashion ? 0.03 : 0.2;
+  if (result.val || share == 0) {
+    result.train = whole;
+  } else {
+    const Splits parts_made = split(whole, {.val = share, .seed = o.common.seed});
+    result.train = parts_made.train;
+    result.val = parts_made.val;
+    result.warnings.insert(result.warnings.end(), parts_made.warnings.begin(), parts_made.warnings.end());
+  }
+  if (result.val && result.val->size() == 0) result.val = nullptr;
+  return result;
+}
+
+void apply_preset(TrainOptions& o, const TrainData& data) {
+  Preset p{"", data.small ? "fashion_cnn" : "picture_cnn", data.small ? 12 : 30, data.small ? 128 : 32, "sgd", 0.1, 5e-4, 0.05, -1, 0};
+  if (!data.small) p.lr = 0.05;
+  const std::string wanted = o.preset.empty() && o.data == "fashion-mnist" ? "demo" : o.preset;
+  for (const Preset& preset : kPresets) {
+    if (wanted == preset.name) p = preset;
+  }
+  const bool adam = o.optimizer == "adam" || o.optimizer == "adamw" || o.optimizer == "lamb";
+  if (o.model.empty()) o.model = p.model;
+  if (o.epochs == 0) o.epochs = p.epochs;
+  if (o.batch_size == 0) o.batch_size = static_cast<int>(std::min<std::int64_t>(p.batch_size, std::max<std::int64_t>(1, data.train->size() / 4)));
+  if (o.optimizer.empty()) o.optimizer = p.optimizer;
+  if (o.lr == 0) o.lr = adam ? 2e-3 : o.optimizer == "rmsprop" ? 1e-3 : p.lr;
+  if (o.weight_decay < 0) o.weight_decay = adam ? 0.02 : p.weight_decay;
+  if (o.label_smoothing < 0) o.label_smoothing = o.focal > 0 ? 0 : p.label_smoothing;
+  if (o.ema < 0) o.ema = p.ema;
+  if (o.schedule.empty()) o.schedule = "one-cycle";
+}
+
+Model build_model(const TrainOptions& o, const TrainData& data) {
+  const int classes = static_cast<int>(data.train->num_classes());
+  if (classes < 2) {
+    throw Error(ErrorKind::usage, o.data, str("has ", classes, " class; a classifier needs at least 2"),
+                "make one folder of pictures per class");
+  }
+  int size = o.image_size > 0 ? o.image_size : data.train->image_size();
+  int channels = 0;
+  if (data.small) {
+    const image::Image first = data.train->image(0);
+    channels = first.channels;
+    if (size == 0) size = std::max(first.width, first.height);
+  }
+  Model model = models::create(o.model, {.classes = classes, .image_size = size, .channels = channels, .seed = o.common.seed});
+  model.class_names = data.train->class_names();
+  if (data.small && model.preprocessing.channels == 1) {
+    // Of Fashion-MNIST's training pictures; right in size for any grey pictures.
+    model.preprocessing.mean = {0.286f, 0.286f, 0.286f};
+    model.preprocessing.std = {0.353f, 0.353f, 0.353f};
+  }
+  return model;
+}
+
+TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, const Model& model) {
+  TrainerOptions t;
+  if (o.optimizer == "sgd") t.optimizer = SGD{.lr = o.lr, .momentum = o.momentum, .nesterov = o.momentum > 0, .weight_decay = o.weight_decay};
+  if (o.optimizer == "adam") t.optimizer = Adam{.lr = o.lr, .weight_decay = o.weight_decay};
+  if (o.optimizer == "adamw") t.optimizer = AdamW{.lr = o.lr, .weight_decay = o.weight_decay};
+  if (o.optimizer == "rmsprop") t.optimizer = RMSprop{.lr = o.lr, .momentum = o.momentum, .weight_decay = o.weight_decay};
+  if (o.optimizer == "lamb") t.optimizer = LAMB{.lr = o.lr, .weight_decay = o.weight_decay};
+  if (o.schedule == "constant") t.schedule = ConstantLr{};
+  if (o.schedule == "step") t.schedule = StepLr{.every = std::max(1, o.epochs / 3)};
+  if (o.schedule == "cosine") t.schedule = CosineLr{};
+  if (o.schedule == "one-cycle") t.schedule = OneCycleLr{.pct_start = 0.25};
+  if (o.schedule == "plateau") t.schedule = PlateauLr{.patience = 3};
+  t.warmup.epochs = o.warmup;
+  t.epochs = o.epochs;
+  t.batch_size = o.batch_size;
+  t.loss.kind = o.focal > 0 ? LossKind::focal : LossKind::cross_entropy;
+  t.loss.focal_gamma = o.focal;
+  t.loss.label_smoothing = o.label_smoothing;
+  t.seed = o.common.seed;
+  t.transforms = make_transforms(o.augment, model.preprocessing.width, model.preprocessing.height, data.small);
+  t.batch_transforms = make_batch_transforms(o.augment);
+  t.balance = o.balance == "weights" ? ClassBalance::weights : o.balance == "oversample" ? ClassBalance::oversample : ClassBalance::none;
+  t.workers = o.workers;
+  t.skip_corrupt = o.skip_corrupt;
+  t.cache = !o.no_cache;
+  t.accumulate = o.accumulate;
+  t.clip_norm = std::max(0.0, o.clip_norm);
+  if (o.ema > 0) t.ema = EmaOptions{.decay = o.ema};
+  if (o.patience > 0) {
+    t.early_stopping = EarlyStopping{.patience = o.patience};
+    t.restore_best = true;
+  }
+  t.checkpoint_every = o.checkpoint_every;
+  t.resume = o.resume;
+  return t;
+}
+
+void add_train_options(CLI::App& c, TrainOptions& o) {
+  c.add_option("source", o.data,
+               "What to learn: `fashion-mnist`, a folder with one folder of pictures per class (or with train/ and val/), a CSV manifest "
+               "(path,label[,group]), or a folder of IDX or CIFAR files")
+      ->required();
+  c.add_option("--data", o.data_dir, "Folder of the four IDX files, for fashion-mnist");
+  c.add_option("-o,--out", o.out, "Run folder (default: runs/ and the name of the data, numbered if it is taken)");
+  c.add_option("--preset", o.preset, "demo (minutes) or best (half an hour on 2 cores), for fashion-mnist")->check(CLI::IsMember({"demo", "best"}));
+  c.add_flag("--resume", o.resume, "Go on with the run in --out where it stopped, to the same bits as if it had not");
+  c.add_flag("--overwrite", o.overwrite, "Begin anew in a run folder that is in use");
+
+  c.add_option("--model", o.model, "Network (`fovea summary NAME` shows it)")->check(CLI::IsMember(models::names()))->group("Network");
+  c.add_option("--image-size", o.image_size, "Height and width that pictures are brought to")->check(CLI::Range(4, 4096))->group("Network");
+
+  const std::string training = "Training";
+  c.add_option("--epochs", o.epochs, "Passes over the training pictures")->check(CLI::Range(1, 100000))->group(training);
+  c.add_option("--batch-size", o.batch_size, "Pictures per step")->check(CLI::Range(1, 1 << 16))->group(training);
+  c.add_option("--optimizer", o.optimizer, "sgd (default, Nesterov momentum), adam, adamw, rmsprop, lamb")
+      ->check(CLI::IsMember({"sgd", "adam", "adamw", "rmsprop", "lamb"}))
+      ->group(training);
+  c.add_option("--lr", o.lr, "Learning rate (of one-cycle: its peak)")->check(CLI::PositiveNumber)->group(training);
+  c.add_option("--momentum", o.momentum, "Of sgd and rmsprop")->check(CLI::Range(0.0, 0.9999))->capture_default_str()->group(training);
+  c.add_option("--weight-decay", o.weight_decay, "Decay of weights; biases and norms have none")->check(CLI::NonNegativeNumber)->group(training);
+  c.add_option("--schedule", o.schedule, "one-cycle (default), cosine, step, plateau, constant")
+      ->check(CLI::IsMember({"one-cycle", "cosine", "step", "plateau", "constant"}))
+      ->group(training);
+  c.add_option("--warmup", o.warmup, "Epochs of linear warm-up (not with one-cycle)")->check(CLI::NonNegativeNumber)->group(training);
+  c.add_option("--label-smoothing", o.label_smoothing, "0 to 1")->check(CLI::Range(0.0, 1.0))->group(training);
+  c.add_option("--focal", o.focal, "Focal loss with this gamma instead of cross-entropy")->check(CLI::NonNegativeNumber)->group(training);
+  c.add_option("--ema", o.ema, "Average the weights with this decay (0.999) and use the averages")->check(CLI::Range(0.0, 0.99999))->group(training);
+  c.add_option("--clip-norm", o.clip_norm, "Clip the gradients' norm")->check(CLI::NonNegativeNumber)->group(training);
+  c.add_option("--accumulate", o.accumulate, "Batches per optimizer step")->check(CLI::Range(1, 4096))->capture_default_str()->group(training);
+  c.add_option("--patience", o.patience, "Stop after this many epochs without improvement, and keep the best epoch's weights")
+      ->check(CLI::Range(1, 100000))
+      ->group(training);
+  c.add_option("--balance", o.balance, "Classes of unequal size: none, weights, oversample")
+      ->check(CLI::IsMember({"none", "weights", "oversample"}))
+      ->capture_default_str()
+      ->group(training);
+  c.add_option("--checkpoint-every", o.checkpoint_every, "Also write a checkpoint every so many steps")->check(CLI::Range(1, 1 << 30))->group(training);
+  c.add_flag("--find-lr", o.find_lr, "Only try learning rates, suggest one, and draw the curve")->group(training);
+
+  const std::string data = "Data";
+  c.add_option("--val", o.val, "Share of the pictures to validate on, where the data has no val part (default 0.2; fashion-mnist 0.03)")
+      ->check(CLI::Range(0.0, 0.9))
+      ->group(data);
+  c.add_option("--group-prefix", o.group_prefix, "So many first characters of a file name are its group (patient, camera), never split")
+      ->check(CLI::Range(0, 255))
+      ->group(data);
+  c.add_option("--limit", o.limit, "Use only the first so many training pictures")->check(CLI::Range(2, 1 << 30))->group(data);
+  c.add_option("--workers", o.workers, "Threads that load pictures")->check(CLI::Range(0, 256))->capture_default_str()->group(data);
+  c.add_flag("--skip-corrupt", o.skip_corrupt, "Leave out pictures that cannot be read instead of stopping")->group(data);
+  c.add_flag("--no-cache", o.no_cache, "Do not keep decoded pictures in memory")->group(data);
+  add_augment_options(c, o.augment);
+  add_common(c, o.common);
+}
+
+}  // namespace fovea::tools

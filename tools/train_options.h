@@ -1,0 +1,53 @@
+// What `fovea train` was asked to do, and how that becomes data, a network and trainer options. Internal to tools/.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "augment/dataset.h"
+#include "models/model.h"
+#include "tools/augment_options.h"
+#include "tools/command.h"
+#include "train/trainer.h"
+
+namespace fovea::tools {
+
+struct TrainOptions {
+  Common common;
+  AugmentOptions augment;
+  std::string data;      ///< "fashion-mnist" or a path
+  std::string data_dir;  ///< where the files of a named data set lie
+  std::string out;
+  std::string preset;
+  std::string model;
+  int image_size = 0;
+  int epochs = 0;
+  int batch_size = 0;
+  std::string optimizer, schedule;
+  double lr = 0, weight_decay = -1, label_smoothing = -1, momentum = 0.9, ema = -1, clip_norm = -1;
+  double focal = 0, warmup = 0;
+  double val = -1;
+  int group_prefix = 0;
+  std::string balance = "none";
+  int patience = 0, accumulate = 1, workers = 1;
+  std::int64_t checkpoint_every = 0;
+  std::int64_t limit = 0;
+  bool resume = false, overwrite = false, skip_corrupt = false, find_lr = false, no_cache = false;
+};
+
+void add_train_options(CLI::App& command, TrainOptions& options);
+
+struct TrainData {
+  DatasetPtr train, val, test;
+  std::string name;  ///< for the run folder
+  bool small = false;  ///< pictures of MNIST's or CIFAR's kind
+  std::vector<std::string> warnings;
+};
+TrainData open_data(const TrainOptions& options);
+/// Fills in what was not given: by the preset, or by the kind of data.
+void apply_preset(TrainOptions& options, const TrainData& data);
+Model build_model(const TrainOptions& options, const TrainData& data);
+TrainerOptions trainer_options(const TrainOptions& options, const TrainData& data, const Model& model);
+
+}  // namespace fovea::tools
