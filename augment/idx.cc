@@ -164,9 +164,7 @@ IdxArray parse_idx(Bytes bytes, const std::string& name, std::uint64_t max_bytes
   return array;
 }
 
-IdxArray read_idx(const std::string& path) {
-  return parse_idx(read_file(path, std::uint64_t{1} << 32), path);
-}
+IdxArray read_idx(const std::string& path) { return parse_idx(read_file(path, std::uint64_t{1} << 32), path); }
 
 std::vector<std::string> fashion_mnist_classes() {
   return {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"};

@@ -1,5 +1,6 @@
-// A caching allocator: freed blocks are kept by size class and handed out again, because a training step asks for the same
-// sizes every time and fresh pages cost page faults (4 KiB each, ~0.25 µs: 100 MB of activations are 25 000 of them).
+// A caching allocator: freed blocks are kept by size class and handed out again, because a training step asks for the
+// same sizes every time and fresh pages cost page faults (4 KiB each, ~0.25 µs: 100 MB of activations are 25 000 of
+// them).
 #include "core/cpu_backend.h"
 
 #include <sys/mman.h>
@@ -20,7 +21,8 @@ namespace fovea::detail {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
-// Blocks above this are aligned to and rounded up to whole 2 MiB pages and advised huge: fewer TLB misses and page faults.
+// Blocks above this are aligned to and rounded up to whole 2 MiB pages and advised huge: fewer TLB misses and page
+// faults.
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 /// Rounds up to a size class: multiples of 1/8 of the power of two below, so that at most 12.5 % is wasted.

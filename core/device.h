@@ -26,14 +26,15 @@ inline constexpr Device kMeta{DeviceType::meta, 0};
 
 /// Counters of one device's allocator, in bytes (of user data, not of rounding).
 struct MemoryStats {
-  std::int64_t current = 0;      ///< held by live storages
-  std::int64_t peak = 0;         ///< highest `current` since the last reset
-  std::int64_t cached = 0;       ///< kept for reuse, not held by any storage
-  std::int64_t allocations = 0;  ///< how often a storage was allocated
+  std::int64_t current = 0;             ///< held by live storages
+  std::int64_t peak = 0;                ///< highest `current` since the last reset
+  std::int64_t cached = 0;              ///< kept for reuse, not held by any storage
+  std::int64_t allocations = 0;         ///< how often a storage was allocated
   std::int64_t system_allocations = 0;  ///< how often the cache had to ask the system
 };
 
-/// What a device must offer so that tensors can live on it. A backend (CUDA) registers its own; the CPU's and meta's are built in.
+/// What a device must offer so that tensors can live on it. A backend (CUDA) registers its own; the CPU's and meta's
+/// are built in.
 class FOVEA_API DeviceBackend {
  public:
   virtual ~DeviceBackend() = default;

@@ -1,4 +1,5 @@
-// Element types of tensors. f32 computes; f64 checks gradients; bf16 and f16 are storage; the integers carry pixels, labels and indices.
+// Element types of tensors. f32 computes; f64 checks gradients; bf16 and f16 are storage; the integers carry pixels,
+// labels and indices.
 #pragma once
 
 #include <bit>
@@ -58,14 +59,38 @@ FOVEA_API std::string_view to_string(DType t);
 
 template <class T>
 struct dtype_of_t;
-template <> struct dtype_of_t<float> { static constexpr DType value = DType::f32; };
-template <> struct dtype_of_t<double> { static constexpr DType value = DType::f64; };
-template <> struct dtype_of_t<bf16> { static constexpr DType value = DType::bf16; };
-template <> struct dtype_of_t<f16> { static constexpr DType value = DType::f16; };
-template <> struct dtype_of_t<std::int8_t> { static constexpr DType value = DType::i8; };
-template <> struct dtype_of_t<std::uint8_t> { static constexpr DType value = DType::u8; };
-template <> struct dtype_of_t<std::int32_t> { static constexpr DType value = DType::i32; };
-template <> struct dtype_of_t<std::int64_t> { static constexpr DType value = DType::i64; };
+template <>
+struct dtype_of_t<float> {
+  static constexpr DType value = DType::f32;
+};
+template <>
+struct dtype_of_t<double> {
+  static constexpr DType value = DType::f64;
+};
+template <>
+struct dtype_of_t<bf16> {
+  static constexpr DType value = DType::bf16;
+};
+template <>
+struct dtype_of_t<f16> {
+  static constexpr DType value = DType::f16;
+};
+template <>
+struct dtype_of_t<std::int8_t> {
+  static constexpr DType value = DType::i8;
+};
+template <>
+struct dtype_of_t<std::uint8_t> {
+  static constexpr DType value = DType::u8;
+};
+template <>
+struct dtype_of_t<std::int32_t> {
+  static constexpr DType value = DType::i32;
+};
+template <>
+struct dtype_of_t<std::int64_t> {
+  static constexpr DType value = DType::i64;
+};
 template <class T>
 inline constexpr DType dtype_of = dtype_of_t<T>::value;
 

@@ -1,5 +1,5 @@
-// Opt-in: Eigen maps over fovea's memory, for linear algebra that is no kernel. The only header that includes Eigen; programs that
-// include it need libeigen3-dev.
+// Opt-in: Eigen maps over fovea's memory, for linear algebra that is no kernel. The only header that includes Eigen;
+// programs that include it need libeigen3-dev.
 #pragma once
 
 #include <Eigen/Core>
@@ -11,8 +11,8 @@ namespace fovea {
 template <class T>
 using EigenMatrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-/// A matrix over the same memory: all leading extents as rows, the last one as columns ([N,H,W,C] → N·H·W × C). A vector or scalar
-/// has one row.
+/// A matrix over the same memory: all leading extents as rows, the last one as columns ([N,H,W,C] → N·H·W × C). A
+/// vector or scalar has one row.
 template <class T>
 Eigen::Map<const EigenMatrix<T>> eigen_map(const TypedView<const T>& view) {
   const Eigen::Index columns = view.shape().rank() == 0 ? 1 : view.shape().dim(-1);

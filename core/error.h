@@ -48,10 +48,14 @@ inline void append(std::string& out, char v) { out += v; }
 inline void append(std::string& out, bool v) { out += v ? "true" : "false"; }
 FOVEA_API void append(std::string& out, double v);
 template <class T>
-  requires(std::is_integral_v<T> && !std::is_same_v<T, bool> && !std::is_same_v<T, char>)
-void append(std::string& out, T v) { out += std::to_string(v); }
+requires(std::is_integral_v<T> && !std::is_same_v<T, bool> && !std::is_same_v<T, char>) void append(std::string& out,
+                                                                                                    T v) {
+  out += std::to_string(v);
+}
 template <class T>
-  requires requires(const T& v) { { v.to_string() } -> std::convertible_to<std::string>; }
+requires requires(const T& v) {
+  { v.to_string() } -> std::convertible_to<std::string>;
+}
 void append(std::string& out, const T& v) { out += v.to_string(); }
 }  // namespace detail
 

@@ -1,5 +1,6 @@
-// Counter-based random numbers: Threefry-2x64-20 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
-// A stream depends on (seed, purpose, index) only: not on thread count, worker count or how many numbers others drew.
+// Counter-based random numbers: Threefry-2x64-20 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC
+// 2011). A stream depends on (seed, purpose, index) only: not on thread count, worker count or how many numbers others
+// drew.
 #pragma once
 
 #include <array>
@@ -15,7 +16,8 @@ namespace detail {
 constexpr std::uint64_t rotate_left(std::uint64_t v, int n) { return (v << n) | (v >> (64 - n)); }
 
 /// One block of Threefry-2x64 with 20 rounds.
-constexpr std::array<std::uint64_t, 2> threefry2x64(std::array<std::uint64_t, 2> key, std::array<std::uint64_t, 2> counter) {
+constexpr std::array<std::uint64_t, 2> threefry2x64(std::array<std::uint64_t, 2> key,
+                                                    std::array<std::uint64_t, 2> counter) {
   constexpr int kRotations[8] = {16, 42, 12, 31, 16, 32, 24, 21};
   const std::uint64_t ks[3] = {key[0], key[1], 0x1BD11BDAA9FC1A22ull ^ key[0] ^ key[1]};
   std::uint64_t x0 = counter[0] + ks[0], x1 = counter[1] + ks[1];
@@ -61,7 +63,8 @@ class Rng {
     have_ = 0;
     if (position % 2 == 1) next();
   }
-  // UniformRandomBitGenerator, for std::shuffle and friends (whose results differ between standard libraries: prefer below()).
+  // UniformRandomBitGenerator, for std::shuffle and friends (whose results differ between standard libraries: prefer
+  // below()).
   using result_type = std::uint64_t;
   static constexpr result_type min() { return 0; }
   static constexpr result_type max() { return ~std::uint64_t{0}; }

@@ -68,7 +68,11 @@ constexpr std::int64_t kGrain = 1 << 15;  // elements per chunk below which a se
 }  // namespace
 
 Storage::Storage(std::size_t bytes, Device device)
-    : data_(backend(device).allocate(bytes, device.index)), bytes_(bytes), device_(device), id_(next_storage_id()), owned_(true) {
+    : data_(backend(device).allocate(bytes, device.index)),
+      bytes_(bytes),
+      device_(device),
+      id_(next_storage_id()),
+      owned_(true) {
   if (poisoning > 0 && data_ && device.type == DeviceType::cpu) std::memset(data_, 0xFF, bytes);
 }
 
@@ -132,7 +136,8 @@ void* Tensor::address() const {
 const void* Tensor::host_data(DType wanted) const {
   if (dtype() != wanted) detail::wrong_dtype(wanted, dtype(), shape());
   if (device().type != DeviceType::cpu) {
-    throw Error(ErrorKind::device, "tensor", str("data is on ", device(), ", not in CPU memory"), "copy it with tensor.to(kCpu)");
+    throw Error(ErrorKind::device, "tensor", str("data is on ", device(), ", not in CPU memory"),
+                "copy it with tensor.to(kCpu)");
   }
   return address();
 }
@@ -228,7 +233,8 @@ Tensor Tensor::to(DType target) const {
   dispatch(dtype(), [&]<class From>(From) {
     dispatch(target, [&]<class To>(To) {
       parallel_for(numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) static_cast<To*>(to)[i] = convert<To>(static_cast<const From*>(from)[i]);
+        for (std::int64_t i = begin; i < end; ++i)
+          static_cast<To*>(to)[i] = convert<To>(static_cast<const From*>(from)[i]);
       });
     });
   });
@@ -236,7 +242,8 @@ Tensor Tensor::to(DType target) const {
 }
 
 void Tensor::copy_from(const Tensor& other) {
-  if (other.shape() != shape()) throw Error(ErrorKind::shape, "copy", str("tensor is ", shape(), ", source is ", other.shape()));
+  if (other.shape() != shape())
+    throw Error(ErrorKind::shape, "copy", str("tensor is ", shape(), ", source is ", other.shape()));
   if (other.dtype() != dtype()) detail::wrong_dtype(dtype(), other.dtype(), other.shape());
   const Tensor here = other.to(device());
   impl().storage->bump_version();
@@ -272,7 +279,8 @@ void Tensor::accumulate(const Tensor& other) {
 
 Tensor& Tensor::set_requires_grad(bool on) {
   if (on && !is_floating(dtype())) {
-    throw Error(ErrorKind::usage, "requires_grad", str("only floating tensors have gradients, not ", fovea::to_string(dtype())));
+    throw Error(ErrorKind::usage, "requires_grad",
+                str("only floating tensors have gradients, not ", fovea::to_string(dtype())));
   }
   impl().requires_grad = on;
   return *this;

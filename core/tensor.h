@@ -1,4 +1,5 @@
-// Tensor: a dense, row-major, reference-counted array (NHWC for images and activations). Copies share memory; clone() copies it.
+// Tensor: a dense, row-major, reference-counted array (NHWC for images and activations). Copies share memory; clone()
+// copies it.
 #pragma once
 
 #include <atomic>
@@ -21,7 +22,8 @@ struct TensorSpec {
   friend bool operator==(const TensorSpec&, const TensorSpec&) = default;
 };
 
-/// Device memory with an identity: `id` is never reused and `version` counts in-place writes, so caches can key on both.
+/// Device memory with an identity: `id` is never reused and `version` counts in-place writes, so caches can key on
+/// both.
 class FOVEA_API Storage {
  public:
   Storage(std::size_t bytes, Device device);
@@ -59,19 +61,30 @@ class FOVEA_API Tensor {
   explicit Tensor(const TensorSpec& spec, Device device = kCpu) : Tensor(spec.shape, spec.dtype, device) {}
 
   static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = kCpu);
-  static Tensor ones(const Shape& shape, DType dtype = DType::f32, Device device = kCpu) { return full(shape, 1.0, dtype, device); }
+  static Tensor ones(const Shape& shape, DType dtype = DType::f32, Device device = kCpu) {
+    return full(shape, 1.0, dtype, device);
+  }
   static Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = kCpu);
   /// Copies values; Error{shape} unless their count is the shape's.
   template <class T>
-  static Tensor from(const Shape& shape, std::span<const T> values) { return from_raw(shape, dtype_of<T>, values.data(), values.size()); }
+  static Tensor from(const Shape& shape, std::span<const T> values) {
+    return from_raw(shape, dtype_of<T>, values.data(), values.size());
+  }
   template <class T>
-  static Tensor from(const Shape& shape, const std::vector<T>& values) { return from(shape, std::span<const T>(values)); }
+  static Tensor from(const Shape& shape, const std::vector<T>& values) {
+    return from(shape, std::span<const T>(values));
+  }
   template <class T>
-  static Tensor from(const Shape& shape, std::initializer_list<T> values) { return from(shape, std::span<const T>(values.begin(), values.size())); }
+  static Tensor from(const Shape& shape, std::initializer_list<T> values) {
+    return from(shape, std::span<const T>(values.begin(), values.size()));
+  }
   template <class T>
-  static Tensor scalar(T value) { return from(Shape{}, std::span<const T>(&value, 1)); }
+  static Tensor scalar(T value) {
+    return from(Shape{}, std::span<const T>(&value, 1));
+  }
   /// A tensor over memory that `owner` keeps alive; nothing is copied.
-  static Tensor borrow(void* data, const Shape& shape, DType dtype, std::shared_ptr<const void> owner, Device device = kCpu);
+  static Tensor borrow(void* data, const Shape& shape, DType dtype, std::shared_ptr<const void> owner,
+                       Device device = kCpu);
 
   bool defined() const { return impl_ != nullptr; }
   explicit operator bool() const { return defined(); }
@@ -86,13 +99,20 @@ class FOVEA_API Tensor {
   /// Absent for an undefined tensor.
   TensorSpec spec() const { return defined() ? TensorSpec{shape(), dtype()} : TensorSpec{{}, DType::f32, true}; }
 
-  /// Typed access to CPU memory. Error{usage} for another element type, Error{device} elsewhere. The mutable one counts as a write.
+  /// Typed access to CPU memory. Error{usage} for another element type, Error{device} elsewhere. The mutable one counts
+  /// as a write.
   template <class T>
-  const T* data() const { return static_cast<const T*>(host_data(dtype_of<T>)); }
+  const T* data() const {
+    return static_cast<const T*>(host_data(dtype_of<T>));
+  }
   template <class T>
-  T* mutable_data() { return static_cast<T*>(mutable_host_data(dtype_of<T>)); }
+  T* mutable_data() {
+    return static_cast<T*>(mutable_host_data(dtype_of<T>));
+  }
   template <class T>
-  std::span<const T> values() const { return {data<T>(), static_cast<std::size_t>(numel())}; }
+  std::span<const T> values() const {
+    return {data<T>(), static_cast<std::size_t>(numel())};
+  }
   /// The only element, as double. Error{shape} unless numel() is 1.
   double item() const;
   /// All elements converted to T, in order.

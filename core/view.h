@@ -1,5 +1,5 @@
-// What kernels see: a shape, an element type and an address, not owned. Cheap to copy. View<const void>-like: ConstView reads,
-// View writes. `typed<T>()` checks the element type once and gives an indexable view.
+// What kernels see: a shape, an element type and an address, not owned. Cheap to copy. View<const void>-like: ConstView
+// reads, View writes. `typed<T>()` checks the element type once and gives an indexable view.
 #pragma once
 
 #include <cstdint>
@@ -61,7 +61,9 @@ struct ConstView {
     return {static_cast<const T*>(data), shape};
   }
   template <class T>
-  const T* ptr() const { return typed<T>().data(); }
+  const T* ptr() const {
+    return typed<T>().data();
+  }
 };
 
 /// A tensor's memory as kernels write it.
@@ -81,7 +83,9 @@ struct View {
     return {static_cast<T*>(data), shape};
   }
   template <class T>
-  T* ptr() const { return typed<T>().data(); }
+  T* ptr() const {
+    return typed<T>().data();
+  }
   operator ConstView() const { return {data, shape, dtype, device, storage_id, version}; }
 };
 

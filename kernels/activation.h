@@ -24,8 +24,8 @@ enum class Activation : std::uint8_t {
 FOVEA_API std::string_view to_string(Activation a);
 /// Error{format} for an unknown name.
 FOVEA_API Activation activation_from(std::string_view name);
-/// True if the derivative can be told from the result alone, so that the operand need not be kept: none, relu, relu6, leaky_relu
-/// (alpha > 0), sigmoid, tanh.
+/// True if the derivative can be told from the result alone, so that the operand need not be kept: none, relu, relu6,
+/// leaky_relu (alpha > 0), sigmoid, tanh.
 FOVEA_API bool derivative_from_result(Activation a);
 
 struct ActivationParams {
@@ -35,8 +35,8 @@ struct ActivationParams {
 
 /// y = f(x); same shape; y may be x. f32 or f64.
 FOVEA_API void activation_forward(const ActivationParams&, ConstView x, View y);
-/// dx = dy·f'(x); dx may be dy. Reads x where derivative_from_result() is false, y otherwise (the other may have no data).
-/// At kinks the derivative is that of the left side (PyTorch and TensorFlow: relu'(0) = 0, relu6'(6) = 0).
+/// dx = dy·f'(x); dx may be dy. Reads x where derivative_from_result() is false, y otherwise (the other may have no
+/// data). At kinks the derivative is that of the left side (PyTorch and TensorFlow: relu'(0) = 0, relu6'(6) = 0).
 FOVEA_API void activation_backward(const ActivationParams&, ConstView x, ConstView y, ConstView dy, View dx);
 
 }  // namespace fovea::kernels

@@ -1,4 +1,5 @@
-// Sums, products, concatenation, reductions, softmax, dropout and resize: the memory-bound rest. f32 or f64 unless said otherwise.
+// Sums, products, concatenation, reductions, softmax, dropout and resize: the memory-bound rest. f32 or f64 unless said
+// otherwise.
 #pragma once
 
 #include <span>
@@ -22,7 +23,8 @@ FOVEA_API void concat_forward(int axis, std::span<const ConstView> x, View y);
 FOVEA_API void concat_backward(int axis, ConstView dy, std::span<const View> dx);
 
 enum class Reduction : std::uint8_t { sum, mean, max };
-/// Over the listed axes (unique); y drops them. Sums are pairwise or in double. The mean or maximum of nothing is Error{shape}.
+/// Over the listed axes (unique); y drops them. Sums are pairwise or in double. The mean or maximum of nothing is
+/// Error{shape}.
 FOVEA_API void reduce(Reduction, std::span<const int> axes, ConstView x, View y);
 /// Of sum and mean: spreads dy.
 FOVEA_API void reduce_backward(Reduction, std::span<const int> axes, ConstView dy, View dx);
@@ -36,18 +38,19 @@ FOVEA_API void softmax_backward(ConstView y, ConstView dy, View dx);
 FOVEA_API void log_softmax_forward(ConstView x, View y);
 FOVEA_API void log_softmax_backward(ConstView y, ConstView dy, View dx);
 
-/// Keeps each element with probability 1−rate and scales it by 1/(1−rate). Element i's fate depends on (rng stream, i) only, so
-/// that any thread count and device gives the same mask: element i is dropped where 32 bits are below rate·2³², the lower (i even) or
-/// upper half of the stream's number i/2. The mask (u8, x's shape) serves backward. Rate 1 drops all.
+/// Keeps each element with probability 1−rate and scales it by 1/(1−rate). Element i's fate depends on (rng stream, i)
+/// only, so that any thread count and device gives the same mask: element i is dropped where 32 bits are below
+/// rate·2³², the lower (i even) or upper half of the stream's number i/2. The mask (u8, x's shape) serves backward.
+/// Rate 1 drops all.
 FOVEA_API void dropout_forward(double rate, Rng rng, ConstView x, View y, View mask);
 FOVEA_API void dropout_backward(double rate, ConstView mask, ConstView dy, View dx);
 
 enum class ResizeFilter : std::uint8_t { nearest, bilinear, bicubic };
-/// nearest: the pixel under the centre (PyTorch's "nearest-exact", Pillow). bicubic: a = −0.5 where antialias (Pillow, PyTorch),
-/// −0.75 otherwise (PyTorch).
+/// nearest: the pixel under the centre (PyTorch's "nearest-exact", Pillow). bicubic: a = −0.5 where antialias (Pillow,
+/// PyTorch), −0.75 otherwise (PyTorch).
 struct ResizeParams {
   ResizeFilter filter = ResizeFilter::bilinear;
-  bool antialias = true;       ///< widens the filter when shrinking, as Pillow and PyTorch's antialias=True
+  bool antialias = true;  ///< widens the filter when shrinking, as Pillow and PyTorch's antialias=True
   bool align_corners = false;
 };
 /// x [N,H,W,C] → y [N,Ho,Wo,C], separable.

@@ -12,14 +12,15 @@ struct Pool2dParams {
   Size2 window{2, 2};
   Size2 stride{2, 2};
   Padding padding{};               ///< max: padding never wins; tf_same averages exclude it
-  bool count_include_pad = false;  ///< average: divide by the window's size (PyTorch's default) or by the cells inside the image (TensorFlow)
-  bool ceil_mode = false;          ///< a last partial window counts if it starts inside the image or the left padding (PyTorch)
+  bool count_include_pad = false;  ///< average: divide by the window's size (PyTorch's default) or by the cells inside
+                                   ///< the image (TensorFlow)
+  bool ceil_mode = false;  ///< a last partial window counts if it starts inside the image or the left padding (PyTorch)
   friend bool operator==(const Pool2dParams&, const Pool2dParams&) = default;
 };
 
 FOVEA_API Shape pool2d_shape(const Pool2dParams&, const Shape& x);
-/// y [N,Ho,Wo,C]. For max, `argmax` (i32, y's shape, optional) receives kh·window.w+kw of the first greatest cell in its window
-/// (row order; NaN wins), which backward needs.
+/// y [N,Ho,Wo,C]. For max, `argmax` (i32, y's shape, optional) receives kh·window.w+kw of the first greatest cell in
+/// its window (row order; NaN wins), which backward needs.
 FOVEA_API void pool2d_forward(const Pool2dParams&, ConstView x, View y, std::optional<View> argmax);
 FOVEA_API void pool2d_backward(const Pool2dParams&, ConstView dy, std::optional<ConstView> argmax, View dx);
 

@@ -1,6 +1,7 @@
-// Implementations of a kernel form an ordered list, fastest first, `reference` last. Each accepts a problem or says why it
-// declines; the first that accepts runs. FOVEA_VERBOSE=1 prints the choice, the reasons of those before it, and the time per call.
-// The lists are plain arrays in kernels/<kernel>.cc (explicit: registration by static objects vanishes from static libraries).
+// Implementations of a kernel form an ordered list, fastest first, `reference` last. Each accepts a problem or says why
+// it declines; the first that accepts runs. FOVEA_VERBOSE=1 prints the choice, the reasons of those before it, and the
+// time per call. The lists are plain arrays in kernels/<kernel>.cc (explicit: registration by static objects vanishes
+// from static libraries).
 #pragma once
 
 #include <chrono>
@@ -22,11 +23,12 @@ struct Implementation {
   void (*run)(const Problem&);
 };
 
-/// While alive, only implementations whose name begins with one of the given prefixes (and `reference` as the last resort unless
-/// strict) are used on this thread. For tests and comparisons: ForceImplementation force("reference").
+/// While alive, only implementations whose name begins with one of the given prefixes (and `reference` as the last
+/// resort unless strict) are used on this thread. For tests and comparisons: ForceImplementation force("reference").
 class FOVEA_API ForceImplementation {
  public:
-  /// @param prefix e.g. "reference", "simd", "onednn"; @param strict Error{usage} instead of falling back to the reference
+  /// @param prefix e.g. "reference", "simd", "onednn"; @param strict Error{usage} instead of falling back to the
+  /// reference
   explicit ForceImplementation(std::string_view prefix, bool strict = false);
   ~ForceImplementation();
   ForceImplementation(const ForceImplementation&) = delete;
@@ -41,9 +43,11 @@ class FOVEA_API ForceImplementation {
 
 namespace detail {
 FOVEA_API bool verbose();
-/// Whether an implementation of this name may run on this thread (ForceImplementation, FOVEA_IMPL=prefix in the environment).
+/// Whether an implementation of this name may run on this thread (ForceImplementation, FOVEA_IMPL=prefix in the
+/// environment).
 FOVEA_API bool allowed(std::string_view name);
-FOVEA_API void report(std::string_view kernel, std::string_view chosen, std::string_view declined, std::string_view problem, double ms);
+FOVEA_API void report(std::string_view kernel, std::string_view chosen, std::string_view declined,
+                      std::string_view problem, double ms);
 [[noreturn]] FOVEA_API void none_accepts(std::string_view kernel, std::string_view declined);
 }  // namespace detail
 

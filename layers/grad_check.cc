@@ -30,7 +30,8 @@ struct Checked {
 };
 
 /// What both entry points do: `run` computes the result from the current values of `tensors`.
-GradCheckReport check(const std::function<Tensor()>& run, std::vector<Checked> tensors, const GradCheckOptions& options) {
+GradCheckReport check(const std::function<Tensor()>& run, std::vector<Checked> tensors,
+                      const GradCheckOptions& options) {
   const kernels::ForceImplementation reference("reference");
   const auto forward = [&] {
     const PoisonAllocations poison;
@@ -59,14 +60,13 @@ GradCheckReport check(const std::function<Tensor()>& run, std::vector<Checked> t
   }
   for (Checked& t : tensors) {
     // No gradient is a gradient of zero.
-    analytic.push_back(t.tensor.grad().defined() ? t.tensor.grad().to_vector<double>()
-                                                 : std::vector<double>(static_cast<std::size_t>(t.tensor.numel()), 0.0));
+    analytic.push_back(t.tensor.grad().defined()
+                           ? t.tensor.grad().to_vector<double>()
+                           : std::vector<double>(static_cast<std::size_t>(t.tensor.numel()), 0.0));
   }
 
   const NoGrad no_grad;
-  const auto evaluate = [&](std::vector<double>& y) {
-    y = forward().to_vector<double>();
-  };
+  const auto evaluate = [&](std::vector<double>& y) { y = forward().to_vector<double>(); };
   const std::vector<double> r = weights.to_vector<double>();
   std::vector<double> above, below;
   GradCheckReport report;
@@ -84,7 +84,8 @@ GradCheckReport check(const std::function<Tensor()>& run, std::vector<Checked> t
       set(x_below);
       evaluate(below);
       set(x);
-      // Differences before the sum: most results do not depend on this element, and their rounding would drown the rest.
+      // Differences before the sum: most results do not depend on this element, and their rounding would drown the
+      // rest.
       double numeric = 0;
       for (std::size_t e = 0; e < r.size(); ++e) numeric += r[e] * (above[e] - below[e]);
       numeric /= x_above - x_below;
@@ -94,20 +95,22 @@ GradCheckReport check(const std::function<Tensor()>& run, std::vector<Checked> t
       if (!(ratio < 1e300)) ratio = 1e300;  // NaN and infinity
       if (ratio > report.worst_ratio || report.worst.empty()) {
         report.worst_ratio = std::max(ratio, report.worst_ratio);
-        report.worst = str(element_name(tensors[k].name, tensor.shape(), i), ": analytic ", exact, ", numeric ", numeric);
+        report.worst =
+            str(element_name(tensors[k].name, tensor.shape(), i), ": analytic ", exact, ", numeric ", numeric);
       }
       ++report.checked;
     }
   }
   report.ok = report.worst_ratio <= 1;
-  report.text = str(report.ok ? "gradients agree: " : "gradients DISAGREE: ", report.checked, " elements, worst ", report.worst_ratio,
-                    " of what is allowed", report.worst.empty() ? "" : " at ", report.worst);
+  report.text = str(report.ok ? "gradients agree: " : "gradients DISAGREE: ", report.checked, " elements, worst ",
+                    report.worst_ratio, " of what is allowed", report.worst.empty() ? "" : " at ", report.worst);
   return report;
 }
 
 }  // namespace
 
-GradCheckReport check_gradients(const TensorFunction& function, const std::vector<Tensor>& operands, const GradCheckOptions& options) {
+GradCheckReport check_gradients(const TensorFunction& function, const std::vector<Tensor>& operands,
+                                const GradCheckOptions& options) {
   std::vector<Tensor> copies;
   std::vector<Checked> tensors;
   for (std::size_t i = 0; i < operands.size(); ++i) {
@@ -117,7 +120,8 @@ GradCheckReport check_gradients(const TensorFunction& function, const std::vecto
       continue;
     }
     copies.push_back(t.dtype() == DType::f64 ? t.clone() : t.to(DType::f64));
-    const bool constant = std::find(options.constants.begin(), options.constants.end(), static_cast<int>(i)) != options.constants.end();
+    const bool constant =
+        std::find(options.constants.begin(), options.constants.end(), static_cast<int>(i)) != options.constants.end();
     if (constant) continue;
     copies.back().set_requires_grad();
     tensors.push_back({i < options.names.size() ? options.names[i] : str("operand ", i), copies.back()});
@@ -126,7 +130,8 @@ GradCheckReport check_gradients(const TensorFunction& function, const std::vecto
 }
 
 GradCheckReport check_module_gradients(Module& module, const Tensor& x, const GradCheckOptions& options) {
-  // The module's own tensors are exchanged for f64 copies by Module::to and put back by values, because to() replaces tensors.
+  // The module's own tensors are exchanged for f64 copies by Module::to and put back by values, because to() replaces
+  // tensors.
   struct Restore {
     Module& module;
     std::vector<NamedTensor> before;

@@ -4,11 +4,13 @@
 
 namespace fovea {
 
-GraphModule::GraphModule(OpList list, const std::vector<std::string>& buffers, const std::map<std::string, ParameterRole>& roles)
+GraphModule::GraphModule(OpList list, const std::vector<std::string>& buffers,
+                         const std::map<std::string, ParameterRole>& roles)
     : list_(std::move(list)) {
   if (list_.inputs.size() != 1 || list_.outputs.size() != 1) {
     throw Error(ErrorKind::format, "model",
-                str("expected a network with one input and one output, got ", list_.inputs.size(), " and ", list_.outputs.size()));
+                str("expected a network with one input and one output, got ", list_.inputs.size(), " and ",
+                    list_.outputs.size()));
   }
   for (std::size_t v = 0; v < list_.values.size(); ++v) {
     const OpList::Value& value = list_.values[v];

@@ -10,8 +10,8 @@ namespace fovea {
 
 class FOVEA_API GraphModule final : public Module {
  public:
-  /// Takes the list's parameters as its own (under their names). One input and one output are expected: Error{format} otherwise.
-  /// Values named in `buffers` are buffers; all other parameters are trainable.
+  /// Takes the list's parameters as its own (under their names). One input and one output are expected: Error{format}
+  /// otherwise. Values named in `buffers` are buffers; all other parameters are trainable.
   GraphModule(OpList list, const std::vector<std::string>& buffers, const std::map<std::string, ParameterRole>& roles);
 
   std::string_view kind() const override { return "Graph"; }

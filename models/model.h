@@ -1,5 +1,5 @@
-// Model: a network together with everything inference must repeat: its preprocessing, class names, and the name and options that
-// built it. Copies share the network.
+// Model: a network together with everything inference must repeat: its preprocessing, class names, and the name and
+// options that built it. Copies share the network.
 #pragma once
 
 #include <memory>
@@ -18,8 +18,8 @@ class FOVEA_API Model {
   explicit Model(ModulePtr network) : network_(std::move(network)) {}
   /// So that a network can be passed where a model is expected: save(Sequential(…), "x.fovea").
   template <class M>
-    requires std::is_base_of_v<Module, std::remove_cvref_t<M>>
-  Model(M&& network) : network_(std::make_shared<std::remove_cvref_t<M>>(std::forward<M>(network))) {}
+  requires std::is_base_of_v<Module, std::remove_cvref_t<M>> Model(M&& network)
+      : network_(std::make_shared<std::remove_cvref_t<M>>(std::forward<M>(network))) {}
 
   bool defined() const { return network_ != nullptr; }
   Module& network() const;
@@ -31,8 +31,8 @@ class FOVEA_API Model {
   int unfreeze(std::string_view pattern = "*") { return network().unfreeze(pattern); }
   void freeze_until(std::string_view child) { network().freeze_until(child); }
 
-  std::string architecture;             ///< canonical zoo name, or empty for a network of one's own
-  std::string architecture_options;     ///< JSON object of the options the zoo was given
+  std::string architecture;          ///< canonical zoo name, or empty for a network of one's own
+  std::string architecture_options;  ///< JSON object of the options the zoo was given
   image::Preprocessing preprocessing;
   std::vector<std::string> class_names;
 
@@ -43,8 +43,8 @@ class FOVEA_API Model {
   ModulePtr network_;
 };
 
-/// Writes a model file: safetensors with the op list, architecture, preprocessing and class names as metadata. Atomic: a failed
-/// or interrupted write leaves an existing file as it was. Errors{file} name the path.
+/// Writes a model file: safetensors with the op list, architecture, preprocessing and class names as metadata. Atomic:
+/// a failed or interrupted write leaves an existing file as it was. Errors{file} name the path.
 FOVEA_API void save(const Model& model, const std::string& path);
 /// Reads a model file; the network is rebuilt from its op list and can be run, trained further and saved again.
 FOVEA_API Model load_model(const std::string& path);

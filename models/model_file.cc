@@ -1,5 +1,5 @@
-// The model file: safetensors whose metadata holds the op list, architecture, preprocessing and class names. Any safetensors
-// reader can take the weights; this one can run the network without the code that built it.
+// The model file: safetensors whose metadata holds the op list, architecture, preprocessing and class names. Any
+// safetensors reader can take the weights; this one can run the network without the code that built it.
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -66,9 +66,11 @@ void attach(OpList& list, const Safetensors& file, const std::string& path) {
     if (!tensor.defined()) {
       missing += str(missing.empty() ? "" : ", ", value.name);
     } else if (tensor.spec() != value.spec) {
-      misshapen += str(misshapen.empty() ? "" : ", ", value.name, " (", tensor.shape(), ", expected ", value.spec.shape, ")");
+      misshapen +=
+          str(misshapen.empty() ? "" : ", ", value.name, " (", tensor.shape(), ", expected ", value.spec.shape, ")");
     }
-    if (!used.insert(value.name).second) throw Error(ErrorKind::format, path, str("two values are named '", value.name, "'"));
+    if (!used.insert(value.name).second)
+      throw Error(ErrorKind::format, path, str("two values are named '", value.name, "'"));
     // Copied out of the mapping: training writes in place, and the file may be replaced meanwhile.
     if (tensor.defined()) value.tensor = tensor.clone();
   }
@@ -77,9 +79,10 @@ void attach(OpList& list, const Safetensors& file, const std::string& path) {
     if (!used.contains(name)) unexpected += str(unexpected.empty() ? "" : ", ", name);
   }
   if (missing.empty() && misshapen.empty() && unexpected.empty()) return;
-  throw Error(ErrorKind::format, path,
-              str("its tensors do not fit its op list:", missing.empty() ? "" : " missing ", missing,
-                  misshapen.empty() ? "" : " misshapen ", misshapen, unexpected.empty() ? "" : " unexpected ", unexpected));
+  throw Error(
+      ErrorKind::format, path,
+      str("its tensors do not fit its op list:", missing.empty() ? "" : " missing ", missing,
+          misshapen.empty() ? "" : " misshapen ", misshapen, unexpected.empty() ? "" : " unexpected ", unexpected));
 }
 
 }  // namespace
@@ -135,14 +138,16 @@ Model load_model(const std::string& path) {
   const auto field = [&](const char* key) -> const std::string& {
     const std::string* value = file.find_metadata(key);
     if (!value) {
-      throw Error(ErrorKind::format, path, str("is a safetensors file but no fovea model: metadata '", key, "' is missing"),
+      throw Error(ErrorKind::format, path,
+                  str("is a safetensors file but no fovea model: metadata '", key, "' is missing"),
                   "weights of other frameworks need a network to go into");
     }
     return *value;
   };
   const std::string& version = field("fovea.version");
   if (version != std::to_string(kVersion)) {
-    throw Error(ErrorKind::format, path, str("is of version ", version.substr(0, 20), ", this program reads version ", kVersion));
+    throw Error(ErrorKind::format, path,
+                str("is of version ", version.substr(0, 20), ", this program reads version ", kVersion));
   }
   if (field("fovea.ops").size() > kMaxOps) throw Error(ErrorKind::format, path, "its op list is implausibly long");
   try {

@@ -1,5 +1,6 @@
-// A small residual network for colour pictures of one's own, trained from nothing (64×64 by default, any size from 16 up): a strided
-// stem and four stages that double the channels as they halve the map (He et al. 2016, with one block per stage).
+// A small residual network for colour pictures of one's own, trained from nothing (64×64 by default, any size from 16
+// up): a strided stem and four stages that double the channels as they halve the map (He et al. 2016, with one block
+// per stage).
 //
 //   conv 3×3 stride 2 → 32
 //   for channels 32, 64, 128, 256: conv 3×3 (stride 2 but in the first stage), residual block of 2 × conv 3×3

@@ -7,10 +7,10 @@ using Catch::Approx;
 #else
 #include <catch2/catch.hpp>
 // ctest marks the test as skipped when it sees "SKIPPED:" (SKIP_REGULAR_EXPRESSION in tests/CMakeLists.txt).
-#define FOVEA_SKIP(reason)        \
-  do {                            \
-    WARN("SKIPPED: " << reason);  \
-    return;                       \
+#define FOVEA_SKIP(reason)       \
+  do {                           \
+    WARN("SKIPPED: " << reason); \
+    return;                      \
   } while (false)
 #endif
 

@@ -8,25 +8,43 @@ void add_augment_options(CLI::App& command, AugmentOptions& o) {
   const std::string group = "Augmentation";
   command
       .add_option("--augment", o.preset,
-                  "Preset: none; light (flip, shift by 2 pixels); standard (random crop, flip, colour); strong (standard, rotation, "
-                  "erasing); trivial (TrivialAugmentWide); rand (RandAugment). Default: light for pictures up to 32 pixels, else standard")
+                  "Preset: none; light (flip, shift by 2 pixels); standard (random crop, flip, colour); strong "
+                  "(standard, rotation, "
+                  "erasing); trivial (TrivialAugmentWide); rand (RandAugment). Default: light for pictures up to 32 "
+                  "pixels, else standard")
       ->check(CLI::IsMember({"none", "light", "standard", "strong", "trivial", "rand"}))
       ->group(group);
   const auto probability = CLI::Range(0.0, 1.0);
-  command.add_option("--hflip", o.hflip, "Probability of mirroring left and right (0 where left and right differ in meaning)")
+  command
+      .add_option("--hflip", o.hflip,
+                  "Probability of mirroring left and right (0 where left and right differ in meaning)")
       ->check(probability)
       ->group(group);
   command.add_option("--vflip", o.vflip, "Probability of mirroring top and bottom")->check(probability)->group(group);
-  command.add_option("--rotate", o.rotate, "Turn by up to ± this many degrees")->check(CLI::Range(0.0, 180.0))->group(group);
-  command.add_option("--brightness", o.brightness, "Brightness by a factor of 1 ± this")->check(CLI::Range(0.0, 10.0))->group(group);
-  command.add_option("--contrast", o.contrast, "Contrast by a factor of 1 ± this")->check(CLI::Range(0.0, 10.0))->group(group);
-  command.add_option("--saturation", o.saturation, "Saturation by a factor of 1 ± this")->check(CLI::Range(0.0, 10.0))->group(group);
-  command.add_option("--hue", o.hue, "Turn the hue by up to ± this share of the circle")->check(CLI::Range(0.0, 0.5))->group(group);
+  command.add_option("--rotate", o.rotate, "Turn by up to ± this many degrees")
+      ->check(CLI::Range(0.0, 180.0))
+      ->group(group);
+  command.add_option("--brightness", o.brightness, "Brightness by a factor of 1 ± this")
+      ->check(CLI::Range(0.0, 10.0))
+      ->group(group);
+  command.add_option("--contrast", o.contrast, "Contrast by a factor of 1 ± this")
+      ->check(CLI::Range(0.0, 10.0))
+      ->group(group);
+  command.add_option("--saturation", o.saturation, "Saturation by a factor of 1 ± this")
+      ->check(CLI::Range(0.0, 10.0))
+      ->group(group);
+  command.add_option("--hue", o.hue, "Turn the hue by up to ± this share of the circle")
+      ->check(CLI::Range(0.0, 0.5))
+      ->group(group);
   command.add_option("--erase", o.erase, "Probability of erasing a rectangle")->check(probability)->group(group);
   command.add_option("--blur", o.blur, "Probability of blurring")->check(probability)->group(group);
   command.add_option("--noise", o.noise, "Probability of adding noise")->check(probability)->group(group);
-  command.add_option("--mixup", o.mixup, "Mix pairs of pictures, with this alpha")->check(CLI::Range(0.0, 100.0))->group(group);
-  command.add_option("--cutmix", o.cutmix, "Paste boxes of other pictures, with this alpha")->check(CLI::Range(0.0, 100.0))->group(group);
+  command.add_option("--mixup", o.mixup, "Mix pairs of pictures, with this alpha")
+      ->check(CLI::Range(0.0, 100.0))
+      ->group(group);
+  command.add_option("--cutmix", o.cutmix, "Paste boxes of other pictures, with this alpha")
+      ->check(CLI::Range(0.0, 100.0))
+      ->group(group);
 }
 
 std::vector<TransformPtr> make_transforms(const AugmentOptions& o, int width, int height, bool small) {
@@ -50,7 +68,8 @@ std::vector<TransformPtr> make_transforms(const AugmentOptions& o, int width, in
                                               .contrast = pick(o.contrast, base),
                                               .saturation = pick(o.saturation, base),
                                               .hue = pick(o.hue, color ? 0.02 : 0.0)};
-  if (jitter.brightness + jitter.contrast + jitter.saturation + jitter.hue > 0) list.push_back(transforms::color_jitter(jitter));
+  if (jitter.brightness + jitter.contrast + jitter.saturation + jitter.hue > 0)
+    list.push_back(transforms::color_jitter(jitter));
   if (preset == "trivial") list.push_back(transforms::trivial_augment_wide());
   if (preset == "rand") list.push_back(transforms::rand_augment());
   if (o.blur > 0) list.push_back(transforms::gaussian_blur({0.1, 2.0}, o.blur));

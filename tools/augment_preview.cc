@@ -1,4 +1,5 @@
-// fovea augment-preview: draws pictures beside their augmented versions, so that people can look at what training will see.
+// fovea augment-preview: draws pictures beside their augmented versions, so that people can look at what training will
+// see.
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -28,10 +29,12 @@ int run(const Options& o) {
   const bool small = data->in_memory() && first.width <= 40;
   const int size = o.image_size > 0 ? o.image_size : small ? first.width : 224;
   const std::vector<TransformPtr> transforms = make_transforms(o.augment, size, size, small);
-  const image::Image grid = preview_grid(*data, transforms, {.rows = o.rows, .columns = o.columns, .cell = o.cell, .seed = o.common.seed});
+  const image::Image grid =
+      preview_grid(*data, transforms, {.rows = o.rows, .columns = o.columns, .cell = o.cell, .seed = o.common.seed});
   image::write_image(o.out, grid);
   if (!o.common.quiet) {
-    std::printf("%s: %d×%d, %s\n", o.out.c_str(), grid.width, grid.height, transforms.empty() ? "no augmentation" : to_string(transforms).c_str());
+    std::printf("%s: %d×%d, %s\n", o.out.c_str(), grid.width, grid.height,
+                transforms.empty() ? "no augmentation" : to_string(transforms).c_str());
   }
   return 0;
 }
@@ -49,9 +52,12 @@ void add_augment_preview(CLI::App& app, Action& action) {
   command->add_option("-o,--out", o->out, "The picture to write: .png or .jpg")->capture_default_str();
   command->add_option("--split", o->split, "Which part of the data: train, val or test");
   command->add_option("--rows", o->rows, "Pictures to show")->check(CLI::Range(1, 64))->capture_default_str();
-  command->add_option("--columns", o->columns, "The original and its augmented versions")->check(CLI::Range(2, 64))->capture_default_str();
+  command->add_option("--columns", o->columns, "The original and its augmented versions")
+      ->check(CLI::Range(2, 64))
+      ->capture_default_str();
   command->add_option("--cell", o->cell, "Side of a cell in pixels (default: fitting)")->check(CLI::Range(16, 1024));
-  command->add_option("--image-size", o->image_size, "Network input that crops aim at (default 224)")->check(CLI::Range(4, 4096));
+  command->add_option("--image-size", o->image_size, "Network input that crops aim at (default 224)")
+      ->check(CLI::Range(4, 4096));
   add_augment_options(*command, o->augment);
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });

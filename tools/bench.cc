@@ -60,10 +60,9 @@ int run(const Options& o) {
     throw Error(ErrorKind::usage, "--dtype", "'" + o.dtype + "' is not available in this version", "f32 is");
   }
   const double resident_before = resident_mb();
-  Model model = !o.weights.empty() ? load_model(o.weights)
-                : o.model.ends_with(".fovea")
-                    ? load_model(o.model)
-                    : models::create(o.model, {.image_size = o.size, .seed = o.common.seed});
+  Model model = !o.weights.empty()            ? load_model(o.weights)
+                : o.model.ends_with(".fovea") ? load_model(o.model)
+                                              : models::create(o.model, {.image_size = o.size, .seed = o.common.seed});
   const image::Preprocessing& p = model.preprocessing;
   const Shape input{o.batch, o.size > 0 ? o.size : p.height, o.size > 0 ? o.size : p.width, p.channels};
   Tensor x(input);
@@ -74,10 +73,13 @@ int run(const Options& o) {
   std::unique_ptr<Optimizer> optimizer;
   if (o.train) {
     // Adam for the small CNN, SGD with momentum otherwise: what their trainings use.
-    const OptimizerConfig config = o.model == "small_cnn" ? OptimizerConfig(Adam{.lr = 1e-3}) : OptimizerConfig(SGD{.lr = 0.01, .momentum = 0.9});
+    const OptimizerConfig config =
+        o.model == "small_cnn" ? OptimizerConfig(Adam{.lr = 1e-3}) : OptimizerConfig(SGD{.lr = 0.01, .momentum = 0.9});
     optimizer = std::make_unique<Optimizer>(make_optimizer(config, model.network()));
-    const auto classes = static_cast<std::uint64_t>(model.capture(1).infer(std::vector<TensorSpec>{{input, DType::f32}}).back().shape.dim(-1));
-    for (std::int64_t i = 0; i < o.batch; ++i) labels.mutable_data<std::int64_t>()[i] = static_cast<std::int64_t>(rng.below(classes));
+    const auto classes = static_cast<std::uint64_t>(
+        model.capture(1).infer(std::vector<TensorSpec>{{input, DType::f32}}).back().shape.dim(-1));
+    for (std::int64_t i = 0; i < o.batch; ++i)
+      labels.mutable_data<std::int64_t>()[i] = static_cast<std::int64_t>(rng.below(classes));
   }
 
   std::vector<double> times;
@@ -118,10 +120,11 @@ int run(const Options& o) {
   if (o.common.json) {
     std::printf("%s\n", result.dump().c_str());
   } else {
-    std::printf("%s %s, batch %lld at %lld×%lld, %d threads, %s\n", o.model.c_str(), o.train ? "training step" : "inference",
-                static_cast<long long>(o.batch), static_cast<long long>(input[1]), static_cast<long long>(input[2]), num_threads(),
-                o.dtype.c_str());
-    std::printf("  median %.3f ms   min %.3f   p90 %.3f   p99 %.3f\n", median, times.front(), quantile(times, 0.9), quantile(times, 0.99));
+    std::printf("%s %s, batch %lld at %lld×%lld, %d threads, %s\n", o.model.c_str(),
+                o.train ? "training step" : "inference", static_cast<long long>(o.batch),
+                static_cast<long long>(input[1]), static_cast<long long>(input[2]), num_threads(), o.dtype.c_str());
+    std::printf("  median %.3f ms   min %.3f   p90 %.3f   p99 %.3f\n", median, times.front(), quantile(times, 0.9),
+                quantile(times, 0.99));
     std::printf("  %.1f images/s   memory %.1f MB above the start\n", static_cast<double>(o.batch) / median * 1e3,
                 peak_resident_mb() - resident_before);
     if (o.train && !o.common.quiet) std::printf("  loss after %d steps: %.4f\n", o.warmup + o.runs, last_loss);
@@ -143,9 +146,12 @@ void add_bench(CLI::App& app, Action& action) {
   command->add_flag("--train", o->train, "Time training steps (forward, loss, backward, optimizer)");
   command->add_option("--weights", o->weights, "A .fovea file to take the weights from (default: seeded random)");
   command->add_option("--batch", o->batch, "Pictures per run")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  command->add_option("--size", o->size, "Height and width in pixels (default: the network's own)")->check(CLI::Range(1, 1 << 14));
+  command->add_option("--size", o->size, "Height and width in pixels (default: the network's own)")
+      ->check(CLI::Range(1, 1 << 14));
   command->add_option("--runs", o->runs, "Timed runs")->check(CLI::Range(1, 1000000))->capture_default_str();
-  command->add_option("--warmup", o->warmup, "Untimed runs before them")->check(CLI::Range(0, 1000000))->capture_default_str();
+  command->add_option("--warmup", o->warmup, "Untimed runs before them")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
   command->add_option("--dtype", o->dtype, "Element type of the computation")->capture_default_str();
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });

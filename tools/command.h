@@ -12,7 +12,7 @@ namespace fovea::tools {
 
 /// Options every subcommand takes.
 struct Common {
-  int threads = 0;         ///< 0: all processors
+  int threads = 0;  ///< 0: all processors
   std::uint64_t seed = 1;
   bool quiet = false;
   bool json = false;

@@ -29,7 +29,9 @@ struct Options {
 class Bar final : public TrainObserver {
  public:
   explicit Bar(bool enabled) : bar_(enabled) {}
-  void on_validation_batch(std::int64_t batch, std::int64_t batches) override { bar_.update("evaluating", batch, batches, -1, ""); }
+  void on_validation_batch(std::int64_t batch, std::int64_t batches) override {
+    bar_.update("evaluating", batch, batches, -1, "");
+  }
 
  private:
   ProgressBar bar_;
@@ -63,7 +65,8 @@ int run(const Options& o) {
   } else {
     std::printf("%s", class_report(result.metrics, model.class_names).c_str());
     std::printf("%s\n", result.metrics.to_string().c_str());
-    std::printf("%saccuracy: %s\n", split.empty() ? "" : (split + " ").c_str(), percent(result.metrics.accuracy).c_str());
+    std::printf("%saccuracy: %s\n", split.empty() ? "" : (split + " ").c_str(),
+                percent(result.metrics.accuracy).c_str());
   }
   return 0;
 }
@@ -77,14 +80,20 @@ void add_evaluate(CLI::App& app, Action& action) {
       "Examples:\n"
       "  fovea evaluate runs/birds birds/val\n"
       "  fovea evaluate runs/fashion-mnist /usr/share/datasets/fashion-mnist --json\n\n"
-      "DATA is what `fovea train` takes: a folder with one folder per class, a CSV manifest, IDX or CIFAR files. Where it has parts, the\n"
-      "test part is used, or else val. JSON: accuracy, macro_f1, auc (macro one-vs-rest; of two classes that of the second), ece (15\n"
+      "DATA is what `fovea train` takes: a folder with one folder per class, a CSV manifest, IDX or CIFAR files. Where "
+      "it has parts, the\n"
+      "test part is used, or else val. JSON: accuracy, macro_f1, auc (macro one-vs-rest; of two classes that of the "
+      "second), ece (15\n"
       "equal-width bins), n, confusion (rows: true class).");
   command->add_option("run", o->run, "A run folder or a .fovea file")->required();
   command->add_option("data", o->data, "The pictures")->required();
   command->add_option("--split", o->split, "Which part of the data: train, val or test");
-  command->add_option("--batch-size", o->batch, "Pictures per batch")->check(CLI::Range(1, 1 << 16))->capture_default_str();
-  command->add_option("--workers", o->workers, "Threads that load pictures")->check(CLI::Range(0, 256))->capture_default_str();
+  command->add_option("--batch-size", o->batch, "Pictures per batch")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
+  command->add_option("--workers", o->workers, "Threads that load pictures")
+      ->check(CLI::Range(0, 256))
+      ->capture_default_str();
   command->add_flag("--skip-corrupt", o->skip_corrupt, "Leave out pictures that cannot be read instead of stopping");
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });

@@ -28,7 +28,8 @@ CancelToken& catch_interrupts() {
 
 void add_common(CLI::App& command, Common& common) {
   command.add_option("--threads", common.threads, "Processor cores to use (default: all)")->check(CLI::Range(1, 1024));
-  command.add_option("--seed", common.seed, "Seed of everything random; equal seeds give equal results")->capture_default_str();
+  command.add_option("--seed", common.seed, "Seed of everything random; equal seeds give equal results")
+      ->capture_default_str();
   command.add_flag("-q,--quiet", common.quiet, "Print only results and errors");
   command.add_flag("--json", common.json, "Print results as JSON, for other programs");
 }

@@ -9,10 +9,10 @@
 
 #include "image/decode.h"
 #include "image/preprocess.h"
-#include "train/evaluation.h"
 #include "models/model.h"
 #include "tools/command.h"
 #include "tools/run_folder.h"
+#include "train/evaluation.h"
 
 namespace fovea::tools {
 namespace {
@@ -38,14 +38,18 @@ int run(const Options& o) {
       std::vector<std::size_t> order(probability.size());
       std::iota(order.begin(), order.end(), 0);
       const auto top = std::min<std::size_t>(static_cast<std::size_t>(o.top), order.size());
-      std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(top), order.end(), [&](std::size_t a, std::size_t b) {
-        return probability[a] != probability[b] ? probability[a] > probability[b] : a < b;
-      });
-      const auto name = [&](std::size_t k) { return k < model.class_names.size() ? model.class_names[k] : str("class ", k); };
+      std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(top), order.end(),
+                        [&](std::size_t a, std::size_t b) {
+                          return probability[a] != probability[b] ? probability[a] > probability[b] : a < b;
+                        });
+      const auto name = [&](std::size_t k) {
+        return k < model.class_names.size() ? model.class_names[k] : str("class ", k);
+      };
       if (o.common.json) {
         nlohmann::ordered_json line{{"file", file}, {"predictions", nlohmann::ordered_json::array()}};
         for (std::size_t i = 0; i < top; ++i) {
-          line["predictions"].push_back({{"class", name(order[i])}, {"index", order[i]}, {"probability", probability[order[i]]}});
+          line["predictions"].push_back(
+              {{"class", name(order[i])}, {"index", order[i]}, {"probability", probability[order[i]]}});
         }
         // File names need not be valid UTF-8; a replacement character is better than no answer.
         std::printf("%s\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
@@ -80,7 +84,9 @@ void add_predict(CLI::App& app, Action& action) {
       "A picture that cannot be read is reported and the others go on; the exit code is then 1.");
   command->add_option("model", o->model, "A .fovea file, or the run folder that holds model.fovea")->required();
   command->add_option("files", o->files, "Pictures: JPEG, PNG or BMP")->required();
-  command->add_option("--top", o->top, "How many classes to print per picture")->check(CLI::Range(1, 100000))->capture_default_str();
+  command->add_option("--top", o->top, "How many classes to print per picture")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });
 }

@@ -54,7 +54,8 @@ std::string format_duration(double seconds) {
   return text;
 }
 
-ProgressBar::ProgressBar(bool enabled) : enabled_(enabled), terminal_(isatty(STDERR_FILENO) == 1), unicode_(utf8_locale()) {
+ProgressBar::ProgressBar(bool enabled)
+    : enabled_(enabled), terminal_(isatty(STDERR_FILENO) == 1), unicode_(utf8_locale()) {
   const char* term = std::getenv("TERM");
   if (term && std::strcmp(term, "dumb") == 0) terminal_ = false;
 }

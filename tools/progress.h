@@ -16,9 +16,10 @@ class ProgressBar {
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
-  /// Redraws at most ten times a second: "title ━━━━━╸──── 54 %  detail". `done` of `total`, remaining time from `eta_seconds`
-  /// (negative: unknown).
-  void update(const std::string& title, std::int64_t done, std::int64_t total, double eta_seconds, const std::string& detail);
+  /// Redraws at most ten times a second: "title ━━━━━╸──── 54 %  detail". `done` of `total`, remaining time from
+  /// `eta_seconds` (negative: unknown).
+  void update(const std::string& title, std::int64_t done, std::int64_t total, double eta_seconds,
+              const std::string& detail);
   /// Removes the bar, prints a line in its place. Also when not on a terminal.
   void line(const std::string& text);
   /// Removes the bar.

@@ -34,8 +34,8 @@ std::string class_report(const MetricValues& values, const std::vector<std::stri
   width = std::min<std::size_t>(width, 40);
   std::string out = left("class", width) + "  precision   recall       F1  pictures\n";
   const auto row = [&](const std::string& title, double precision, double recall, double f1, std::int64_t support) {
-    out += left(title, width) + right(percent(precision, 1), 11) + right(percent(recall, 1), 9) + right(percent(f1, 1), 9) +
-           right(std::to_string(support), 10) + "\n";
+    out += left(title, width) + right(percent(precision, 1), 11) + right(percent(recall, 1), 9) +
+           right(percent(f1, 1), 9) + right(std::to_string(support), 10) + "\n";
   };
   for (std::size_t k = 0; k < values.classes.size(); ++k) {
     const ClassScore& c = values.classes[k];

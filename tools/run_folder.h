@@ -13,7 +13,8 @@ inline std::string model_path(const std::string& given) {
   if (!std::filesystem::is_directory(given)) return given;
   const std::string inside = (std::filesystem::path(given) / "model.fovea").string();
   if (!std::filesystem::exists(inside)) {
-    throw Error(ErrorKind::file, given, "this folder holds no model.fovea", "give a .fovea file or the folder of a finished run");
+    throw Error(ErrorKind::file, given, "this folder holds no model.fovea",
+                "give a .fovea file or the folder of a finished run");
   }
   return inside;
 }

@@ -36,21 +36,27 @@ class TrainView final : public TrainObserver {
 
   void on_start(const TrainInfo& info) override {
     info_ = info;
-    bar_.line(str(info.train_images, " training pictures, ", info.val_images, " for validation; ", info.parameters, " parameters",
-                  info.trainable_parameters == info.parameters ? "" : str(", ", info.trainable_parameters, " of them trained"), "; ",
-                  info.epochs, " epochs of ", info.batches_per_epoch, " steps; ", num_threads(), " threads"));
+    bar_.line(str(
+        info.train_images, " training pictures, ", info.val_images, " for validation; ", info.parameters, " parameters",
+        info.trainable_parameters == info.parameters ? "" : str(", ", info.trainable_parameters, " of them trained"),
+        "; ", info.epochs, " epochs of ", info.batches_per_epoch, " steps; ", num_threads(), " threads"));
     if (info.resumed) bar_.line(str("resumed after epoch ", info.first_epoch, ", step ", info.first_step));
   }
   void on_batch(const BatchReport& r) override {
     bar_.update(str("epoch ", r.epoch, "/", r.epochs), r.batch, r.batches, r.seconds_left,
-                str(number(r.images_per_s, "%.0f"), " img/s  loss ", number(r.mean_loss, "%.3f"), "  accuracy ", percent(r.accuracy, 1)));
+                str(number(r.images_per_s, "%.0f"), " img/s  loss ", number(r.mean_loss, "%.3f"), "  accuracy ",
+                    percent(r.accuracy, 1)));
   }
-  void on_validation_batch(std::int64_t batch, std::int64_t batches) override { bar_.update("validating", batch, batches, -1, ""); }
+  void on_validation_batch(std::int64_t batch, std::int64_t batches) override {
+    bar_.update("validating", batch, batches, -1, "");
+  }
   void on_epoch(const EpochRecord& e, const History&, const MetricValues*) override {
-    std::string text = str("epoch ", right(e.epoch), "/", info_.epochs, "  loss ", number(e.train_loss, "%.3f"), "  accuracy ",
-                           percent(e.train_accuracy, 1));
-    if (validates_) text += str("  val loss ", number(e.val_loss, "%.3f"), "  val accuracy ", percent(e.val_accuracy, 2));
-    text += str("  ", number(e.images_per_s, "%.0f"), " img/s  ", format_duration(e.seconds), e.best && validates_ ? "  best" : "");
+    std::string text = str("epoch ", right(e.epoch), "/", info_.epochs, "  loss ", number(e.train_loss, "%.3f"),
+                           "  accuracy ", percent(e.train_accuracy, 1));
+    if (validates_)
+      text += str("  val loss ", number(e.val_loss, "%.3f"), "  val accuracy ", percent(e.val_accuracy, 2));
+    text += str("  ", number(e.images_per_s, "%.0f"), " img/s  ", format_duration(e.seconds),
+                e.best && validates_ ? "  best" : "");
     bar_.line(text);
   }
   void on_warning(std::string_view text) override {
@@ -74,9 +80,11 @@ class TrainView final : public TrainObserver {
 /// The run folder: as asked for, or the first free of runs/name, runs/name-2, …
 std::string choose_folder(const TrainOptions& o, const std::string& name) {
   if (!o.out.empty()) {
-    const bool used = fs::exists(fs::path(o.out) / "checkpoint.safetensors") || fs::exists(fs::path(o.out) / "model.fovea");
+    const bool used =
+        fs::exists(fs::path(o.out) / "checkpoint.safetensors") || fs::exists(fs::path(o.out) / "model.fovea");
     if (used && !o.resume && !o.overwrite) {
-      throw Error(ErrorKind::usage, o.out, "holds a run already", "go on with it by --resume, replace it by --overwrite, or choose another --out");
+      throw Error(ErrorKind::usage, o.out, "holds a run already",
+                  "go on with it by --resume, replace it by --overwrite, or choose another --out");
     }
     if (used && o.overwrite && !o.resume) fs::remove(fs::path(o.out) / "checkpoint.safetensors");
     return o.out;
@@ -94,10 +102,14 @@ int find_lr(const TrainOptions& o, const TrainData& data, const Model& model, co
   if (!o.out.empty()) make_folders(o.out);
   write_file(path, lr_finder_svg(result));
   if (o.common.json) {
-    std::printf("%s\n", nlohmann::ordered_json{{"suggestion", result.suggestion}, {"tenth_of_minimum", result.tenth_of_minimum}, {"plot", path}}.dump().c_str());
+    std::printf("%s\n",
+                nlohmann::ordered_json{
+                    {"suggestion", result.suggestion}, {"tenth_of_minimum", result.tenth_of_minimum}, {"plot", path}}
+                    .dump()
+                    .c_str());
   } else {
-    std::printf("curve: %s\nlearning rate of the steepest fall: %s\na more cautious one: %s\n", path.c_str(), number(result.suggestion).c_str(),
-                number(result.tenth_of_minimum).c_str());
+    std::printf("curve: %s\nlearning rate of the steepest fall: %s\na more cautious one: %s\n", path.c_str(),
+                number(result.suggestion).c_str(), number(result.tenth_of_minimum).c_str());
   }
   return 0;
 }
@@ -122,14 +134,16 @@ int run(TrainOptions o) {
   trainer.observers = {&view, &log};
   trainer.cancel = &cancel;
   if (show) {
-    std::fprintf(stderr, "%s on %s: %s, %s, augmentation %s\n", o.model.c_str(), o.data.c_str(), describe(trainer.optimizer).c_str(),
-                 describe(trainer.schedule).c_str(), trainer.transforms.empty() ? "none" : to_string(trainer.transforms).c_str());
+    std::fprintf(stderr, "%s on %s: %s, %s, augmentation %s\n", o.model.c_str(), o.data.c_str(),
+                 describe(trainer.optimizer).c_str(), describe(trainer.schedule).c_str(),
+                 trainer.transforms.empty() ? "none" : to_string(trainer.transforms).c_str());
   }
   const auto begin = std::chrono::steady_clock::now();
   const History history = Trainer(model, trainer).fit(data.train, data.val);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (history.cancelled) {
-    std::fprintf(stderr, "fovea: stopped; go on with: fovea train %s --out '%s' --resume and the same options\n", o.data.c_str(), folder.c_str());
+    std::fprintf(stderr, "fovea: stopped; go on with: fovea train %s --out '%s' --resume and the same options\n",
+                 o.data.c_str(), folder.c_str());
     return 1;
   }
   save(model, inside("model.fovea"));
@@ -138,11 +152,17 @@ int run(TrainOptions o) {
   // The last word is on pictures that training never saw.
   const DatasetPtr judged = data.test ? data.test : data.val;
   const std::string part = data.test ? "test" : "validation";
-  nlohmann::ordered_json summary{{"run", folder}, {"model", inside("model.fovea")}, {"epochs", history.epochs.size()}, {"seconds", seconds}};
+  nlohmann::ordered_json summary{
+      {"run", folder}, {"model", inside("model.fovea")}, {"epochs", history.epochs.size()}, {"seconds", seconds}};
   if (judged) {
     TrainView quiet(show && data.test != nullptr, false);
     const Evaluation result = evaluate(model, judged,
-                                       {.batch_size = 128, .workers = o.workers, .skip_corrupt = o.skip_corrupt, .metrics = {}, .cancel = &cancel, .observer = &quiet});
+                                       {.batch_size = 128,
+                                        .workers = o.workers,
+                                        .skip_corrupt = o.skip_corrupt,
+                                        .metrics = {},
+                                        .cancel = &cancel,
+                                        .observer = &quiet});
     const std::string text = to_json(result.metrics);
     write_file(inside("evaluation.json"), text + "\n");
     summary[data.test ? "test" : "validation"] = nlohmann::json::parse(text);
@@ -151,11 +171,13 @@ int run(TrainOptions o) {
       std::printf("%s\n", result.metrics.to_string().c_str());
     }
     if (!o.common.json) {
-      std::printf("training took %s; model, metrics and plots are in %s\n", format_duration(seconds).c_str(), folder.c_str());
+      std::printf("training took %s; model, metrics and plots are in %s\n", format_duration(seconds).c_str(),
+                  folder.c_str());
       std::printf("%s accuracy: %s\n", part.c_str(), percent(result.metrics.accuracy).c_str());
     }
   } else if (!o.common.json) {
-    std::printf("training took %s; model, metrics and plots are in %s\n", format_duration(seconds).c_str(), folder.c_str());
+    std::printf("training took %s; model, metrics and plots are in %s\n", format_duration(seconds).c_str(),
+                folder.c_str());
   }
   if (o.common.json) std::printf("%s\n", summary.dump().c_str());
   return 0;
@@ -173,7 +195,8 @@ void add_train(CLI::App& app, Action& action) {
       "  fovea train photos --image-size 96 --epochs 60 --out runs/pets\n"
       "  fovea train photos --out runs/pets --resume           go on after Ctrl-C, a crash or a power cut\n"
       "  fovea train scans.csv --group-prefix 8 --balance weights --patience 10\n\n"
-      "The run folder holds model.fovea, checkpoint.safetensors, metrics.jsonl and .csv, TensorBoard events, evaluation.json and plots (SVG).");
+      "The run folder holds model.fovea, checkpoint.safetensors, metrics.jsonl and .csv, TensorBoard events, "
+      "evaluation.json and plots (SVG).");
   add_train_options(*command, *o);
   command->callback([&action, o] { action = [o] { return run(*o); }; });
 }

@@ -32,8 +32,9 @@ constexpr Preset kPresets[] = {
 std::string find_fashion_mnist(const TrainOptions& o) {
   if (!o.data_dir.empty()) return o.data_dir;
   if (IdxDataset::found_in(kDebianFashion, "train")) return kDebianFashion;
-  throw Error(ErrorKind::file, "fashion-mnist", str("the data is not at ", kDebianFashion),
-              "install it with `apt-get install dataset-fashion-mnist`, or give the folder of the four IDX files with --data");
+  throw Error(
+      ErrorKind::file, "fashion-mnist", str("the data is not at ", kDebianFashion),
+      "install it with `apt-get install dataset-fashion-mnist`, or give the folder of the four IDX files with --data");
 }
 
 /// The first pictures only: for trying things out.
@@ -85,7 +86,16 @@ TrainData open_data(const TrainOptions& o) {
 }
 
 void apply_preset(TrainOptions& o, const TrainData& data) {
-  Preset p{"", data.small ? "fashion_cnn" : "picture_cnn", data.small ? 12 : 30, data.small ? 128 : 32, "sgd", 0.1, 5e-4, 0.05, -1, 0};
+  Preset p{"",
+           data.small ? "fashion_cnn" : "picture_cnn",
+           data.small ? 12 : 30,
+           data.small ? 128 : 32,
+           "sgd",
+           0.1,
+           5e-4,
+           0.05,
+           -1,
+           0};
   if (!data.small) p.lr = 0.05;
   const std::string wanted = o.preset.empty() && o.data == "fashion-mnist" ? "demo" : o.preset;
   for (const Preset& preset : kPresets) {
@@ -94,7 +104,9 @@ void apply_preset(TrainOptions& o, const TrainData& data) {
   const bool adam = o.optimizer == "adam" || o.optimizer == "adamw" || o.optimizer == "lamb";
   if (o.model.empty()) o.model = p.model;
   if (o.epochs == 0) o.epochs = p.epochs;
-  if (o.batch_size == 0) o.batch_size = static_cast<int>(std::min<std::int64_t>(p.batch_size, std::max<std::int64_t>(1, data.train->size() / 4)));
+  if (o.batch_size == 0)
+    o.batch_size =
+        static_cast<int>(std::min<std::int64_t>(p.batch_size, std::max<std::int64_t>(1, data.train->size() / 4)));
   if (o.optimizer.empty()) o.optimizer = p.optimizer;
   if (o.lr == 0) o.lr = adam ? 2e-3 : o.optimizer == "rmsprop" ? 1e-3 : p.lr;
   if (o.weight_decay < 0) o.weight_decay = adam ? 0.02 : p.weight_decay;
@@ -116,7 +128,8 @@ Model build_model(const TrainOptions& o, const TrainData& data) {
     channels = first.channels;
     if (size == 0) size = std::max(first.width, first.height);
   }
-  Model model = models::create(o.model, {.classes = classes, .image_size = size, .channels = channels, .seed = o.common.seed});
+  Model model =
+      models::create(o.model, {.classes = classes, .image_size = size, .channels = channels, .seed = o.common.seed});
   model.class_names = data.train->class_names();
   if (data.small && model.preprocessing.channels == 1) {
     // Of Fashion-MNIST's training pictures; right in size for any grey pictures.
@@ -128,10 +141,12 @@ Model build_model(const TrainOptions& o, const TrainData& data) {
 
 TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, const Model& model) {
   TrainerOptions t;
-  if (o.optimizer == "sgd") t.optimizer = SGD{.lr = o.lr, .momentum = o.momentum, .nesterov = o.momentum > 0, .weight_decay = o.weight_decay};
+  if (o.optimizer == "sgd")
+    t.optimizer = SGD{.lr = o.lr, .momentum = o.momentum, .nesterov = o.momentum > 0, .weight_decay = o.weight_decay};
   if (o.optimizer == "adam") t.optimizer = Adam{.lr = o.lr, .weight_decay = o.weight_decay};
   if (o.optimizer == "adamw") t.optimizer = AdamW{.lr = o.lr, .weight_decay = o.weight_decay};
-  if (o.optimizer == "rmsprop") t.optimizer = RMSprop{.lr = o.lr, .momentum = o.momentum, .weight_decay = o.weight_decay};
+  if (o.optimizer == "rmsprop")
+    t.optimizer = RMSprop{.lr = o.lr, .momentum = o.momentum, .weight_decay = o.weight_decay};
   if (o.optimizer == "lamb") t.optimizer = LAMB{.lr = o.lr, .weight_decay = o.weight_decay};
   if (o.schedule == "constant") t.schedule = ConstantLr{};
   if (o.schedule == "step") t.schedule = StepLr{.every = std::max(1, o.epochs / 3)};
@@ -147,7 +162,9 @@ TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, con
   t.seed = o.common.seed;
   t.transforms = make_transforms(o.augment, model.preprocessing.width, model.preprocessing.height, data.small);
   t.batch_transforms = make_batch_transforms(o.augment);
-  t.balance = o.balance == "weights" ? ClassBalance::weights : o.balance == "oversample" ? ClassBalance::oversample : ClassBalance::none;
+  t.balance = o.balance == "weights"      ? ClassBalance::weights
+              : o.balance == "oversample" ? ClassBalance::oversample
+                                          : ClassBalance::none;
   t.workers = o.workers;
   t.skip_corrupt = o.skip_corrupt;
   t.cache = !o.no_cache;
@@ -165,56 +182,89 @@ TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, con
 
 void add_train_options(CLI::App& c, TrainOptions& o) {
   c.add_option("source", o.data,
-               "What to learn: `fashion-mnist`, a folder with one folder of pictures per class (or with train/ and val/), a CSV manifest "
+               "What to learn: `fashion-mnist`, a folder with one folder of pictures per class (or with train/ and "
+               "val/), a CSV manifest "
                "(path,label[,group]), or a folder of IDX or CIFAR files")
       ->required();
   c.add_option("--data", o.data_dir, "Folder of the four IDX files, for fashion-mnist");
   c.add_option("-o,--out", o.out, "Run folder (default: runs/ and the name of the data, numbered if it is taken)");
-  c.add_option("--preset", o.preset, "demo (minutes) or best (half an hour on 2 cores), for fashion-mnist")->check(CLI::IsMember({"demo", "best"}));
+  c.add_option("--preset", o.preset, "demo (minutes) or best (half an hour on 2 cores), for fashion-mnist")
+      ->check(CLI::IsMember({"demo", "best"}));
   c.add_flag("--resume", o.resume, "Go on with the run in --out where it stopped, to the same bits as if it had not");
   c.add_flag("--overwrite", o.overwrite, "Begin anew in a run folder that is in use");
 
-  c.add_option("--model", o.model, "Network (`fovea summary NAME` shows it)")->check(CLI::IsMember(models::names()))->group("Network");
-  c.add_option("--image-size", o.image_size, "Height and width that pictures are brought to")->check(CLI::Range(4, 4096))->group("Network");
+  c.add_option("--model", o.model, "Network (`fovea summary NAME` shows it)")
+      ->check(CLI::IsMember(models::names()))
+      ->group("Network");
+  c.add_option("--image-size", o.image_size, "Height and width that pictures are brought to")
+      ->check(CLI::Range(4, 4096))
+      ->group("Network");
 
   const std::string training = "Training";
-  c.add_option("--epochs", o.epochs, "Passes over the training pictures")->check(CLI::Range(1, 100000))->group(training);
+  c.add_option("--epochs", o.epochs, "Passes over the training pictures")
+      ->check(CLI::Range(1, 100000))
+      ->group(training);
   c.add_option("--batch-size", o.batch_size, "Pictures per step")->check(CLI::Range(1, 1 << 16))->group(training);
   c.add_option("--optimizer", o.optimizer, "sgd (default, Nesterov momentum), adam, adamw, rmsprop, lamb")
       ->check(CLI::IsMember({"sgd", "adam", "adamw", "rmsprop", "lamb"}))
       ->group(training);
   c.add_option("--lr", o.lr, "Learning rate (of one-cycle: its peak)")->check(CLI::PositiveNumber)->group(training);
-  c.add_option("--momentum", o.momentum, "Of sgd and rmsprop")->check(CLI::Range(0.0, 0.9999))->capture_default_str()->group(training);
-  c.add_option("--weight-decay", o.weight_decay, "Decay of weights; biases and norms have none")->check(CLI::NonNegativeNumber)->group(training);
+  c.add_option("--momentum", o.momentum, "Of sgd and rmsprop")
+      ->check(CLI::Range(0.0, 0.9999))
+      ->capture_default_str()
+      ->group(training);
+  c.add_option("--weight-decay", o.weight_decay, "Decay of weights; biases and norms have none")
+      ->check(CLI::NonNegativeNumber)
+      ->group(training);
   c.add_option("--schedule", o.schedule, "one-cycle (default), cosine, step, plateau, constant")
       ->check(CLI::IsMember({"one-cycle", "cosine", "step", "plateau", "constant"}))
       ->group(training);
-  c.add_option("--warmup", o.warmup, "Epochs of linear warm-up (not with one-cycle)")->check(CLI::NonNegativeNumber)->group(training);
+  c.add_option("--warmup", o.warmup, "Epochs of linear warm-up (not with one-cycle)")
+      ->check(CLI::NonNegativeNumber)
+      ->group(training);
   c.add_option("--label-smoothing", o.label_smoothing, "0 to 1")->check(CLI::Range(0.0, 1.0))->group(training);
-  c.add_option("--focal", o.focal, "Focal loss with this gamma instead of cross-entropy")->check(CLI::NonNegativeNumber)->group(training);
-  c.add_option("--ema", o.ema, "Average the weights with this decay (0.999) and use the averages")->check(CLI::Range(0.0, 0.99999))->group(training);
+  c.add_option("--focal", o.focal, "Focal loss with this gamma instead of cross-entropy")
+      ->check(CLI::NonNegativeNumber)
+      ->group(training);
+  c.add_option("--ema", o.ema, "Average the weights with this decay (0.999) and use the averages")
+      ->check(CLI::Range(0.0, 0.99999))
+      ->group(training);
   c.add_option("--clip-norm", o.clip_norm, "Clip the gradients' norm")->check(CLI::NonNegativeNumber)->group(training);
-  c.add_option("--accumulate", o.accumulate, "Batches per optimizer step")->check(CLI::Range(1, 4096))->capture_default_str()->group(training);
-  c.add_option("--patience", o.patience, "Stop after this many epochs without improvement, and keep the best epoch's weights")
+  c.add_option("--accumulate", o.accumulate, "Batches per optimizer step")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str()
+      ->group(training);
+  c.add_option("--patience", o.patience,
+               "Stop after this many epochs without improvement, and keep the best epoch's weights")
       ->check(CLI::Range(1, 100000))
       ->group(training);
   c.add_option("--balance", o.balance, "Classes of unequal size: none, weights, oversample")
       ->check(CLI::IsMember({"none", "weights", "oversample"}))
       ->capture_default_str()
       ->group(training);
-  c.add_option("--checkpoint-every", o.checkpoint_every, "Also write a checkpoint every so many steps")->check(CLI::Range(1, 1 << 30))->group(training);
+  c.add_option("--checkpoint-every", o.checkpoint_every, "Also write a checkpoint every so many steps")
+      ->check(CLI::Range(1, 1 << 30))
+      ->group(training);
   c.add_flag("--find-lr", o.find_lr, "Only try learning rates, suggest one, and draw the curve")->group(training);
 
   const std::string data = "Data";
-  c.add_option("--val", o.val, "Share of the pictures to validate on, where the data has no val part (default 0.2; fashion-mnist 0.03)")
+  c.add_option("--val", o.val,
+               "Share of the pictures to validate on, where the data has no val part (default 0.2; fashion-mnist 0.03)")
       ->check(CLI::Range(0.0, 0.9))
       ->group(data);
-  c.add_option("--group-prefix", o.group_prefix, "So many first characters of a file name are its group (patient, camera), never split")
+  c.add_option("--group-prefix", o.group_prefix,
+               "So many first characters of a file name are its group (patient, camera), never split")
       ->check(CLI::Range(0, 255))
       ->group(data);
-  c.add_option("--limit", o.limit, "Use only the first so many training pictures")->check(CLI::Range(2, 1 << 30))->group(data);
-  c.add_option("--workers", o.workers, "Threads that load pictures")->check(CLI::Range(0, 256))->capture_default_str()->group(data);
-  c.add_flag("--skip-corrupt", o.skip_corrupt, "Leave out pictures that cannot be read instead of stopping")->group(data);
+  c.add_option("--limit", o.limit, "Use only the first so many training pictures")
+      ->check(CLI::Range(2, 1 << 30))
+      ->group(data);
+  c.add_option("--workers", o.workers, "Threads that load pictures")
+      ->check(CLI::Range(0, 256))
+      ->capture_default_str()
+      ->group(data);
+  c.add_flag("--skip-corrupt", o.skip_corrupt, "Leave out pictures that cannot be read instead of stopping")
+      ->group(data);
   c.add_flag("--no-cache", o.no_cache, "Do not keep decoded pictures in memory")->group(data);
   add_augment_options(c, o.augment);
   add_common(c, o.common);

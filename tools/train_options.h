@@ -40,7 +40,7 @@ void add_train_options(CLI::App& command, TrainOptions& options);
 
 struct TrainData {
   DatasetPtr train, val, test;
-  std::string name;  ///< for the run folder
+  std::string name;    ///< for the run folder
   bool small = false;  ///< pictures of MNIST's or CIFAR's kind
   std::vector<std::string> warnings;
 };

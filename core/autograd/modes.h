@@ -1,4 +1,5 @@
-// Three separate, thread-local modes: gradient recording (Tape and NoGrad), training mode, and batch-norm statistics updates.
+// Three separate, thread-local modes: gradient recording (Tape and NoGrad), training mode, and batch-norm statistics
+// updates.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,9 @@
 
 namespace fovea {
 
-/// While alive, this thread's forward passes are training passes: batch norm uses batch statistics and updates the running ones,
-/// dropout drops. `step` numbers the pass so that dropout's masks depend on (seed, step, position in the pass) only.
+/// While alive, this thread's forward passes are training passes: batch norm uses batch statistics and updates the
+/// running ones, dropout drops. `step` numbers the pass so that dropout's masks depend on (seed, step, position in the
+/// pass) only.
 class FOVEA_API TrainingMode {
  public:
   struct Options {

@@ -8,7 +8,8 @@
 
 namespace fovea {
 
-// ---------------------------------------------------------------------------------------------------------------- modes
+// ----------------------------------------------------------------------------------------------------------------
+// modes
 
 namespace {
 thread_local TrainingMode* current_training = nullptr;
@@ -16,7 +17,9 @@ thread_local bool grad_disabled = false;
 thread_local Tape* current_tape = nullptr;
 }  // namespace
 
-TrainingMode::TrainingMode(const Options& options) : options_(options), outer_(current_training) { current_training = this; }
+TrainingMode::TrainingMode(const Options& options) : options_(options), outer_(current_training) {
+  current_training = this;
+}
 TrainingMode::~TrainingMode() { current_training = outer_; }
 InferenceMode::InferenceMode() : outer_(current_training) { current_training = nullptr; }
 InferenceMode::~InferenceMode() { current_training = outer_; }
@@ -36,14 +39,15 @@ struct ModeAccess {
   }
 };
 
-// ----------------------------------------------------------------------------------------------------------------- tape
+// -----------------------------------------------------------------------------------------------------------------
+// tape
 
 struct Tape::State {
   struct Node {
     OpPtr op;
     std::vector<Tensor> in, out;  // as kept
     std::vector<TensorSpec> in_spec, out_spec;
-    std::vector<std::uint64_t> versions;  // of kept operands and results, in that order
+    std::vector<std::uint64_t> versions;          // of kept operands and results, in that order
     std::vector<std::int32_t> in_slot, out_slot;  // -1: no gradient wanted
     std::vector<Tensor> saved;
     Device device;
@@ -156,9 +160,10 @@ void add_gradient(Tensor& sum, Tensor term) {
 
 void check_version(const Op& op, const Tensor& kept, std::uint64_t version, const char* role, std::size_t i) {
   if (kept.defined() && kept.version() != version) {
-    throw Error(ErrorKind::usage, "backward",
-                str(role, " ", i, " of '", op.type(), "' (", kept.to_string(), ") was overwritten after the forward pass"),
-                "run backward before changing tensors in place");
+    throw Error(
+        ErrorKind::usage, "backward",
+        str(role, " ", i, " of '", op.type(), "' (", kept.to_string(), ") was overwritten after the forward pass"),
+        "run backward before changing tensors in place");
   }
 }
 
@@ -167,7 +172,8 @@ void check_version(const Op& op, const Tensor& kept, std::uint64_t version, cons
 void Tape::backward(const Tensor& loss, const Tensor& seed) {
   State& s = *state_;
   if (!loss.defined() || !TapeAccess::recorded(*this, loss)) {
-    throw Error(ErrorKind::usage, "backward", "the loss does not depend on any tensor that requires a gradient on this tape",
+    throw Error(ErrorKind::usage, "backward",
+                "the loss does not depend on any tensor that requires a gradient on this tape",
                 "build the Tape before the forward pass and check that not everything is frozen");
   }
   if (!seed.defined() && loss.numel() != 1) {
@@ -175,7 +181,8 @@ void Tape::backward(const Tensor& loss, const Tensor& seed) {
                 "reduce it with mean() or pass a seed gradient");
   }
   if (seed.defined() && (seed.shape() != loss.shape() || seed.dtype() != loss.dtype())) {
-    throw Error(ErrorKind::shape, "backward", str("seed ", seed.to_string(), " does not fit the loss ", loss.to_string()));
+    throw Error(ErrorKind::shape, "backward",
+                str("seed ", seed.to_string(), " does not fit the loss ", loss.to_string()));
   }
   const bool outer_disabled = grad_disabled;
   grad_disabled = true;  // gradients of gradients are not recorded
@@ -205,7 +212,8 @@ void Tape::backward(const Tensor& loss, const Tensor& seed) {
       any |= grad_out.back().defined();
     }
     if (!any) continue;
-    for (std::size_t i = 0; i < node.in.size(); ++i) check_version(*node.op, node.in[i], node.versions[i], "operand", i);
+    for (std::size_t i = 0; i < node.in.size(); ++i)
+      check_version(*node.op, node.in[i], node.versions[i], "operand", i);
     for (std::size_t i = 0; i < node.out.size(); ++i) {
       check_version(*node.op, node.out[i], node.versions[node.in.size() + i], "result", i);
     }
@@ -248,7 +256,8 @@ void Tape::backward(const Tensor& loss, const Tensor& seed) {
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------------- apply
+// ----------------------------------------------------------------------------------------------------------------
+// apply
 
 std::vector<Tensor> run_op(const OpPtr& op, std::span<const Tensor> in) {
   std::vector<TensorSpec> in_spec;

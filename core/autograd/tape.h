@@ -1,5 +1,6 @@
-// The tape: while one is alive on a thread, ops whose operands need gradients are recorded there; backward() walks them in
-// reverse. It is a flat list, so neither a pass nor its destruction recurses (a 100 000-node tape must not overflow the stack).
+// The tape: while one is alive on a thread, ops whose operands need gradients are recorded there; backward() walks them
+// in reverse. It is a flat list, so neither a pass nor its destruction recurses (a 100 000-node tape must not overflow
+// the stack).
 #pragma once
 
 #include <initializer_list>
@@ -17,9 +18,9 @@ class FOVEA_API Tape {
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
-  /// Adds d(loss)/d(leaf) to the grad() of every leaf that requires_grad and that `loss` depends on, then empties the tape.
-  /// `loss` needs one element unless `seed`, d(something)/d(loss) of the same shape, is given.
-  /// Error{usage} if `loss` was not recorded here, or if a tensor that backward reads was overwritten since.
+  /// Adds d(loss)/d(leaf) to the grad() of every leaf that requires_grad and that `loss` depends on, then empties the
+  /// tape. `loss` needs one element unless `seed`, d(something)/d(loss) of the same shape, is given. Error{usage} if
+  /// `loss` was not recorded here, or if a tensor that backward reads was overwritten since.
   void backward(const Tensor& loss, const Tensor& seed = {});
   /// Number of recorded ops.
   std::size_t size() const;
@@ -31,8 +32,8 @@ class FOVEA_API Tape {
   std::unique_ptr<State> state_;
 };
 
-/// Runs an op: checks shapes and devices, computes (or only infers, on the meta device), and records on this thread's tape and
-/// captures. Every differentiable function in layers/ ends here.
+/// Runs an op: checks shapes and devices, computes (or only infers, on the meta device), and records on this thread's
+/// tape and captures. Every differentiable function in layers/ ends here.
 FOVEA_API std::vector<Tensor> run_op(const OpPtr& op, std::span<const Tensor> in);
 /// The same for ops with one result.
 FOVEA_API Tensor run_op1(const OpPtr& op, std::initializer_list<Tensor> in);

@@ -73,7 +73,8 @@ std::vector<double> Attributes::get_doubles(std::string_view name) const {
   const Attribute* value = find(name);
   if (value) {
     // JSON cannot tell [1, 2] of doubles from one of integers.
-    if (const auto* integers = std::get_if<std::vector<std::int64_t>>(value)) return {integers->begin(), integers->end()};
+    if (const auto* integers = std::get_if<std::vector<std::int64_t>>(value))
+      return {integers->begin(), integers->end()};
   }
   return expect<std::vector<double>>(value, name, "a list of numbers");
 }
@@ -81,7 +82,8 @@ std::vector<double> Attributes::get_doubles(std::string_view name) const {
 int Attributes::get_int_in(std::string_view name, int low, int high) const {
   const std::int64_t value = get_int(name);
   if (value < low || value > high) {
-    throw Error(ErrorKind::format, "attributes", str("attribute '", name, "' is ", value, ", expected ", low, " to ", high));
+    throw Error(ErrorKind::format, "attributes",
+                str("attribute '", name, "' is ", value, ", expected ", low, " to ", high));
   }
   return static_cast<int>(value);
 }

@@ -9,7 +9,8 @@ namespace fovea {
 Op::~Op() = default;
 
 void Op::backward(BackwardContext&) const {
-  throw Error(ErrorKind::usage, type(), "this operation has no gradient", "use it outside a tape or on inputs that need none");
+  throw Error(ErrorKind::usage, type(), "this operation has no gradient",
+              "use it outside a tape or on inputs that need none");
 }
 
 std::int64_t Op::macs(std::span<const TensorSpec>, std::span<const TensorSpec>) const { return 0; }

@@ -1,5 +1,6 @@
-// The one description of an operation: shape rule, attributes, forward and backward. The tape records ops, a saved model stores
-// them, and a compiled network is made from them. Layers (layers/ops) implement this interface; core knows no kernel.
+// The one description of an operation: shape rule, attributes, forward and backward. The tape records ops, a saved
+// model stores them, and a compiled network is made from them. Layers (layers/ops) implement this interface; core knows
+// no kernel.
 #pragma once
 
 #include <cstdint>
@@ -39,10 +40,11 @@ struct BackwardContext {
   std::span<const Tensor> out;          ///< results as kept by keep(); undefined otherwise
   std::span<const TensorSpec> in_spec;  ///< always there
   std::span<const TensorSpec> out_spec;
-  /// Gradients of the results; undefined where nothing depends on a result. One that is unique() may be overwritten and reused.
+  /// Gradients of the results; undefined where nothing depends on a result. One that is unique() may be overwritten and
+  /// reused.
   std::span<Tensor> grad_out;
-  std::span<const bool> needs;          ///< which operands need a gradient
-  std::span<Tensor> grad_in;            ///< to be set for those
+  std::span<const bool> needs;  ///< which operands need a gradient
+  std::span<Tensor> grad_in;    ///< to be set for those
   std::span<Tensor> saved;
   bool training = false;
   Device device = kCpu;

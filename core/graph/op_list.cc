@@ -46,14 +46,17 @@ std::vector<Tensor> OpList::run(std::span<const Tensor> in) const {
     const NameScope scope(node.scope);
     std::vector<Tensor> results = run_op(node.op, operands);
     if (results.size() != node.outputs.size()) {
-      throw Error(ErrorKind::format, "model", str("'", node.op->type(), "' gives ", results.size(), " results, the list expects ",
-                                                  node.outputs.size()));
+      throw Error(
+          ErrorKind::format, "model",
+          str("'", node.op->type(), "' gives ", results.size(), " results, the list expects ", node.outputs.size()));
     }
     operands.clear();
     for (const int v : node.inputs) {
-      if (v >= 0 && last[static_cast<std::size_t>(v)] == static_cast<int>(n)) live[static_cast<std::size_t>(v)] = Tensor();
+      if (v >= 0 && last[static_cast<std::size_t>(v)] == static_cast<int>(n))
+        live[static_cast<std::size_t>(v)] = Tensor();
     }
-    for (std::size_t i = 0; i < results.size(); ++i) live[static_cast<std::size_t>(node.outputs[i])] = std::move(results[i]);
+    for (std::size_t i = 0; i < results.size(); ++i)
+      live[static_cast<std::size_t>(node.outputs[i])] = std::move(results[i]);
   }
   std::vector<Tensor> out;
   for (const int v : outputs) out.push_back(live[static_cast<std::size_t>(v)]);
@@ -84,7 +87,8 @@ namespace {
 
 json attributes_to_json(const Attributes& attributes) {
   json out = json::object();
-  for (const auto& [name, value] : attributes.all()) std::visit([&out, &key = name](const auto& v) { out[key] = v; }, value);
+  for (const auto& [name, value] : attributes.all())
+    std::visit([&out, &key = name](const auto& v) { out[key] = v; }, value);
   return out;
 }
 
@@ -120,7 +124,8 @@ Attributes attributes_from_json(const json& in) {
 }
 
 DType dtype_from(const std::string& name) {
-  for (const DType t : {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i8, DType::u8, DType::i32, DType::i64}) {
+  for (const DType t :
+       {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i8, DType::u8, DType::i32, DType::i64}) {
     if (to_string(t) == name) return t;
   }
   malformed(str("unknown element type '", name, "'"));
@@ -243,7 +248,8 @@ OpList Capture::finish(std::span<const Tensor> outputs) {
   if (current_capture == this) current_capture = outer_;
   for (const Tensor& t : outputs) {
     const auto found = index_.find(t.identity());
-    if (found == index_.end()) throw Error(ErrorKind::usage, "capture", "a result does not come from the captured pass");
+    if (found == index_.end())
+      throw Error(ErrorKind::usage, "capture", "a result does not come from the captured pass");
     list_.outputs.push_back(found->second);
   }
   index_.clear();

@@ -1,5 +1,6 @@
-// A network as a list of ops: what capturing a forward pass gives, what a model file stores, and what summaries and compilation
-// read. The first extent of activations is the batch and is symbolic: a list captured at one batch size runs at any.
+// A network as a list of ops: what capturing a forward pass gives, what a model file stores, and what summaries and
+// compilation read. The first extent of activations is the batch and is symbolic: a list captured at one batch size
+// runs at any.
 #pragma once
 
 #include <cstdint>

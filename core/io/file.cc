@@ -154,7 +154,8 @@ void make_folders(const std::string& path) {
   std::error_code code;
   std::filesystem::create_directories(path, code);
   if (!code && std::filesystem::is_directory(path, code)) return;
-  throw Error(ErrorKind::file, path, str("the folder cannot be made: ", code ? code.message() : "a file of that name is in the way"));
+  throw Error(ErrorKind::file, path,
+              str("the folder cannot be made: ", code ? code.message() : "a file of that name is in the way"));
 }
 
 }  // namespace fovea

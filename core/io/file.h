@@ -12,8 +12,8 @@
 
 namespace fovea {
 
-/// A file's bytes, mapped privately: writes through the mapping stay in memory. Error{file} names the path and the system's
-/// reason; directories, pipes and devices are refused. The file must not be truncated while mapped.
+/// A file's bytes, mapped privately: writes through the mapping stay in memory. Error{file} names the path and the
+/// system's reason; directories, pipes and devices are refused. The file must not be truncated while mapped.
 class FOVEA_API MappedFile {
  public:
   static std::shared_ptr<MappedFile> open(const std::string& path);
@@ -31,8 +31,8 @@ class FOVEA_API MappedFile {
 /// A file's bytes in memory of our own. Error{file}; Error{memory} when it is larger than `limit`.
 FOVEA_API std::vector<std::uint8_t> read_file(const std::string& path, std::size_t limit = std::size_t{1} << 32);
 
-/// Writes a file under a temporary name beside `path`, syncs it, and renames it over `path`. Until commit() returns, an existing
-/// file is untouched; without commit() (an exception, a full disk) the temporary is removed.
+/// Writes a file under a temporary name beside `path`, syncs it, and renames it over `path`. Until commit() returns, an
+/// existing file is untouched; without commit() (an exception, a full disk) the temporary is removed.
 class FOVEA_API AtomicFile {
  public:
   explicit AtomicFile(std::string path);

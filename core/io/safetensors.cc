@@ -22,9 +22,9 @@ struct TypeName {
   const char* name;
   DType dtype;
 };
-constexpr TypeName kTypes[] = {{"F64", DType::f64}, {"F32", DType::f32}, {"F16", DType::f16},
+constexpr TypeName kTypes[] = {{"F64", DType::f64},   {"F32", DType::f32}, {"F16", DType::f16},
                                {"BF16", DType::bf16}, {"I64", DType::i64}, {"I32", DType::i32},
-                               {"I8", DType::i8},   {"U8", DType::u8},   {"BOOL", DType::u8}};
+                               {"I8", DType::i8},     {"U8", DType::u8},   {"BOOL", DType::u8}};
 
 const char* type_name(DType dtype) {
   for (const TypeName& t : kTypes) {
@@ -44,7 +44,8 @@ Entry parse_entry(const std::string& name, const json& item, const auto& malform
   Entry entry;
   entry.name = name;
   const std::string type = item.at("dtype").get<std::string>();
-  const auto* known = std::find_if(std::begin(kTypes), std::end(kTypes), [&](const TypeName& t) { return type == t.name; });
+  const auto* known =
+      std::find_if(std::begin(kTypes), std::end(kTypes), [&](const TypeName& t) { return type == t.name; });
   if (known == std::end(kTypes)) malformed(str("tensor '", name, "' has the unsupported element type '", type, "'"));
   entry.spec.dtype = known->dtype;
   std::vector<std::int64_t> dims;
@@ -54,7 +55,8 @@ Entry parse_entry(const std::string& name, const json& item, const auto& malform
   }
   entry.spec.shape = Shape(std::span<const std::int64_t>(dims));
   const json& offsets = item.at("data_offsets");
-  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned()) {
+  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
+      !offsets[1].is_number_unsigned()) {
     malformed(str("tensor '", name, "' needs data_offsets [begin, end]"));
   }
   entry.begin = offsets[0].get<std::uint64_t>();
@@ -78,8 +80,11 @@ const std::string* Safetensors::find_metadata(std::string_view key) const {
   return nullptr;
 }
 
-Safetensors parse_safetensors(std::span<std::uint8_t> bytes, std::shared_ptr<const void> owner, const std::string& where) {
-  const auto malformed = [&](const std::string& what) { throw Error(ErrorKind::format, where, str("not a valid safetensors file: ", what)); };
+Safetensors parse_safetensors(std::span<std::uint8_t> bytes, std::shared_ptr<const void> owner,
+                              const std::string& where) {
+  const auto malformed = [&](const std::string& what) {
+    throw Error(ErrorKind::format, where, str("not a valid safetensors file: ", what));
+  };
   if (bytes.size() < 8) malformed(str("it has ", bytes.size(), " bytes, the header alone needs 8"));
   std::uint64_t header_size = 0;
   std::memcpy(&header_size, bytes.data(), 8);
@@ -110,15 +115,16 @@ Safetensors parse_safetensors(std::span<std::uint8_t> bytes, std::shared_ptr<con
   } catch (const json::exception& e) {
     malformed(e.what());
   }
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-  });
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   std::uint64_t position = 0;
   for (const Entry& entry : entries) {
-    const std::int64_t size = checked_mul(entry.spec.shape.numel(), static_cast<std::int64_t>(dtype_size(entry.spec.dtype)), where.c_str());
-    if (entry.begin != position || entry.end < entry.begin || entry.end - entry.begin != static_cast<std::uint64_t>(size)) {
-      malformed(str("tensor '", entry.name, "' (", size, " bytes) has offsets ", entry.begin, " to ", entry.end, ", expected ",
-                    position, " to ", position + static_cast<std::uint64_t>(size)));
+    const std::int64_t size =
+        checked_mul(entry.spec.shape.numel(), static_cast<std::int64_t>(dtype_size(entry.spec.dtype)), where.c_str());
+    if (entry.begin != position || entry.end < entry.begin ||
+        entry.end - entry.begin != static_cast<std::uint64_t>(size)) {
+      malformed(str("tensor '", entry.name, "' (", size, " bytes) has offsets ", entry.begin, " to ", entry.end,
+                    ", expected ", position, " to ", position + static_cast<std::uint64_t>(size)));
     }
     if (entry.end > data.size()) {
       malformed(str("tensor '", entry.name, "' ends at byte ", entry.end, ", the file has data for ", data.size(),
@@ -148,7 +154,8 @@ void write_safetensors(const std::string& path, const std::vector<std::pair<std:
   std::vector<const std::pair<std::string, Tensor>*> order;
   std::set<std::string_view> names;
   for (const auto& item : tensors) {
-    if (!names.insert(item.first).second) throw Error(ErrorKind::usage, path, str("two tensors are named '", item.first, "'"));
+    if (!names.insert(item.first).second)
+      throw Error(ErrorKind::usage, path, str("two tensors are named '", item.first, "'"));
     order.push_back(&item);
   }
   std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {

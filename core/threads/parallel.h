@@ -9,8 +9,8 @@
 
 namespace fovea {
 
-/// Threads used by parallel_for and by oneDNN from this process, at least 1. Default: FOVEA_NUM_THREADS, OMP_NUM_THREADS or
-/// the number of processors this process may run on. A forked child has 1.
+/// Threads used by parallel_for and by oneDNN from this process, at least 1. Default: FOVEA_NUM_THREADS,
+/// OMP_NUM_THREADS or the number of processors this process may run on. A forked child has 1.
 FOVEA_API int num_threads();
 /// Error{usage} unless 1 ≤ count ≤ 1024. Call it between, not during, parallel work.
 FOVEA_API void set_num_threads(int count);
@@ -37,9 +37,10 @@ void run_chunk(void* context, std::int64_t begin, std::int64_t end, int chunk) {
 }
 }  // namespace detail
 
-/// Calls body(begin, end) or body(begin, end, chunk) on disjoint chunks that cover [0, count): static, contiguous, one per
-/// thread, none smaller than `grain` items (unless count is), so that results depend on the thread count only. `chunk` is in
-/// [0, parallel_chunk_count(count, grain)) and selects per-chunk scratch. The first exception is rethrown here.
+/// Calls body(begin, end) or body(begin, end, chunk) on disjoint chunks that cover [0, count): static, contiguous, one
+/// per thread, none smaller than `grain` items (unless count is), so that results depend on the thread count only.
+/// `chunk` is in [0, parallel_chunk_count(count, grain)) and selects per-chunk scratch. The first exception is rethrown
+/// here.
 template <class Body>
 void parallel_for(std::int64_t count, std::int64_t grain, Body&& body) {
   if (count <= 0) return;

@@ -1,4 +1,5 @@
-// Everything a program that builds, trains, saves and runs a network needs. The library's own files include what they use.
+// Everything a program that builds, trains, saves and runs a network needs. The library's own files include what they
+// use.
 #pragma once
 
 #include "core/autograd/tape.h"

@@ -39,8 +39,7 @@ TEST_CASE("csv: RFC 4180") {
 
 TEST_CASE("csv: datasets") {
   TempFolder folder;
-  for (const char* name : {"sub/1.png", "sub/2, or more.png", "ü.png"})
-    put_png(folder / name, noise_picture(3, 3, 1));
+  for (const char* name : {"sub/1.png", "sub/2, or more.png", "ü.png"}) put_png(folder / name, noise_picture(3, 3, 1));
   const auto open = [&](const std::string& text, const CsvOptions& options = {}) {
     write(folder / "list.csv", text);
     return CsvDataset(folder / "list.csv", options);

@@ -125,7 +125,7 @@ inline void make_tree(const std::string& root, const std::vector<std::pair<std::
     fs::create_directories(fs::path(root) / name);
     for (int i = 0; i < count; ++i) {
       put_png((fs::path(root) / name / ("picture" + std::to_string(100 + i) + ".png")).string(),
-                noise_picture(side, side, 3, ++seed));
+              noise_picture(side, side, 3, ++seed));
     }
   }
 }

@@ -73,7 +73,8 @@ TEST_CASE("a shape knows its extents and refuses impossible ones") {
 
 TEST_CASE("an error says where, what and what to do") {
   try {
-    throw Error(ErrorKind::shape, "conv2d", str("weights expect ", 32, " input channels, input has ", 3), "transpose it");
+    throw Error(ErrorKind::shape, "conv2d", str("weights expect ", 32, " input channels, input has ", 3),
+                "transpose it");
   } catch (const Error& e) {
     CHECK(std::string(e.what()) == "[conv2d] weights expect 32 input channels, input has 3 (transpose it)");
     CHECK(e.kind() == ErrorKind::shape);

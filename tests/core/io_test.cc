@@ -24,7 +24,9 @@ struct Folder {
   }
   ~Folder() { fs::remove_all(path); }
   std::string operator/(const std::string& name) const { return (path / name).string(); }
-  std::size_t count() const { return static_cast<std::size_t>(std::distance(fs::directory_iterator(path), fs::directory_iterator())); }
+  std::size_t count() const {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(path), fs::directory_iterator()));
+  }
 };
 
 std::string content(const std::string& path) {
@@ -154,20 +156,23 @@ TEST_CASE("flipped bits never crash and never give a tensor outside the file") {
 }
 
 TEST_CASE("hostile headers are refused") {
-  for (const std::string& header : {
-           std::string(R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})"),
-           std::string(R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[0,8]}})"),
-           std::string(R"({"a":{"dtype":"F32","shape":[5],"data_offsets":[0,20]}})"),
-           std::string(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})"),
-           std::string(R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[16,0]}})"),
-           std::string(R"({"a":{"dtype":"F32","shape":[-4],"data_offsets":[0,16]}})"),
-           std::string(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,16]}})"),
-           std::string(R"({"a":{"dtype":"C64","shape":[2],"data_offsets":[0,16]}})"),
-           std::string(R"({"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1,4],"data_offsets":[0,16]}})"),
-           std::string(R"({"a":{"dtype":"F32","shape":[4]}})"), std::string(R"({"a":7})"), std::string(R"([])"),
-           std::string(R"({"__metadata__":{"k":1},"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})"),
-           std::string(100000, '['),
-           std::string(R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})")}) {
+  for (
+      const std::string& header :
+      {std::string(
+           R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})"),
+       std::string(R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[0,8]}})"),
+       std::string(R"({"a":{"dtype":"F32","shape":[5],"data_offsets":[0,20]}})"),
+       std::string(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})"),
+       std::string(R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[16,0]}})"),
+       std::string(R"({"a":{"dtype":"F32","shape":[-4],"data_offsets":[0,16]}})"),
+       std::string(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,16]}})"),
+       std::string(R"({"a":{"dtype":"C64","shape":[2],"data_offsets":[0,16]}})"),
+       std::string(R"({"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1,4],"data_offsets":[0,16]}})"),
+       std::string(R"({"a":{"dtype":"F32","shape":[4]}})"), std::string(R"({"a":7})"), std::string(R"([])"),
+       std::string(R"({"__metadata__":{"k":1},"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})"),
+       std::string(100000, '['),
+       std::string(
+           R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})")}) {
     CAPTURE(header.substr(0, 150));
     CHECK_THROWS_AS(parse(with_header(header, 16)), Error);
   }

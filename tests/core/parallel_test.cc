@@ -49,16 +49,19 @@ TEST_CASE("chunks are contiguous, numbered, and no smaller than the grain") {
   CHECK(parallel_chunk_count(99, 50) == 1);
   CHECK(parallel_chunk_count(1000, 1) == 4);
   std::vector<std::pair<std::int64_t, std::int64_t>> chunks(4);
-  parallel_for(10, 1, [&](std::int64_t begin, std::int64_t end, int chunk) { chunks[static_cast<std::size_t>(chunk)] = {begin, end}; });
+  parallel_for(10, 1, [&](std::int64_t begin, std::int64_t end, int chunk) {
+    chunks[static_cast<std::size_t>(chunk)] = {begin, end};
+  });
   CHECK(chunks == std::vector<std::pair<std::int64_t, std::int64_t>>{{0, 3}, {3, 6}, {6, 8}, {8, 10}});
 }
 
 TEST_CASE("an exception reaches the caller and the team works on") {
   const Threads guard(4);
   for (int round = 0; round < 20; ++round) {
-    REQUIRE_THROWS_AS(parallel_for(100, 1, [](std::int64_t begin, std::int64_t) {
-                        if (begin > 0) throw std::runtime_error("x");
-                      }),
+    REQUIRE_THROWS_AS(parallel_for(100, 1,
+                                   [](std::int64_t begin, std::int64_t) {
+                                     if (begin > 0) throw std::runtime_error("x");
+                                   }),
                       std::runtime_error);
     REQUIRE(covers(100, 1));
   }

@@ -1,4 +1,5 @@
-// The generator against its published known-answer vectors, and the promise that streams depend on (seed, purpose, index) only.
+// The generator against its published known-answer vectors, and the promise that streams depend on (seed, purpose,
+// index) only.
 #include <set>
 
 #include "catch.h"
@@ -11,7 +12,8 @@ TEST_CASE("Threefry-2x64-20 gives the known answers of Random123") {
   CHECK(detail::threefry2x64({0, 0}, {0, 0}) == A{0xc2b6e3a8c2c69865ull, 0x6f81ed42f350084dull});
   const std::uint64_t f = ~std::uint64_t{0};
   CHECK(detail::threefry2x64({f, f}, {f, f}) == A{0xe02cb7c4d95d277aull, 0xd06633d0893b8b68ull});
-  CHECK(detail::threefry2x64({0xa4093822299f31d0ull, 0x082efa98ec4e6c89ull}, {0x243f6a8885a308d3ull, 0x13198a2e03707344ull}) ==
+  CHECK(detail::threefry2x64({0xa4093822299f31d0ull, 0x082efa98ec4e6c89ull},
+                             {0x243f6a8885a308d3ull, 0x13198a2e03707344ull}) ==
         A{0x263c7d30bb0f0af1ull, 0x56be8361d3311526ull});
 }
 

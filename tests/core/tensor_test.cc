@@ -29,8 +29,10 @@ TEST_CASE("floating values become integers by rounding to even and saturating") 
   CHECK(t.to(DType::u8).to_vector<std::int64_t>() == std::vector<std::int64_t>{0, 2, 0, 255, 0, 0, 255});
   CHECK(t.to(DType::i8).to_vector<std::int64_t>() == std::vector<std::int64_t>{0, 2, -2, 127, -128, 0, 127});
   CHECK(Tensor::from<float>({1}, {3e9f}).to(DType::i32).to_vector<std::int64_t>()[0] == 2147483647);
-  CHECK(Tensor::from<double>({1}, {1e30}).to(DType::i64).to_vector<std::int64_t>()[0] == std::numeric_limits<std::int64_t>::max());
-  CHECK(Tensor::from<std::int64_t>({2}, {-1, 256}).to(DType::u8).to_vector<std::int64_t>() == std::vector<std::int64_t>{0, 255});
+  CHECK(Tensor::from<double>({1}, {1e30}).to(DType::i64).to_vector<std::int64_t>()[0] ==
+        std::numeric_limits<std::int64_t>::max());
+  CHECK(Tensor::from<std::int64_t>({2}, {-1, 256}).to(DType::u8).to_vector<std::int64_t>() ==
+        std::vector<std::int64_t>{0, 255});
 }
 
 TEST_CASE("slices along the batch share memory") {

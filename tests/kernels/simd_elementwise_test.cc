@@ -1,5 +1,5 @@
-// Broadcasting, reductions, softmax, dropout and optimizer steps of the Highway path against the double-precision reference, on
-// every target of this CPU.
+// Broadcasting, reductions, softmax, dropout and optimizer steps of the Highway path against the double-precision
+// reference, on every target of this CPU.
 #include <cmath>
 
 #include "core/threads/parallel.h"
@@ -21,7 +21,8 @@ struct Both {
   Shape shape;
   std::vector<float> fast;
   std::vector<double> exact;
-  explicit Both(const Shape& s, std::uint64_t seed = 0) : shape(s), fast(random_values(s.numel(), seed)), exact(fast.begin(), fast.end()) {
+  explicit Both(const Shape& s, std::uint64_t seed = 0)
+      : shape(s), fast(random_values(s.numel(), seed)), exact(fast.begin(), fast.end()) {
     if (seed == 0) fast.assign(fast.size(), NAN);
   }
   View f32() { return view_of(fast, shape); }
@@ -56,16 +57,28 @@ void run_both(Call call) {
 
 TEST_CASE("simd binary operations broadcast as the reference does", "[simd]") {
   const std::pair<Shape, Shape> cases[] = {
-      {{5, 3, 4, 7}, {5, 3, 4, 7}}, {{5, 3, 4, 7}, {7}},          {{5, 3, 4, 32}, {32}},  {{5, 3, 4, 7}, {5, 1, 1, 7}}, {{3, 9, 9, 16}, {3, 1, 1, 16}},
-      {{6, 5}, {6, 1}},             {{5, 4}, {1}},                {{2, 40, 50, 1}, {1}},  {{1}, {1}},                   {{1000}, {1}},
-      {{70, 30, 2, 3}, {3}},        {{40, 6, 7, 1}, {40, 1, 1, 1}}, {{2, 3, 4}, {3, 1}} /* declined */, {{}, {}},
+      {{5, 3, 4, 7}, {5, 3, 4, 7}},
+      {{5, 3, 4, 7}, {7}},
+      {{5, 3, 4, 32}, {32}},
+      {{5, 3, 4, 7}, {5, 1, 1, 7}},
+      {{3, 9, 9, 16}, {3, 1, 1, 16}},
+      {{6, 5}, {6, 1}},
+      {{5, 4}, {1}},
+      {{2, 40, 50, 1}, {1}},
+      {{1}, {1}},
+      {{1000}, {1}},
+      {{70, 30, 2, 3}, {3}},
+      {{40, 6, 7, 1}, {40, 1, 1, 1}},
+      {{2, 3, 4}, {3, 1}} /* declined */,
+      {{}, {}},
   };
   for_each_target([&] {
     for (const auto& [large, small] : cases) {
       for (const bool swapped : {false, true}) {
         for (const Binary kind : {Binary::add, Binary::subtract, Binary::multiply}) {
           Both a(swapped ? small : large, 1), b(swapped ? large : small, 2), y(large);
-          INFO(large.to_string() << " and " << small.to_string() << (swapped ? " swapped" : "") << " kind " << static_cast<int>(kind));
+          INFO(large.to_string() << " and " << small.to_string() << (swapped ? " swapped" : "") << " kind "
+                                 << static_cast<int>(kind));
           // Declined where more than one run of axes is spread: then strictness would throw.
           ForceImplementation force("simd", false);
           binary(kind, a.f32(), b.f32(), y.f32());
@@ -85,9 +98,16 @@ TEST_CASE("simd reductions, their gradients, concatenation and affine maps agree
     Shape x, y;
     std::vector<int> axes;
   };
-  const Case cases[] = {{{4, 9, 8, 17}, {17}, {0, 1, 2}}, {{64, 28, 28, 3}, {3}, {0, 1, 2}}, {{4, 9, 8, 17}, {4, 17}, {1, 2}}, {{40, 3, 2, 5}, {40, 5}, {1, 2}},
-                        {{700}, {}, {0}},                 {{50000}, {}, {0}},                {{6, 300}, {6}, {1}},             {{90, 10}, {90}, {1}},
-                        {{1, 5}, {5}, {0}},               {{3, 1, 4}, {3, 4}, {1}}};
+  const Case cases[] = {{{4, 9, 8, 17}, {17}, {0, 1, 2}},
+                        {{64, 28, 28, 3}, {3}, {0, 1, 2}},
+                        {{4, 9, 8, 17}, {4, 17}, {1, 2}},
+                        {{40, 3, 2, 5}, {40, 5}, {1, 2}},
+                        {{700}, {}, {0}},
+                        {{50000}, {}, {0}},
+                        {{6, 300}, {6}, {1}},
+                        {{90, 10}, {90}, {1}},
+                        {{1, 5}, {5}, {0}},
+                        {{3, 1, 4}, {3, 4}, {1}}};
   for_each_target([&] {
     for (const Case& c : cases) {
       for (const Reduction kind : {Reduction::sum, Reduction::mean}) {
@@ -159,7 +179,8 @@ TEST_CASE("simd dropout draws the reference's mask on any thread count", "[simd]
           view.dtype = DType::u8;
           return view;
         };
-        const auto run = [&](const char* path, int team, std::vector<float>& y, std::vector<std::uint8_t>& mask, std::vector<float>& dx) {
+        const auto run = [&](const char* path, int team, std::vector<float>& y, std::vector<std::uint8_t>& mask,
+                             std::vector<float>& dx) {
           set_num_threads(team);
           ForceImplementation force(path, true);
           Rng rng(7, "dropout");
@@ -191,7 +212,13 @@ TEST_CASE("simd optimizer steps agree with the reference in every variant", "[si
     for (int bits = 0; bits < 32; ++bits) {
       const bool a = bits & 1, b = bits & 2, c = bits & 4, d = bits & 8, e = bits & 16;
       Both g(s, 1), p(s, 2), m(s, 3);
-      const SgdStep sgd{.lr = 0.05, .momentum = e ? 0.9 : 0.0, .weight_decay = 0.01, .nesterov = a, .decoupled = b, .first = c, .keras = d};
+      const SgdStep sgd{.lr = 0.05,
+                        .momentum = e ? 0.9 : 0.0,
+                        .weight_decay = 0.01,
+                        .nesterov = a,
+                        .decoupled = b,
+                        .first = c,
+                        .keras = d};
       if (c) m.fast[5] = NAN, m.exact[5] = NAN;  // an unset buffer
       INFO("bits " << bits);
       run_both([&](auto v) { sgd_step(sgd, v(g), v(p), v(m)); });
@@ -203,7 +230,12 @@ TEST_CASE("simd optimizer steps agree with the reference in every variant", "[si
         av.fast[i] = std::fabs(av.fast[i]);
         av.exact[i] = static_cast<double>(av.fast[i]);
       }
-      const AdamStep adam{.lr = 0.01, .epsilon = e ? 1e-3 : 1e-8, .weight_decay = 0.02, .step = c ? 1 : 1000, .decoupled = a, .keras = b};
+      const AdamStep adam{.lr = 0.01,
+                          .epsilon = e ? 1e-3 : 1e-8,
+                          .weight_decay = 0.02,
+                          .step = c ? 1 : 1000,
+                          .decoupled = a,
+                          .keras = b};
       run_both([&](auto v) { adam_step(adam, v(ag), v(ap), v(am), v(av)); });
       CHECK(ap.error() < 3e-6);
       CHECK(am.error() < 5e-7);
@@ -214,8 +246,15 @@ TEST_CASE("simd optimizer steps agree with the reference in every variant", "[si
         rv.fast[i] = std::fabs(rv.fast[i]) + 5;
         rv.exact[i] = static_cast<double>(rv.fast[i]);
       }
-      const RmspropStep rms{.lr = 0.01, .epsilon = 1e-4, .momentum = a ? 0.9 : 0.0, .weight_decay = 0.01, .epsilon_inside = b, .lr_in_momentum = c};
-      run_both([&](auto v) { rmsprop_step(rms, v(rg), v(rp), v(rv), v(rm), d ? std::optional<View>(v(ra)) : std::nullopt); });
+      const RmspropStep rms{.lr = 0.01,
+                            .epsilon = 1e-4,
+                            .momentum = a ? 0.9 : 0.0,
+                            .weight_decay = 0.01,
+                            .epsilon_inside = b,
+                            .lr_in_momentum = c};
+      run_both([&](auto v) {
+        rmsprop_step(rms, v(rg), v(rp), v(rv), v(rm), d ? std::optional<View>(v(ra)) : std::nullopt);
+      });
       CHECK(rp.error() < 2e-6);
       CHECK(rv.error() < 5e-7);
       if (a) CHECK(rm.error() < 2e-6);

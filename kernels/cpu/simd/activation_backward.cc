@@ -14,7 +14,9 @@ namespace {
 
 struct IdentityGrad {
   template <class D, class V>
-  HWY_INLINE V operator()(D, V, V dy) const { return dy; }
+  HWY_INLINE V operator()(D, V, V dy) const {
+    return dy;
+  }
 };
 
 template <class F>
@@ -58,7 +60,8 @@ HWY_AFTER_NAMESPACE();
 namespace fovea::kernels::simd {
 HWY_EXPORT(backward);
 
-void activation_backward_f32(Activation kind, float alpha, const float* source, const float* dy, float* dx, std::int64_t n) {
+void activation_backward_f32(Activation kind, float alpha, const float* source, const float* dy, float* dx,
+                             std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(backward)(kind, alpha, source, dy, dx, n);
 }
 

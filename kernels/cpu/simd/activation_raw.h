@@ -1,5 +1,5 @@
-// Pointwise activations on plain arrays of floats, single-threaded: for the activation kernels and for kernels that fuse an
-// activation by applying it to blocks still in the L1 cache.
+// Pointwise activations on plain arrays of floats, single-threaded: for the activation kernels and for kernels that
+// fuse an activation by applying it to blocks still in the L1 cache.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@ namespace fovea::kernels::simd {
 /// y[i] = f(x[i]); y may be x.
 void activation_forward_f32(Activation kind, float alpha, const float* x, float* y, std::int64_t n);
 /// dx[i] = dy[i]·f'; `source` is the result where derivative_from_result(kind), the operand otherwise. dx may be dy.
-void activation_backward_f32(Activation kind, float alpha, const float* source, const float* dy, float* dx, std::int64_t n);
+void activation_backward_f32(Activation kind, float alpha, const float* source, const float* dy, float* dx,
+                             std::int64_t n);
 
 }  // namespace fovea::kernels::simd

@@ -1,9 +1,9 @@
-// Batch norm forward. Training reads x once for the statistics and once for the result, which it writes with the activation
-// applied: LIMITS.
+// Batch norm forward. Training reads x once for the statistics and once for the result, which it writes with the
+// activation applied: LIMITS.
 //
-// Statistics: each thread takes the column means of its first rows as a shift K and sums x−K and (x−K)² in f32 over at most 256
-// rows, then in double; threads are combined by Chan, Golub and LeVeque's formula (1979). Since K is a mean of part of the data,
-// the variance loses about (number of flushes)·2^-24 at worst, however large the mean is.
+// Statistics: each thread takes the column means of its first rows as a shift K and sums x−K and (x−K)² in f32 over at
+// most 256 rows, then in double; threads are combined by Chan, Golub and LeVeque's formula (1979). Since K is a mean of
+// part of the data, the variance loses about (number of flushes)·2^-24 at worst, however large the mean is.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/batch_norm.cc"
 #include <hwy/foreach_target.h>
@@ -22,7 +22,8 @@ namespace fovea::kernels::simd {
 namespace HWY_NAMESPACE {
 namespace {
 
-void column_moments(const float* x, std::int64_t n, std::int64_t period, const float* shift, float* acc, double* sum, double* squares) {
+void column_moments(const float* x, std::int64_t n, std::int64_t period, const float* shift, float* acc, double* sum,
+                    double* squares) {
   double* const sums[] = {sum, squares};
   sum_columns<2>(n, period, acc, sums, [&](auto d, std::int64_t i, std::int64_t c, auto* out) HWY_ATTR {
     out[0] = hn::Sub(hn::LoadU(d, x + i), hn::LoadU(d, shift + c));
@@ -31,8 +32,8 @@ void column_moments(const float* x, std::int64_t n, std::int64_t period, const f
 }
 
 template <class Act>
-HWY_INLINE void normalize_with(const float* x, std::int64_t n, std::int64_t period, const float* mean, const float* scale,
-                               const float* shift, float* y, Act act) {
+HWY_INLINE void normalize_with(const float* x, std::int64_t n, std::int64_t period, const float* mean,
+                               const float* scale, const float* shift, float* y, Act act) {
   std::int64_t row = 0;
   for (; row + 4 * period <= n; row += 4 * period) {  // the parameters are loaded once for four rows
     each_vector(period, [&](auto d, std::int64_t c) HWY_ATTR {
@@ -50,13 +51,14 @@ HWY_INLINE void normalize_with(const float* x, std::int64_t n, std::int64_t peri
     });
   }
   each_row(n - row, period, [&](auto d, std::int64_t i, std::int64_t c) HWY_ATTR {
-    const auto z = hn::MulAdd(hn::Sub(hn::LoadU(d, x + row + i), hn::LoadU(d, mean + c)), hn::LoadU(d, scale + c), hn::LoadU(d, shift + c));
+    const auto z = hn::MulAdd(hn::Sub(hn::LoadU(d, x + row + i), hn::LoadU(d, mean + c)), hn::LoadU(d, scale + c),
+                              hn::LoadU(d, shift + c));
     hn::StoreU(act(d, z), d, y + row + i);
   });
 }
 
-void normalize(Activation fused, const float* x, std::int64_t n, std::int64_t period, const float* mean, const float* scale,
-               const float* shift, float* y) {
+void normalize(Activation fused, const float* x, std::int64_t n, std::int64_t period, const float* mean,
+               const float* scale, const float* shift, float* y) {
   if (fused == Activation::relu) return normalize_with(x, n, period, mean, scale, shift, y, Relu());
   if (fused == Activation::relu6) return normalize_with(x, n, period, mean, scale, shift, y, Relu6());
   normalize_with(x, n, period, mean, scale, shift, y, Identity());
@@ -107,8 +109,8 @@ void measure(const float* x, std::int64_t period, const Moments& to) {
   run(to.n);
 }
 
-void combine(const BatchNormShape& shape, const Fold& fold, double* partials, int chunks, const std::int64_t* sizes, float* mean,
-             float* variance) {
+void combine(const BatchNormShape& shape, const Fold& fold, double* partials, int chunks, const std::int64_t* sizes,
+             float* mean, float* variance) {
   for (std::int64_t c = 0; c < shape.channels; ++c) {
     double count = 0, center = 0, spread = 0;
     for (int chunk = 0; chunk < chunks; ++chunk) {
@@ -133,8 +135,8 @@ void combine(const BatchNormShape& shape, const Fold& fold, double* partials, in
 
 }  // namespace
 
-BatchNormColumns::BatchNormColumns(const BatchNormShape& shape, const float* gamma, const float* beta, const float* means,
-                                   const float* variance, int extra_arrays)
+BatchNormColumns::BatchNormColumns(const BatchNormShape& shape, const float* gamma, const float* beta,
+                                   const float* means, const float* variance, int extra_arrays)
     : fold(fold_channels(shape.channels)) {
   const std::int64_t period = fold.period;
   float* at = scratch<float>(Slot::columns, (3 + extra_arrays) * period);
@@ -156,27 +158,29 @@ void normalize_f32(Activation fused, const float* x, std::int64_t n, const Batch
   HWY_DYNAMIC_DISPATCH(normalize)(fused, x, n, columns.fold.period, columns.mean, columns.scale, columns.shift, y);
 }
 
-void batch_norm_inference_f32(const BatchNormShape& shape, const float* x, const float* gamma, const float* beta, const float* mean,
-                              const float* variance, float* y) {
+void batch_norm_inference_f32(const BatchNormShape& shape, const float* x, const float* gamma, const float* beta,
+                              const float* mean, const float* variance, float* y) {
   if (shape.rows * shape.channels == 0) return;
   const BatchNormColumns columns(shape, gamma, beta, mean, variance, 0);
   const std::int64_t period = columns.fold.period, total = shape.rows * shape.channels;
   const Activation kind = shape.activation.kind;
   const bool fused = kind == Activation::none || kind == Activation::relu || kind == Activation::relu6;
   const std::int64_t block = std::max<std::int64_t>(1, 4096 / period) * period;  // 16 KB: half an L1 cache
-  parallel_for((total + period - 1) / period, std::max<std::int64_t>(1, kGrain / period), [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t last = std::min(end * period, total);
-    if (fused) return normalize_f32(kind, x + begin * period, last - begin * period, columns, y + begin * period);
-    for (std::int64_t at = begin * period; at < last; at += block) {
-      const std::int64_t n = std::min(block, last - at);
-      normalize_f32(Activation::none, x + at, n, columns, y + at);
-      activation_forward_f32(kind, static_cast<float>(shape.activation.alpha), y + at, y + at, n);
-    }
-  });
+  parallel_for((total + period - 1) / period, std::max<std::int64_t>(1, kGrain / period),
+               [&](std::int64_t begin, std::int64_t end) {
+                 const std::int64_t last = std::min(end * period, total);
+                 if (fused)
+                   return normalize_f32(kind, x + begin * period, last - begin * period, columns, y + begin * period);
+                 for (std::int64_t at = begin * period; at < last; at += block) {
+                   const std::int64_t n = std::min(block, last - at);
+                   normalize_f32(Activation::none, x + at, n, columns, y + at);
+                   activation_forward_f32(kind, static_cast<float>(shape.activation.alpha), y + at, y + at, n);
+                 }
+               });
 }
 
-void batch_norm_training_f32(const BatchNormShape& shape, const float* x, const float* gamma, const float* beta, float* y, float* mean,
-                             float* variance) {
+void batch_norm_training_f32(const BatchNormShape& shape, const float* x, const float* gamma, const float* beta,
+                             float* y, float* mean, float* variance) {
   if (shape.channels == 0) return;
   const Fold fold = fold_channels(shape.channels);
   const std::int64_t period = fold.period, total = shape.rows * shape.channels;

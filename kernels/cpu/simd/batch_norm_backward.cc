@@ -1,5 +1,5 @@
-// Batch norm backward with the activation's gradient fused: one pass over x and dy for the two sums, one for dx; nothing but x
-// and the statistics was kept from the forward pass. LIMITS.
+// Batch norm backward with the activation's gradient fused: one pass over x and dy for the two sums, one for dx;
+// nothing but x and the statistics was kept from the forward pass. LIMITS.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/batch_norm_backward.cc"
 #include <hwy/foreach_target.h>
@@ -22,7 +22,9 @@ namespace {
 /// operand z answers as well: 0 < act(z) < 6 is 0 < z < 6.
 struct PassAll {
   template <class D, class V>
-  HWY_INLINE V operator()(D, V, const float*, const float*, V dy) const { return dy; }
+  HWY_INLINE V operator()(D, V, const float*, const float*, V dy) const {
+    return dy;
+  }
 };
 template <class Grad>
 struct Masked {
@@ -33,8 +35,8 @@ struct Masked {
 };
 
 template <class Mask>
-HWY_INLINE void sums_with(const float* x, const float* dy, std::int64_t n, std::int64_t period, const float* mean, const float* scale,
-                          const float* shift, float* acc, double* const* sums, Mask mask) {
+HWY_INLINE void sums_with(const float* x, const float* dy, std::int64_t n, std::int64_t period, const float* mean,
+                          const float* scale, const float* shift, float* acc, double* const* sums, Mask mask) {
   sum_columns<2>(n, period, acc, sums, [&](auto d, std::int64_t i, std::int64_t c, auto* out) HWY_ATTR {
     const auto centered = hn::Sub(hn::LoadU(d, x + i), hn::LoadU(d, mean + c));
     out[0] = mask(d, centered, scale + c, shift + c, hn::LoadU(d, dy + i));
@@ -43,20 +45,23 @@ HWY_INLINE void sums_with(const float* x, const float* dy, std::int64_t n, std::
 }
 
 /// sums[0] += Σ g, sums[1] += Σ g·(x − mean), per column.
-void gradient_sums(Activation fused, const float* x, const float* dy, std::int64_t n, std::int64_t period, const float* mean,
-                   const float* scale, const float* shift, float* acc, double* const* sums) {
+void gradient_sums(Activation fused, const float* x, const float* dy, std::int64_t n, std::int64_t period,
+                   const float* mean, const float* scale, const float* shift, float* acc, double* const* sums) {
   if (fused == Activation::relu) return sums_with(x, dy, n, period, mean, scale, shift, acc, sums, Masked<ReluGrad>());
-  if (fused == Activation::relu6) return sums_with(x, dy, n, period, mean, scale, shift, acc, sums, Masked<Relu6Grad>());
+  if (fused == Activation::relu6)
+    return sums_with(x, dy, n, period, mean, scale, shift, acc, sums, Masked<Relu6Grad>());
   sums_with(x, dy, n, period, mean, scale, shift, acc, sums, PassAll());
 }
 
 template <class Mask>
-HWY_INLINE void dx_with(const float* x, const float* dy, std::int64_t n, std::int64_t period, const float* mean, const float* scale,
-                        const float* shift, const float* slope, const float* offset, float* dx, Mask mask) {
+HWY_INLINE void dx_with(const float* x, const float* dy, std::int64_t n, std::int64_t period, const float* mean,
+                        const float* scale, const float* shift, const float* slope, const float* offset, float* dx,
+                        Mask mask) {
   const auto row_at = [&](auto d, std::int64_t i, std::int64_t c) HWY_ATTR {
     const auto centered = hn::Sub(hn::LoadU(d, x + i), hn::LoadU(d, mean + c));
     const auto g = mask(d, centered, scale + c, shift + c, hn::LoadU(d, dy + i));
-    return hn::MulAdd(g, hn::LoadU(d, scale + c), hn::MulAdd(centered, hn::LoadU(d, slope + c), hn::LoadU(d, offset + c)));
+    return hn::MulAdd(g, hn::LoadU(d, scale + c),
+                      hn::MulAdd(centered, hn::LoadU(d, slope + c), hn::LoadU(d, offset + c)));
   };
   std::int64_t row = 0;
   for (; row + 2 * period <= n; row += 2 * period) {  // the parameters are loaded once for two rows
@@ -67,14 +72,18 @@ HWY_INLINE void dx_with(const float* x, const float* dy, std::int64_t n, std::in
       hn::StoreU(b, d, dx + row + period + c);
     });
   }
-  each_row(n - row, period, [&](auto d, std::int64_t i, std::int64_t c) HWY_ATTR { hn::StoreU(row_at(d, row + i, c), d, dx + row + i); });
+  each_row(n - row, period, [&](auto d, std::int64_t i, std::int64_t c) HWY_ATTR {
+    hn::StoreU(row_at(d, row + i, c), d, dx + row + i);
+  });
 }
 
 /// dx = scale·g + slope·(x − mean) + offset.
-void gradient(Activation fused, const float* x, const float* dy, std::int64_t n, std::int64_t period, const float* mean, const float* scale,
-              const float* shift, const float* slope, const float* offset, float* dx) {
-  if (fused == Activation::relu) return dx_with(x, dy, n, period, mean, scale, shift, slope, offset, dx, Masked<ReluGrad>());
-  if (fused == Activation::relu6) return dx_with(x, dy, n, period, mean, scale, shift, slope, offset, dx, Masked<Relu6Grad>());
+void gradient(Activation fused, const float* x, const float* dy, std::int64_t n, std::int64_t period, const float* mean,
+              const float* scale, const float* shift, const float* slope, const float* offset, float* dx) {
+  if (fused == Activation::relu)
+    return dx_with(x, dy, n, period, mean, scale, shift, slope, offset, dx, Masked<ReluGrad>());
+  if (fused == Activation::relu6)
+    return dx_with(x, dy, n, period, mean, scale, shift, slope, offset, dx, Masked<Relu6Grad>());
   dx_with(x, dy, n, period, mean, scale, shift, slope, offset, dx, PassAll());
 }
 
@@ -89,11 +98,11 @@ namespace {
 HWY_EXPORT(gradient_sums);
 HWY_EXPORT(gradient);
 
-/// Gives use(x, g, n, at, fused) either the whole range with an activation the kernels mask themselves, or, for the others, blocks
-/// of 16 KB whose gradient behind the activation has been computed into scratch.
+/// Gives use(x, g, n, at, fused) either the whole range with an activation the kernels mask themselves, or, for the
+/// others, blocks of 16 KB whose gradient behind the activation has been computed into scratch.
 template <class Use>
-void with_activation(const BatchNormShape& shape, const BatchNormColumns& columns, const float* x, const float* dy, std::int64_t begin,
-                     std::int64_t end, Use use) {
+void with_activation(const BatchNormShape& shape, const BatchNormColumns& columns, const float* x, const float* dy,
+                     std::int64_t begin, std::int64_t end, Use use) {
   const Activation kind = shape.activation.kind;
   if (kind == Activation::none || kind == Activation::relu || kind == Activation::relu6) {
     return use(x + begin, dy + begin, end - begin, begin, kind);
@@ -114,8 +123,9 @@ void with_activation(const BatchNormShape& shape, const BatchNormColumns& column
 
 }  // namespace
 
-void batch_norm_backward_f32(const BatchNormShape& shape, bool batch_statistics, const float* x, const float* dy, const float* gamma,
-                             const float* beta, const float* mean, const float* variance, float* dx, float* dgamma, float* dbeta) {
+void batch_norm_backward_f32(const BatchNormShape& shape, bool batch_statistics, const float* x, const float* dy,
+                             const float* gamma, const float* beta, const float* mean, const float* variance, float* dx,
+                             float* dgamma, float* dbeta) {
   if (shape.channels == 0) return;
   const std::int64_t channels = shape.channels, total = shape.rows * channels;
   const BatchNormColumns columns(shape, gamma, beta, mean, variance, 2);

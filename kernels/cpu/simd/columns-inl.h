@@ -1,5 +1,5 @@
-// Loops over the columns of a matrix whose rows are `period` floats: the shape all normalisations, broadcasts over channels and
-// sums over pixels have. Included once per target.
+// Loops over the columns of a matrix whose rows are `period` floats: the shape all normalisations, broadcasts over
+// channels and sums over pixels have. Included once per target.
 #if defined(FOVEA_KERNELS_CPU_SIMD_COLUMNS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FOVEA_KERNELS_CPU_SIMD_COLUMNS_INL_H_
 #undef FOVEA_KERNELS_CPU_SIMD_COLUMNS_INL_H_
@@ -51,14 +51,12 @@ HWY_INLINE void add_to_double(const float* from, std::int64_t n, double* to) {
 /// Rows summed in f32 before a flush to double: 256 rows in four interleaved sums keep the rounding near 2^-24·√64.
 inline constexpr std::int64_t kRowsPerFlush = 256;
 
-/// Sums terms over rows into `Sums` arrays of doubles. term(tag, i, c, out) sets out[0..Sums) for the vector at i, column c.
-/// acc is Sums·period floats of scratch.
+/// Sums terms over rows into `Sums` arrays of doubles. term(tag, i, c, out) sets out[0..Sums) for the vector at i,
+/// column c. acc is Sums·period floats of scratch.
 template <int Sums, class Term>
 HWY_INLINE void sum_columns(std::int64_t n, std::int64_t period, float* acc, double* const* sums, Term term) {
   const std::int64_t full_rows = n / period;
-  const auto zero = [&] {
-    std::fill(acc, acc + Sums * period, 0.0f);
-  };
+  const auto zero = [&] { std::fill(acc, acc + Sums * period, 0.0f); };
   const auto flush = [&](std::int64_t columns) HWY_ATTR {
     for (int s = 0; s < Sums; ++s) add_to_double(acc + s * period, columns, sums[s]);
   };

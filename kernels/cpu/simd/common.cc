@@ -55,7 +55,8 @@ void repeat_channels(const float* from, float otherwise, std::int64_t channels, 
   for (std::int64_t r = 0; r < fold.repeat; ++r) std::copy(from, from + channels, to + r * channels);
 }
 
-void fold_columns(const double* columns, int chunks, std::int64_t stride, std::int64_t channels, const Fold& fold, double* to) {
+void fold_columns(const double* columns, int chunks, std::int64_t stride, std::int64_t channels, const Fold& fold,
+                  double* to) {
   std::fill(to, to + channels, 0.0);
   for (int chunk = 0; chunk < chunks; ++chunk) {
     const double* from = columns + chunk * stride;

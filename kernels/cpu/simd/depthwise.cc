@@ -1,6 +1,6 @@
-// Depthwise convolution, forward and (by phases) backward to the data: a tile of four result pixels stays in registers while the
-// kernel's rows pass, vectors run along channels, 64 channels at a time so that their weights stay in the L1 cache. 3×3 and 5×5
-// at stride 1 and 2 are unrolled; other sizes take a plain loop. LIMITS.
+// Depthwise convolution, forward and (by phases) backward to the data: a tile of four result pixels stays in registers
+// while the kernel's rows pass, vectors run along channels, 64 channels at a time so that their weights stay in the L1
+// cache. 3×3 and 5×5 at stride 1 and 2 are unrolled; other sizes take a plain loop. LIMITS.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/depthwise.cc"
 #include <hwy/foreach_target.h>
@@ -35,7 +35,8 @@ void one_pixel(const DepthwiseRow& p, std::int64_t j, std::int64_t begin, std::i
     auto sum = hn::LoadU(d, p.bias + c);
     for (int r = 0; r < p.rows; ++r) {
       for (std::int64_t t = t0; t < t1; ++t) {
-        sum = hn::MulAdd(hn::LoadU(d, p.in[r] + (at + t) * p.channels + c), hn::LoadU(d, p.weights[r] + t * p.channels + c), sum);
+        sum = hn::MulAdd(hn::LoadU(d, p.in[r] + (at + t) * p.channels + c),
+                         hn::LoadU(d, p.weights[r] + t * p.channels + c), sum);
       }
     }
     hn::StoreU(clamp(d, sum, p.low, p.high), d, p.out + j * p.out_step * p.channels + c);
@@ -73,7 +74,8 @@ void unrolled_row(const DepthwiseRow& p) {
   const Full d;
   const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
   // Windows that lie inside: first + j·step ≥ 0 and first + j·step + taps ≤ width.
-  const std::int64_t j0 = std::clamp<std::int64_t>((std::max<std::int64_t>(0, -p.first) + kStep - 1) / kStep, 0, p.count);
+  const std::int64_t j0 =
+      std::clamp<std::int64_t>((std::max<std::int64_t>(0, -p.first) + kStep - 1) / kStep, 0, p.count);
   const std::int64_t room = p.width - kTaps - p.first;
   const std::int64_t j1 = room < 0 ? j0 : std::clamp<std::int64_t>(room / kStep + 1, j0, p.count);
   const std::int64_t tiles = (j1 - j0) / 4, vectors = p.channels / lanes * lanes;

@@ -10,9 +10,10 @@ namespace fovea::kernels::simd {
 /// Beyond this many kernel rows the problem is declined.
 inline constexpr int kMaxKernelRows = 16;
 
-/// out[j·out_step] = clamp(bias + Σ_r Σ_t in[r][first + j·step + t]·weights[r][t], low, high) for j in [0, count), each a pixel of
-/// `channels` floats; input pixels outside [0, width) are zeros. Forward this is a row of y; backward to the data it is one phase
-/// (every step-th pixel) of a row of dx, with in = rows of dy and the taps that meet this phase in reversed order.
+/// out[j·out_step] = clamp(bias + Σ_r Σ_t in[r][first + j·step + t]·weights[r][t], low, high) for j in [0, count), each
+/// a pixel of `channels` floats; input pixels outside [0, width) are zeros. Forward this is a row of y; backward to the
+/// data it is one phase (every step-th pixel) of a row of dx, with in = rows of dy and the taps that meet this phase in
+/// reversed order.
 struct DepthwiseRow {
   const float* in[kMaxKernelRows];
   const float* weights[kMaxKernelRows];
@@ -26,7 +27,8 @@ struct DepthwiseRow {
 void depthwise_row_f32(const DepthwiseRow&);
 
 /// acc[t·channels + c] += Σ_j dy[j, c]·x[first + j·step + t, c] over the j whose pixel lies inside [0, width).
-void depthwise_weight_row_f32(const float* x, std::int64_t width, const float* dy, std::int64_t count, std::int64_t first, std::int64_t step,
-                              std::int64_t taps, std::int64_t channels, float* acc);
+void depthwise_weight_row_f32(const float* x, std::int64_t width, const float* dy, std::int64_t count,
+                              std::int64_t first, std::int64_t step, std::int64_t taps, std::int64_t channels,
+                              float* acc);
 
 }  // namespace fovea::kernels::simd

@@ -1,5 +1,5 @@
-// Depthwise convolution backward to the weights: for one row of dy and the row of x under one kernel row, a kernel row of sums
-// stays in registers over the whole width. LIMITS.
+// Depthwise convolution backward to the weights: for one row of dy and the row of x under one kernel row, a kernel row
+// of sums stays in registers over the whole width. LIMITS.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/depthwise_weights.cc"
 #include <hwy/foreach_target.h>
@@ -17,8 +17,8 @@ namespace {
 
 /// Sums of kTaps taps over pixels [j0, j1), all inside the image, for vectors c and (kTwo) c + lanes.
 template <int kTaps, bool kTwo>
-HWY_INLINE void inner(const float* x, const float* dy, std::int64_t j0, std::int64_t j1, std::int64_t first, std::int64_t step,
-                      std::int64_t channels, std::int64_t c, float* acc) {
+HWY_INLINE void inner(const float* x, const float* dy, std::int64_t j0, std::int64_t j1, std::int64_t first,
+                      std::int64_t step, std::int64_t channels, std::int64_t c, float* acc) {
   const Full d;
   using V = hn::Vec<Full>;
   const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -46,23 +46,24 @@ HWY_INLINE void inner(const float* x, const float* dy, std::int64_t j0, std::int
 }
 
 /// One pixel of dy, channels [begin, channels), the taps that lie inside.
-void one_pixel(const float* x, std::int64_t width, const float* dy, std::int64_t j, std::int64_t first, std::int64_t step, std::int64_t taps,
-               std::int64_t channels, std::int64_t begin, float* acc) {
+void one_pixel(const float* x, std::int64_t width, const float* dy, std::int64_t j, std::int64_t first,
+               std::int64_t step, std::int64_t taps, std::int64_t channels, std::int64_t begin, float* acc) {
   const std::int64_t at = first + j * step;
   const std::int64_t t0 = std::max<std::int64_t>(0, -at), t1 = std::min(taps, width - at);
   for (std::int64_t t = t0; t < t1; ++t) {
     each_vector(channels - begin, [&](auto d, std::int64_t i) HWY_ATTR {
       const std::int64_t c = begin + i;
       float* to = acc + t * channels + c;
-      const auto v = hn::MulAdd(hn::LoadU(d, x + (at + t) * channels + c), hn::LoadU(d, dy + j * channels + c), hn::LoadU(d, to));
+      const auto v =
+          hn::MulAdd(hn::LoadU(d, x + (at + t) * channels + c), hn::LoadU(d, dy + j * channels + c), hn::LoadU(d, to));
       hn::StoreU(v, d, to);
     });
   }
 }
 
 template <int kTaps>
-void unrolled(const float* x, std::int64_t width, const float* dy, std::int64_t count, std::int64_t first, std::int64_t step,
-              std::int64_t channels, float* acc) {
+void unrolled(const float* x, std::int64_t width, const float* dy, std::int64_t count, std::int64_t first,
+              std::int64_t step, std::int64_t channels, float* acc) {
   const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(Full()));
   const std::int64_t j0 = std::clamp<std::int64_t>((std::max<std::int64_t>(0, -first) + step - 1) / step, 0, count);
   const std::int64_t room = width - kTaps - first;
@@ -79,8 +80,8 @@ void unrolled(const float* x, std::int64_t width, const float* dy, std::int64_t 
   }
 }
 
-void weight_row(const float* x, std::int64_t width, const float* dy, std::int64_t count, std::int64_t first, std::int64_t step,
-                std::int64_t taps, std::int64_t channels, float* acc) {
+void weight_row(const float* x, std::int64_t width, const float* dy, std::int64_t count, std::int64_t first,
+                std::int64_t step, std::int64_t taps, std::int64_t channels, float* acc) {
   if (taps == 3) return unrolled<3>(x, width, dy, count, first, step, channels, acc);
   if (taps == 5) return unrolled<5>(x, width, dy, count, first, step, channels, acc);
   for (std::int64_t j = 0; j < count; ++j) one_pixel(x, width, dy, j, first, step, taps, channels, 0, acc);
@@ -95,8 +96,9 @@ HWY_AFTER_NAMESPACE();
 namespace fovea::kernels::simd {
 HWY_EXPORT(weight_row);
 
-void depthwise_weight_row_f32(const float* x, std::int64_t width, const float* dy, std::int64_t count, std::int64_t first, std::int64_t step,
-                              std::int64_t taps, std::int64_t channels, float* acc) {
+void depthwise_weight_row_f32(const float* x, std::int64_t width, const float* dy, std::int64_t count,
+                              std::int64_t first, std::int64_t step, std::int64_t taps, std::int64_t channels,
+                              float* acc) {
   HWY_DYNAMIC_DISPATCH(weight_row)(x, width, dy, count, first, step, taps, channels, acc);
 }
 

@@ -14,28 +14,39 @@ namespace {
 
 struct AddOp {
   template <class V>
-  HWY_INLINE V operator()(V a, V b) const { return hn::Add(a, b); }
+  HWY_INLINE V operator()(V a, V b) const {
+    return hn::Add(a, b);
+  }
 };
 struct SubtractOp {
   template <class V>
-  HWY_INLINE V operator()(V a, V b) const { return hn::Sub(a, b); }
+  HWY_INLINE V operator()(V a, V b) const {
+    return hn::Sub(a, b);
+  }
 };
 struct SubtractFromOp {
   template <class V>
-  HWY_INLINE V operator()(V a, V b) const { return hn::Sub(b, a); }
+  HWY_INLINE V operator()(V a, V b) const {
+    return hn::Sub(b, a);
+  }
 };
 struct MultiplyOp {
   template <class V>
-  HWY_INLINE V operator()(V a, V b) const { return hn::Mul(a, b); }
+  HWY_INLINE V operator()(V a, V b) const {
+    return hn::Mul(a, b);
+  }
 };
 
 template <class Op>
 HWY_INLINE void same_shape(const float* a, const float* b, float* y, std::int64_t n, Op op) {
-  each_vector(n, [&](auto d, std::int64_t i) HWY_ATTR { hn::StoreU(op(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i); });
+  each_vector(
+      n, [&](auto d, std::int64_t i) HWY_ATTR { hn::StoreU(op(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i); });
 }
 template <class Op>
 HWY_INLINE void with_row(const float* a, const float* b, std::int64_t period, float* y, std::int64_t n, Op op) {
-  each_row(n, period, [&](auto d, std::int64_t i, std::int64_t c) HWY_ATTR { hn::StoreU(op(hn::LoadU(d, a + i), hn::LoadU(d, b + c)), d, y + i); });
+  each_row(n, period, [&](auto d, std::int64_t i, std::int64_t c) HWY_ATTR {
+    hn::StoreU(op(hn::LoadU(d, a + i), hn::LoadU(d, b + c)), d, y + i);
+  });
 }
 
 void binary(Binary kind, const float* a, const float* b, float* y, std::int64_t n) {
@@ -46,10 +57,12 @@ void binary(Binary kind, const float* a, const float* b, float* y, std::int64_t 
   }
 }
 
-void binary_row(Binary kind, bool swapped, const float* a, const float* b, std::int64_t period, float* y, std::int64_t n) {
+void binary_row(Binary kind, bool swapped, const float* a, const float* b, std::int64_t period, float* y,
+                std::int64_t n) {
   switch (kind) {
     case Binary::add: return with_row(a, b, period, y, n, AddOp());
-    case Binary::subtract: return swapped ? with_row(a, b, period, y, n, SubtractFromOp()) : with_row(a, b, period, y, n, SubtractOp());
+    case Binary::subtract:
+      return swapped ? with_row(a, b, period, y, n, SubtractFromOp()) : with_row(a, b, period, y, n, SubtractOp());
     case Binary::multiply: return with_row(a, b, period, y, n, MultiplyOp());
   }
 }
@@ -60,7 +73,8 @@ void affine(float scale, float shift, const float* x, float* y, std::int64_t n) 
   });
 }
 
-void dropout(const std::uint32_t* bits, std::uint32_t threshold, float scale, const float* x, float* y, std::uint8_t* mask, std::int64_t n) {
+void dropout(const std::uint32_t* bits, std::uint32_t threshold, float scale, const float* x, float* y,
+             std::uint8_t* mask, std::int64_t n) {
   // Flipping the top bit makes the signed comparison, which every target has, an unsigned one.
   const auto limit = static_cast<std::int32_t>(threshold ^ 0x80000000u);
   each_vector(n, [&](auto d, std::int64_t i) HWY_ATTR {
@@ -68,7 +82,8 @@ void dropout(const std::uint32_t* bits, std::uint32_t threshold, float scale, co
     const hn::Rebind<std::uint8_t, decltype(d)> du;
     const auto drawn = hn::Xor(hn::LoadU(di, reinterpret_cast<const std::int32_t*>(bits) + i), hn::Set(di, INT32_MIN));
     const auto dropped = hn::Lt(drawn, hn::Set(di, limit));
-    hn::StoreU(hn::IfThenZeroElse(hn::RebindMask(d, dropped), hn::Mul(hn::LoadU(d, x + i), hn::Set(d, scale))), d, y + i);
+    hn::StoreU(hn::IfThenZeroElse(hn::RebindMask(d, dropped), hn::Mul(hn::LoadU(d, x + i), hn::Set(d, scale))), d,
+               y + i);
     const auto one = hn::IfThenZeroElse(dropped, hn::Set(di, 1));
     hn::StoreU(hn::DemoteTo(du, one), du, mask + i);
   });
@@ -79,7 +94,8 @@ void dropout_backward(const std::uint8_t* mask, float scale, const float* dy, fl
     const hn::Rebind<std::int32_t, decltype(d)> di;
     const hn::Rebind<std::uint8_t, decltype(d)> du;
     const auto kept = hn::Ne(hn::PromoteTo(di, hn::LoadU(du, mask + i)), hn::Zero(di));
-    hn::StoreU(hn::IfThenElseZero(hn::RebindMask(d, kept), hn::Mul(hn::LoadU(d, dy + i), hn::Set(d, scale))), d, dx + i);
+    hn::StoreU(hn::IfThenElseZero(hn::RebindMask(d, kept), hn::Mul(hn::LoadU(d, dy + i), hn::Set(d, scale))), d,
+               dx + i);
   });
 }
 
@@ -96,12 +112,18 @@ HWY_EXPORT(affine);
 HWY_EXPORT(dropout);
 HWY_EXPORT(dropout_backward);
 
-void binary_f32(Binary kind, const float* a, const float* b, float* y, std::int64_t n) { HWY_DYNAMIC_DISPATCH(binary)(kind, a, b, y, n); }
-void binary_row_f32(Binary kind, bool swapped, const float* a, const float* b, std::int64_t period, float* y, std::int64_t n) {
+void binary_f32(Binary kind, const float* a, const float* b, float* y, std::int64_t n) {
+  HWY_DYNAMIC_DISPATCH(binary)(kind, a, b, y, n);
+}
+void binary_row_f32(Binary kind, bool swapped, const float* a, const float* b, std::int64_t period, float* y,
+                    std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(binary_row)(kind, swapped, a, b, period, y, n);
 }
-void affine_f32(float scale, float shift, const float* x, float* y, std::int64_t n) { HWY_DYNAMIC_DISPATCH(affine)(scale, shift, x, y, n); }
-void dropout_f32(const std::uint32_t* bits, std::uint32_t threshold, float scale, const float* x, float* y, std::uint8_t* mask, std::int64_t n) {
+void affine_f32(float scale, float shift, const float* x, float* y, std::int64_t n) {
+  HWY_DYNAMIC_DISPATCH(affine)(scale, shift, x, y, n);
+}
+void dropout_f32(const std::uint32_t* bits, std::uint32_t threshold, float scale, const float* x, float* y,
+                 std::uint8_t* mask, std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(dropout)(bits, threshold, scale, x, y, mask, n);
 }
 void dropout_backward_f32(const std::uint8_t* mask, float scale, const float* dy, float* dx, std::int64_t n) {

@@ -1,6 +1,6 @@
 // Vector functions for each target: exponential, sigmoid, tanh, error function, activations and their derivatives.
-// Included once per target by the files that use foreach_target. Every function gives a lane the same result whatever the
-// vector's length, so that vector body and one-lane tail agree and results do not depend on where a chunk begins.
+// Included once per target by the files that use foreach_target. Every function gives a lane the same result whatever
+// the vector's length, so that vector body and one-lane tail agree and results do not depend on where a chunk begins.
 #if defined(FOVEA_KERNELS_CPU_SIMD_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FOVEA_KERNELS_CPU_SIMD_MATH_INL_H_
 #undef FOVEA_KERNELS_CPU_SIMD_MATH_INL_H_
@@ -8,8 +8,8 @@
 #define FOVEA_KERNELS_CPU_SIMD_MATH_INL_H_
 #endif
 
-#include <hwy/highway.h>
 #include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -47,8 +47,8 @@ HWY_INLINE V tanh(D d, V x) {
   return hn::IfThenElse(hn::Eq(x, x), t, x);
 }
 
-/// erf(x). Two fits of our own (weighted least squares driven to equal ripple): x + x·P(x²) below 0.94, 1 − e^(−x + x·Q(x))
-/// above. At most 2 ulp on every f32 (measured over all of [-4, 4]; simd_activation_test checks it on a grid).
+/// erf(x). Two fits of our own (weighted least squares driven to equal ripple): x + x·P(x²) below 0.94, 1 − e^(−x +
+/// x·Q(x)) above. At most 2 ulp on every f32 (measured over all of [-4, 4]; simd_activation_test checks it on a grid).
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V erf(D d, V x) {
   const V a = hn::Abs(x);
@@ -78,11 +78,15 @@ HWY_INLINE V erf(D d, V x) {
 // Activations: operator()(d, x). NaN stays NaN.
 struct Identity {
   template <class D, class V>
-  HWY_INLINE V operator()(D, V x) const { return x; }
+  HWY_INLINE V operator()(D, V x) const {
+    return x;
+  }
 };
 struct Relu {
   template <class D, class V>
-  HWY_INLINE V operator()(D d, V x) const { return hn::IfThenElse(hn::Le(x, hn::Zero(d)), hn::Zero(d), x); }
+  HWY_INLINE V operator()(D d, V x) const {
+    return hn::IfThenElse(hn::Le(x, hn::Zero(d)), hn::Zero(d), x);
+  }
 };
 struct Relu6 {
   template <class D, class V>
@@ -100,11 +104,15 @@ struct LeakyRelu {
 };
 struct Sigmoid {
   template <class D, class V>
-  HWY_INLINE V operator()(D d, V x) const { return sigmoid(d, x); }
+  HWY_INLINE V operator()(D d, V x) const {
+    return sigmoid(d, x);
+  }
 };
 struct Silu {
   template <class D, class V>
-  HWY_INLINE V operator()(D d, V x) const { return hn::Mul(x, sigmoid(d, x)); }
+  HWY_INLINE V operator()(D d, V x) const {
+    return hn::Mul(x, sigmoid(d, x));
+  }
 };
 struct HardSigmoid {
   template <class D, class V>
@@ -114,7 +122,9 @@ struct HardSigmoid {
 };
 struct HardSwish {
   template <class D, class V>
-  HWY_INLINE V operator()(D d, V x) const { return hn::Mul(x, HardSigmoid()(d, x)); }
+  HWY_INLINE V operator()(D d, V x) const {
+    return hn::Mul(x, HardSigmoid()(d, x));
+  }
 };
 struct Gelu {
   template <class D, class V>
@@ -137,14 +147,18 @@ struct GeluTanh {
 };
 struct Tanh {
   template <class D, class V>
-  HWY_INLINE V operator()(D d, V x) const { return tanh(d, x); }
+  HWY_INLINE V operator()(D d, V x) const {
+    return tanh(d, x);
+  }
 };
 
-// Gradients: operator()(d, s, dy) = dy·f'(s), where s is the result for relu, relu6, leaky_relu, sigmoid, tanh and the operand
-// for the others. At kinks as activation.h says.
+// Gradients: operator()(d, s, dy) = dy·f'(s), where s is the result for relu, relu6, leaky_relu, sigmoid, tanh and the
+// operand for the others. At kinks as activation.h says.
 struct ReluGrad {
   template <class D, class V>
-  HWY_INLINE V operator()(D d, V y, V dy) const { return hn::IfThenElseZero(hn::Gt(y, hn::Zero(d)), dy); }
+  HWY_INLINE V operator()(D d, V y, V dy) const {
+    return hn::IfThenElseZero(hn::Gt(y, hn::Zero(d)), dy);
+  }
 };
 struct Relu6Grad {
   template <class D, class V>
@@ -161,11 +175,15 @@ struct LeakyReluGrad {
 };
 struct SigmoidGrad {
   template <class D, class V>
-  HWY_INLINE V operator()(D d, V y, V dy) const { return hn::Mul(dy, hn::Mul(y, hn::Sub(hn::Set(d, 1.0f), y))); }
+  HWY_INLINE V operator()(D d, V y, V dy) const {
+    return hn::Mul(dy, hn::Mul(y, hn::Sub(hn::Set(d, 1.0f), y)));
+  }
 };
 struct TanhGrad {
   template <class D, class V>
-  HWY_INLINE V operator()(D d, V y, V dy) const { return hn::Mul(dy, hn::NegMulAdd(y, y, hn::Set(d, 1.0f))); }
+  HWY_INLINE V operator()(D d, V y, V dy) const {
+    return hn::Mul(dy, hn::NegMulAdd(y, y, hn::Set(d, 1.0f)));
+  }
 };
 struct SiluGrad {
   template <class D, class V>
@@ -211,7 +229,8 @@ struct GeluTanhGrad {
     const V q = hn::Div(one, hn::Add(one, e));
     const V p = hn::Mul(e, q);
     const V s = hn::IfThenElse(hn::Lt(u, hn::Zero(d)), p, q);
-    const V slope = hn::Mul(hn::Set(d, 2 * GeluTanh::kScale), hn::MulAdd(hn::Mul(x, x), hn::Set(d, 3 * GeluTanh::kCube), one));
+    const V slope =
+        hn::Mul(hn::Set(d, 2 * GeluTanh::kScale), hn::MulAdd(hn::Mul(x, x), hn::Set(d, 3 * GeluTanh::kCube), one));
     return hn::Mul(dy, hn::MulAdd(hn::Mul(hn::Mul(x, slope), p), q, hn::IfThenElse(hn::Eq(x, x), s, x)));
   }
 };

@@ -43,7 +43,8 @@ void sgd(const SgdStep& s, const float* grad, float* param, float* momentum, std
 }
 
 void adam(const AdamStep& s, const float* grad, float* param, float* m, float* v, std::int64_t n) {
-  const double c1 = 1 - std::pow(s.beta1, static_cast<double>(s.step)), c2 = 1 - std::pow(s.beta2, static_cast<double>(s.step));
+  const double c1 = 1 - std::pow(s.beta1, static_cast<double>(s.step)),
+               c2 = 1 - std::pow(s.beta2, static_cast<double>(s.step));
   const auto b1 = static_cast<float>(s.beta1), rest1 = static_cast<float>(1 - s.beta1);
   const auto b2 = static_cast<float>(s.beta2), rest2 = static_cast<float>(1 - s.beta2);
   const auto lr = static_cast<float>(s.keras ? s.lr * std::sqrt(c2) / c1 : s.lr / c1);
@@ -64,9 +65,11 @@ void adam(const AdamStep& s, const float* grad, float* param, float* m, float* v
   });
 }
 
-void rmsprop(const RmspropStep& s, const float* grad, float* param, float* v, float* momentum, float* mean_grad, std::int64_t n) {
+void rmsprop(const RmspropStep& s, const float* grad, float* param, float* v, float* momentum, float* mean_grad,
+             std::int64_t n) {
   const auto lr = static_cast<float>(s.lr), alpha = static_cast<float>(s.alpha), rest = static_cast<float>(1 - s.alpha);
-  const auto epsilon = static_cast<float>(s.epsilon), mu = static_cast<float>(s.momentum), decay = static_cast<float>(s.weight_decay);
+  const auto epsilon = static_cast<float>(s.epsilon), mu = static_cast<float>(s.momentum),
+             decay = static_cast<float>(s.weight_decay);
   each_vector(n, [&](auto d, std::int64_t i) HWY_ATTR {
     const auto value = hn::LoadU(d, param + i);
     const auto g = hn::MulAdd(hn::Set(d, decay), value, hn::LoadU(d, grad + i));
@@ -93,7 +96,8 @@ void rmsprop(const RmspropStep& s, const float* grad, float* param, float* v, fl
 
 void scale_add(float a, float b, const float* from, float* to, std::int64_t n) {
   if (!from) {
-    each_vector(n, [&](auto d, std::int64_t i) HWY_ATTR { hn::StoreU(hn::Mul(hn::Set(d, a), hn::LoadU(d, to + i)), d, to + i); });
+    each_vector(n, [&](auto d, std::int64_t i)
+                       HWY_ATTR { hn::StoreU(hn::Mul(hn::Set(d, a), hn::LoadU(d, to + i)), d, to + i); });
     return;
   }
   each_vector(n, [&](auto d, std::int64_t i) HWY_ATTR {
@@ -120,10 +124,13 @@ void sgd_f32(const SgdStep& s, const float* grad, float* param, float* momentum,
 void adam_f32(const AdamStep& s, const float* grad, float* param, float* m, float* v, std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(adam)(s, grad, param, m, v, n);
 }
-void rmsprop_f32(const RmspropStep& s, const float* grad, float* param, float* v, float* momentum, float* mean_grad, std::int64_t n) {
+void rmsprop_f32(const RmspropStep& s, const float* grad, float* param, float* v, float* momentum, float* mean_grad,
+                 std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(rmsprop)(s, grad, param, v, momentum, mean_grad, n);
 }
-void scale_add_f32(float a, float b, const float* from, float* to, std::int64_t n) { HWY_DYNAMIC_DISPATCH(scale_add)(a, b, from, to, n); }
+void scale_add_f32(float a, float b, const float* from, float* to, std::int64_t n) {
+  HWY_DYNAMIC_DISPATCH(scale_add)(a, b, from, to, n);
+}
 
 }  // namespace fovea::kernels::simd
 #endif

@@ -1,5 +1,5 @@
-// Max and average pooling forward, vectors along channels. 2×2 max pooling reads its input once and writes the arg-maxima in the
-// same pass: LIMITS.
+// Max and average pooling forward, vectors along channels. 2×2 max pooling reads its input once and writes the
+// arg-maxima in the same pass: LIMITS.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/pool.cc"
 #include <hwy/foreach_target.h>
@@ -53,7 +53,8 @@ HWY_INLINE void max_window(const Cells& cells, std::int64_t channels, float* y, 
 
 /// The common case, unrolled: a whole 2×2 window.
 template <bool kWithArgmax>
-HWY_INLINE void max_2x2(const float* x, std::int64_t row_stride, std::int64_t channels, float* y, std::int32_t* argmax) {
+HWY_INLINE void max_2x2(const float* x, std::int64_t row_stride, std::int64_t channels, float* y,
+                        std::int32_t* argmax) {
   each_vector(channels, [&](auto d, std::int64_t c) HWY_ATTR {
     using D = decltype(d);
     const hn::Rebind<std::int32_t, D> di;
@@ -82,7 +83,8 @@ HWY_INLINE void sum_window(const Cells& cells, std::int64_t channels, float fact
   });
 }
 
-void pool_rows(const PoolShape& p, const float* x, float* y, std::int32_t* argmax, std::int64_t begin, std::int64_t end) {
+void pool_rows(const PoolShape& p, const float* x, float* y, std::int32_t* argmax, std::int64_t begin,
+               std::int64_t end) {
   const std::int64_t channels = p.channels, row_stride = p.w * channels;
   for (std::int64_t at = begin; at < end; ++at) {
     const std::int64_t n = at / p.ho, i = at % p.ho;
@@ -102,11 +104,13 @@ void pool_rows(const PoolShape& p, const float* x, float* y, std::int32_t* argma
       if (!p.max) {
         std::int64_t count = cells.rows * cells.columns;
         if (p.count_include_pad) {  // what ceil_mode reaches beyond the padding does not count
-          count = (std::min(top + p.window_h, p.h + p.bottom) - top) * (std::min(left + p.window_w, p.w + p.right) - left);
+          count =
+              (std::min(top + p.window_h, p.h + p.bottom) - top) * (std::min(left + p.window_w, p.w + p.right) - left);
         }
         sum_window(cells, channels, 1.0f / static_cast<float>(count), to);
       } else if (cells.rows == 2 && cells.columns == 2 && p.window_h == 2 && p.window_w == 2) {
-        where ? max_2x2<true>(cells.x, row_stride, channels, to, where) : max_2x2<false>(cells.x, row_stride, channels, to, where);
+        where ? max_2x2<true>(cells.x, row_stride, channels, to, where)
+              : max_2x2<false>(cells.x, row_stride, channels, to, where);
       } else {
         where ? max_window<true>(cells, channels, to, where) : max_window<false>(cells, channels, to, where);
       }
@@ -150,7 +154,8 @@ HWY_EXPORT(pool_rows);
 HWY_EXPORT(mean_rows);
 HWY_EXPORT(spread_row);
 
-void pool_forward_f32(const PoolShape& p, const float* x, float* y, std::int32_t* argmax, std::int64_t begin, std::int64_t end) {
+void pool_forward_f32(const PoolShape& p, const float* x, float* y, std::int32_t* argmax, std::int64_t begin,
+                      std::int64_t end) {
   HWY_DYNAMIC_DISPATCH(pool_rows)(p, x, y, argmax, begin, end);
 }
 void mean_rows_f32(const float* x, std::int64_t rows, std::int64_t channels, float factor, float* y) {

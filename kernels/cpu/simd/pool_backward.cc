@@ -1,5 +1,5 @@
-// Pooling backward. Each input row gathers from the windows that cover it, so that rows are independent: any number of threads
-// writes the same bits and nothing is added atomically. 2×2 windows side by side write each value once: LIMITS.
+// Pooling backward. Each input row gathers from the windows that cover it, so that rows are independent: any number of
+// threads writes the same bits and nothing is added atomically. 2×2 windows side by side write each value once: LIMITS.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/pool_backward.cc"
 #include <hwy/foreach_target.h>
@@ -17,7 +17,8 @@ namespace {
 
 /// to (=|+=) dy where argmax is `cell`, else 0.
 template <bool kAdd>
-HWY_INLINE void take_cell(const float* dy, const std::int32_t* argmax, std::int32_t cell, std::int64_t channels, float* to) {
+HWY_INLINE void take_cell(const float* dy, const std::int32_t* argmax, std::int32_t cell, std::int64_t channels,
+                          float* to) {
   each_vector(channels, [&](auto d, std::int64_t c) HWY_ATTR {
     const hn::Rebind<std::int32_t, decltype(d)> di;
     const auto here = hn::RebindMask(d, hn::Eq(hn::LoadU(di, argmax + c), hn::Set(di, cell)));
@@ -33,7 +34,8 @@ HWY_INLINE void add_scaled(const float* dy, float factor, std::int64_t channels,
   });
 }
 
-/// Windows of max pooling that neither overlap nor leave gaps nor are padded: every input cell belongs to one window or to none.
+/// Windows of max pooling that neither overlap nor leave gaps nor are padded: every input cell belongs to one window or
+/// to none.
 void tiled_max_row(const PoolShape& p, const float* dy, const std::int32_t* argmax, std::int64_t row, float* to) {
   const std::int64_t i = row / p.window_h, channels = p.channels;
   const std::int64_t covered = i < p.ho ? std::min(p.wo * p.window_w, p.w) : 0;
@@ -47,7 +49,8 @@ void tiled_max_row(const PoolShape& p, const float* dy, const std::int32_t* argm
   std::fill(to, to + (p.w - covered) * channels, 0.0f);
 }
 
-void gather_rows(const PoolShape& p, const float* dy, const std::int32_t* argmax, float* dx, std::int64_t begin, std::int64_t end) {
+void gather_rows(const PoolShape& p, const float* dy, const std::int32_t* argmax, float* dx, std::int64_t begin,
+                 std::int64_t end) {
   const std::int64_t channels = p.channels;
   const bool tiled = p.max && p.stride_h == p.window_h && p.stride_w == p.window_w && p.top == 0 && p.left == 0;
   for (std::int64_t at = begin; at < end; ++at) {
@@ -67,14 +70,17 @@ void gather_rows(const PoolShape& p, const float* dy, const std::int32_t* argmax
       const std::int64_t window_top = i * p.stride_h - p.top;
       for (std::int64_t j = 0; j < p.wo; ++j) {
         const std::int64_t left = j * p.stride_w - p.left;
-        const std::int64_t column_begin = std::max<std::int64_t>(left, 0), column_end = std::min(left + p.window_w, p.w);
+        const std::int64_t column_begin = std::max<std::int64_t>(left, 0),
+                           column_end = std::min(left + p.window_w, p.w);
         const std::int64_t from = image + (i * p.wo + j) * channels;
         float factor = 0;
         if (!p.max) {
-          const std::int64_t row_begin = std::max<std::int64_t>(window_top, 0), row_end = std::min(window_top + p.window_h, p.h);
+          const std::int64_t row_begin = std::max<std::int64_t>(window_top, 0),
+                             row_end = std::min(window_top + p.window_h, p.h);
           std::int64_t count = (row_end - row_begin) * (column_end - column_begin);
           if (p.count_include_pad) {
-            count = (std::min(window_top + p.window_h, p.h + p.bottom) - window_top) * (std::min(left + p.window_w, p.w + p.right) - left);
+            count = (std::min(window_top + p.window_h, p.h + p.bottom) - window_top) *
+                    (std::min(left + p.window_w, p.w + p.right) - left);
           }
           factor = 1.0f / static_cast<float>(count);
         }
@@ -100,7 +106,8 @@ HWY_AFTER_NAMESPACE();
 namespace fovea::kernels::simd {
 HWY_EXPORT(gather_rows);
 
-void pool_backward_f32(const PoolShape& p, const float* dy, const std::int32_t* argmax, float* dx, std::int64_t begin, std::int64_t end) {
+void pool_backward_f32(const PoolShape& p, const float* dy, const std::int32_t* argmax, float* dx, std::int64_t begin,
+                       std::int64_t end) {
   HWY_DYNAMIC_DISPATCH(gather_rows)(p, dy, argmax, dx, begin, end);
 }
 

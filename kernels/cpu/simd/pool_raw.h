@@ -12,9 +12,11 @@ struct PoolShape {
 };
 
 /// Result rows [begin, end) of N·Ho. argmax (max only) may be null.
-void pool_forward_f32(const PoolShape&, const float* x, float* y, std::int32_t* argmax, std::int64_t begin, std::int64_t end);
+void pool_forward_f32(const PoolShape&, const float* x, float* y, std::int32_t* argmax, std::int64_t begin,
+                      std::int64_t end);
 /// Input-gradient rows [begin, end) of N·H, each gathered from the windows that cover it.
-void pool_backward_f32(const PoolShape&, const float* dy, const std::int32_t* argmax, float* dx, std::int64_t begin, std::int64_t end);
+void pool_backward_f32(const PoolShape&, const float* dy, const std::int32_t* argmax, float* dx, std::int64_t begin,
+                       std::int64_t end);
 
 /// sum[c] = Σ over `rows` rows of `channels`, times `factor`.
 void mean_rows_f32(const float* x, std::int64_t rows, std::int64_t channels, float factor, float* y);

@@ -19,7 +19,8 @@ namespace {
 
 void column_sums(const float* x, std::int64_t n, std::int64_t period, float* acc, double* sum) {
   double* const sums[] = {sum};
-  sum_columns<1>(n, period, acc, sums, [&](auto d, std::int64_t i, std::int64_t, auto* out) HWY_ATTR { out[0] = hn::LoadU(d, x + i); });
+  sum_columns<1>(n, period, acc, sums,
+                 [&](auto d, std::int64_t i, std::int64_t, auto* out) HWY_ATTR { out[0] = hn::LoadU(d, x + i); });
 }
 
 double squares(const float* x, std::int64_t n) {
@@ -30,7 +31,8 @@ double squares(const float* x, std::int64_t n) {
   std::int64_t i = 0;
   for (; i + 4 * lanes <= n; i += 4 * lanes) {
     const auto p = hn::PromoteTo(dd, hn::LoadU(df, x + i)), q = hn::PromoteTo(dd, hn::LoadU(df, x + i + lanes));
-    const auto r = hn::PromoteTo(dd, hn::LoadU(df, x + i + 2 * lanes)), s = hn::PromoteTo(dd, hn::LoadU(df, x + i + 3 * lanes));
+    const auto r = hn::PromoteTo(dd, hn::LoadU(df, x + i + 2 * lanes)),
+               s = hn::PromoteTo(dd, hn::LoadU(df, x + i + 3 * lanes));
     a = hn::MulAdd(p, p, a);
     b = hn::MulAdd(q, q, b);
     e = hn::MulAdd(r, r, e);
@@ -48,7 +50,8 @@ bool finite(const float* x, std::int64_t n) {
   auto bad = hn::Zero(d);
   std::int64_t i = 0;
   for (; i + 4 * lanes <= n; i += 4 * lanes) {
-    const auto p = hn::LoadU(d, x + i), q = hn::LoadU(d, x + i + lanes), r = hn::LoadU(d, x + i + 2 * lanes), s = hn::LoadU(d, x + i + 3 * lanes);
+    const auto p = hn::LoadU(d, x + i), q = hn::LoadU(d, x + i + lanes), r = hn::LoadU(d, x + i + 2 * lanes),
+               s = hn::LoadU(d, x + i + 3 * lanes);
     bad = hn::Or(bad, hn::Or(hn::Or(hn::Sub(p, p), hn::Sub(q, q)), hn::Or(hn::Sub(r, r), hn::Sub(s, s))));
   }
   bool good = hn::AllFalse(d, hn::IsNaN(bad));
@@ -105,15 +108,19 @@ void sum_over_rows_f32(const float* x, std::int64_t rows, std::int64_t channels,
   for (std::int64_t c = 0; c < channels; ++c) y[c] = static_cast<float>(factor * sums[c]);
 }
 
-void sum_over_rows_f32(const float* x, std::int64_t groups, std::int64_t rows, std::int64_t channels, double factor, float* y) {
+void sum_over_rows_f32(const float* x, std::int64_t groups, std::int64_t rows, std::int64_t channels, double factor,
+                       float* y) {
   if (groups < 2 * num_threads()) {
-    for (std::int64_t g = 0; g < groups; ++g) sum_over_rows_f32(x + g * rows * channels, rows, channels, factor, y + g * channels);
+    for (std::int64_t g = 0; g < groups; ++g)
+      sum_over_rows_f32(x + g * rows * channels, rows, channels, factor, y + g * channels);
     return;
   }
   const Fold fold = fold_channels(channels);
-  parallel_for(groups, std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, rows * channels)), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t g = begin; g < end; ++g) one_group(x + g * rows * channels, rows, channels, fold, factor, y + g * channels);
-  });
+  parallel_for(groups, std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, rows * channels)),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t g = begin; g < end; ++g)
+                   one_group(x + g * rows * channels, rows, channels, fold, factor, y + g * channels);
+               });
 }
 
 double sum_of_squares_f32(const float* x, std::int64_t n) {

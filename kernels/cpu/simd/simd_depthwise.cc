@@ -21,7 +21,8 @@ std::int64_t rows_per_thread(const Conv2dProblem& p, std::int64_t row_pixels) {
 }
 
 void forward(const Conv2dProblem& p) {
-  const std::int64_t channels = p.ci(), h = p.h(), width = p.width(), kh = p.kh(), kw = p.kw(), ho = p.ho(), wo = p.wo();
+  const std::int64_t channels = p.ci(), h = p.h(), width = p.width(), kh = p.kh(), kw = p.kw(), ho = p.ho(),
+                     wo = p.wo();
   const float *x = p.x.ptr<float>(), *w = p.w.ptr<float>();
   float* y = p.out.ptr<float>();
   const float* bias = p.bias ? p.bias->ptr<float>() : nullptr;
@@ -61,13 +62,16 @@ void forward(const Conv2dProblem& p) {
 }
 
 void backward_data(const Conv2dProblem& p) {
-  const std::int64_t channels = p.ci(), h = p.h(), width = p.width(), kh = p.kh(), kw = p.kw(), ho = p.ho(), wo = p.wo();
-  const std::int64_t sh = p.params.stride.h, sw = p.params.stride.w, top = p.params.padding.top, left = p.params.padding.left;
+  const std::int64_t channels = p.ci(), h = p.h(), width = p.width(), kh = p.kh(), kw = p.kw(), ho = p.ho(),
+                     wo = p.wo();
+  const std::int64_t sh = p.params.stride.h, sw = p.params.stride.w, top = p.params.padding.top,
+                     left = p.params.padding.left;
   const float *dy = p.y.ptr<float>(), *w = p.w.ptr<float>();
   float* dx = p.out.ptr<float>();
   float* zeros = scratch<float>(Slot::columns, channels);
   std::fill(zeros, zeros + channels, 0.0f);
-  // Pixels q, q+sw, … of a row of dx meet the kernel columns first_tap, first_tap + sw, …: packed for each phase, reversed.
+  // Pixels q, q+sw, … of a row of dx meet the kernel columns first_tap, first_tap + sw, …: packed for each phase,
+  // reversed.
   struct Phase {
     std::int64_t taps, first, offset;
   };
@@ -116,7 +120,8 @@ void backward_data(const Conv2dProblem& p) {
 }
 
 void backward_weights(const Conv2dProblem& p) {
-  const std::int64_t channels = p.ci(), h = p.h(), width = p.width(), kh = p.kh(), kw = p.kw(), ho = p.ho(), wo = p.wo();
+  const std::int64_t channels = p.ci(), h = p.h(), width = p.width(), kh = p.kh(), kw = p.kw(), ho = p.ho(),
+                     wo = p.wo();
   const float *x = p.x.ptr<float>(), *dy = p.y.ptr<float>();
   const std::int64_t size = kh * kw * channels, rows = p.n() * ho, grain = rows_per_thread(p, wo);
   const int chunks = parallel_chunk_count(rows, grain);
@@ -130,8 +135,8 @@ void backward_weights(const Conv2dProblem& p) {
     for (std::int64_t at = begin; at < end; ++at) {
       const std::int64_t n = at / ho, top = at % ho * p.params.stride.h - p.params.padding.top;
       for (std::int64_t k = std::max<std::int64_t>(0, -top); k < std::min(kh, h - top); ++k) {
-        depthwise_weight_row_f32(x + (n * h + top + k) * width * channels, width, dy + at * wo * channels, wo, -p.params.padding.left,
-                                 p.params.stride.w, kw, channels, acc + k * kw * channels);
+        depthwise_weight_row_f32(x + (n * h + top + k) * width * channels, width, dy + at * wo * channels, wo,
+                                 -p.params.padding.left, p.params.stride.w, kw, channels, acc + k * kw * channels);
       }
       // An image's sum, at most some ten thousand products, is kept in f32; images are summed in double.
       if (at + 1 == end || (at + 1) % ho == 0) {

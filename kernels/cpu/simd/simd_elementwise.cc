@@ -1,5 +1,6 @@
-// Hands broadcasting, reductions, concatenation, softmax and dropout to the Highway kernels. Broadcasts and reductions are served
-// where the axes fall into three runs, kept · spread · kept: same shape, [C] over NHWC, [N,1,1,C], scalars, global means.
+// Hands broadcasting, reductions, concatenation, softmax and dropout to the Highway kernels. Broadcasts and reductions
+// are served where the axes fall into three runs, kept · spread · kept: same shape, [C] over NHWC, [N,1,1,C], scalars,
+// global means.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -72,13 +73,15 @@ template <class Body>
 void for_blocks(const Split& s, std::int64_t rows, Body body) {
   const std::int64_t per_row = std::max<std::int64_t>(1, s.middle * s.inner / std::max<std::int64_t>(1, rows));
   if (s.outer >= 2 * num_threads()) {
-    parallel_for(s.outer, std::max<std::int64_t>(1, kGrain / (rows * per_row)), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t o = begin; o < end; ++o) body(o, 0, rows);
-    });
+    parallel_for(s.outer, std::max<std::int64_t>(1, kGrain / (rows * per_row)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t o = begin; o < end; ++o) body(o, 0, rows);
+                 });
     return;
   }
   for (std::int64_t o = 0; o < s.outer; ++o) {
-    parallel_for(rows, std::max<std::int64_t>(1, kGrain / per_row), [&](std::int64_t begin, std::int64_t end) { body(o, begin, end); });
+    parallel_for(rows, std::max<std::int64_t>(1, kGrain / per_row),
+                 [&](std::int64_t begin, std::int64_t end) { body(o, begin, end); });
   }
 }
 
@@ -109,7 +112,8 @@ void binary(const BinaryProblem& p) {
       repeat_channels(row, 0.0f, s.inner, fold, longer);
       row = longer;
     }
-    const std::int64_t from = o * block + begin * fold.period, n = std::min(end * fold.period, block) - begin * fold.period;
+    const std::int64_t from = o * block + begin * fold.period,
+                       n = std::min(end * fold.period, block) - begin * fold.period;
     binary_row_f32(p.kind, swapped, a + from, row, fold.period, y + from, n);
   });
 }
@@ -164,22 +168,26 @@ void concat(const ConcatProblem& p) {
   const std::int64_t element = static_cast<std::int64_t>(dtype_size(whole.dtype));
   const std::int64_t whole_row = whole.shape[p.axis] * p.inner * element;
   const std::size_t parts = forward ? p.parts_in.size() : p.parts_out.size();
-  parallel_for(p.outer, std::max<std::int64_t>(1, 4 * kGrain / std::max<std::int64_t>(1, whole_row)), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t o = begin; o < end; ++o) {
-      std::int64_t at = o * whole_row;
-      for (std::size_t k = 0; k < parts; ++k) {
-        const Shape& shape = forward ? p.parts_in[k].shape : p.parts_out[k].shape;
-        const std::int64_t row = shape[p.axis] * p.inner * element;
-        if (row == 0) continue;
-        if (forward) {
-          std::memcpy(static_cast<char*>(p.whole_out.data) + at, static_cast<const char*>(p.parts_in[k].data) + o * row, static_cast<std::size_t>(row));
-        } else {
-          std::memcpy(static_cast<char*>(p.parts_out[k].data) + o * row, static_cast<const char*>(p.whole_in.data) + at, static_cast<std::size_t>(row));
-        }
-        at += row;
-      }
-    }
-  });
+  parallel_for(p.outer, std::max<std::int64_t>(1, 4 * kGrain / std::max<std::int64_t>(1, whole_row)),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t o = begin; o < end; ++o) {
+                   std::int64_t at = o * whole_row;
+                   for (std::size_t k = 0; k < parts; ++k) {
+                     const Shape& shape = forward ? p.parts_in[k].shape : p.parts_out[k].shape;
+                     const std::int64_t row = shape[p.axis] * p.inner * element;
+                     if (row == 0) continue;
+                     if (forward) {
+                       std::memcpy(static_cast<char*>(p.whole_out.data) + at,
+                                   static_cast<const char*>(p.parts_in[k].data) + o * row,
+                                   static_cast<std::size_t>(row));
+                     } else {
+                       std::memcpy(static_cast<char*>(p.parts_out[k].data) + o * row,
+                                   static_cast<const char*>(p.whole_in.data) + at, static_cast<std::size_t>(row));
+                     }
+                     at += row;
+                   }
+                 }
+               });
 }
 
 const char* declines(const SoftmaxProblem& p) { return needs_cpu_f32(p.out); }

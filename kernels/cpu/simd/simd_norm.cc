@@ -12,20 +12,22 @@ namespace {
 
 const float* data(const OptionalView& view) { return view ? view->ptr<float>() : nullptr; }
 float* data(const std::optional<View>& view) { return view ? view->ptr<float>() : nullptr; }
-BatchNormShape shape_of(const BatchNormProblem& p) { return {p.rows(), p.channels(), p.params.epsilon, p.params.activation}; }
+BatchNormShape shape_of(const BatchNormProblem& p) {
+  return {p.rows(), p.channels(), p.params.epsilon, p.params.activation};
+}
 
 }  // namespace
 
 const char* declines(const BatchNormProblem& p) { return needs_cpu_f32(p.x); }
 
 void batch_norm_training(const BatchNormProblem& p) {
-  batch_norm_training_f32(shape_of(p), p.x.ptr<float>(), data(p.gamma), data(p.beta), p.y.ptr<float>(), p.mean_out.ptr<float>(),
-                          p.variance_out.ptr<float>());
+  batch_norm_training_f32(shape_of(p), p.x.ptr<float>(), data(p.gamma), data(p.beta), p.y.ptr<float>(),
+                          p.mean_out.ptr<float>(), p.variance_out.ptr<float>());
 }
 
 void batch_norm_inference(const BatchNormProblem& p) {
-  batch_norm_inference_f32(shape_of(p), p.x.ptr<float>(), data(p.gamma), data(p.beta), p.mean.ptr<float>(), p.variance.ptr<float>(),
-                           p.y.ptr<float>());
+  batch_norm_inference_f32(shape_of(p), p.x.ptr<float>(), data(p.gamma), data(p.beta), p.mean.ptr<float>(),
+                           p.variance.ptr<float>(), p.y.ptr<float>());
 }
 
 void batch_norm_backward(const BatchNormProblem& p) {
@@ -38,7 +40,8 @@ const char* declines(const ActivationProblem& p) { return needs_cpu_f32(p.out); 
 void activation(const ActivationProblem& p) {
   const Activation kind = p.params.kind;
   const float alpha = static_cast<float>(p.params.alpha);
-  const bool cheap = kind == Activation::none || kind == Activation::relu || kind == Activation::relu6 || kind == Activation::leaky_relu;
+  const bool cheap = kind == Activation::none || kind == Activation::relu || kind == Activation::relu6 ||
+                     kind == Activation::leaky_relu;
   const std::int64_t grain = cheap ? kGrain : kHeavyGrain;
   float* out = p.out.ptr<float>();
   if (p.pass == Pass::forward) {

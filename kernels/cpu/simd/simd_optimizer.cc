@@ -16,7 +16,8 @@ float* from(float* p, std::int64_t i) { return p ? p + i : nullptr; }
 const char* declines(const SgdProblem& p) { return needs_cpu_f32(p.param); }
 void sgd(const SgdProblem& p) {
   const float* grad = p.grad.ptr<float>();
-  float *param = p.param.ptr<float>(), *momentum = p.step.momentum != 0 && p.momentum ? p.momentum->ptr<float>() : nullptr;
+  float *param = p.param.ptr<float>(),
+        *momentum = p.step.momentum != 0 && p.momentum ? p.momentum->ptr<float>() : nullptr;
   parallel_for(p.param.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
     sgd_f32(p.step, grad + begin, param + begin, from(momentum, begin), end - begin);
   });

@@ -12,11 +12,19 @@ namespace {
 
 PoolShape shape_of(const Pool2dProblem& p) {
   const Pool2dParams& q = p.params;
-  return {p.x_shape[1], p.x_shape[2], p.y_shape[1],  p.y_shape[2],   p.x_shape[3],     q.window.h,      q.window.w,         q.stride.h,
-          q.stride.w,   q.padding.top, q.padding.left, q.padding.bottom, q.padding.right, q.kind == PoolKind::max, q.count_include_pad};
+  return {p.x_shape[1],       p.x_shape[2],
+          p.y_shape[1],       p.y_shape[2],
+          p.x_shape[3],       q.window.h,
+          q.window.w,         q.stride.h,
+          q.stride.w,         q.padding.top,
+          q.padding.left,     q.padding.bottom,
+          q.padding.right,    q.kind == PoolKind::max,
+          q.count_include_pad};
 }
 
-std::int64_t rows_per_thread(std::int64_t row_elements) { return std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, row_elements)); }
+std::int64_t rows_per_thread(std::int64_t row_elements) {
+  return std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, row_elements));
+}
 
 }  // namespace
 

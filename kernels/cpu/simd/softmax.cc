@@ -7,8 +7,8 @@
 
 #include <cmath>
 
-#include "kernels/cpu/simd/elementwise_raw.h"
 #include "kernels/cpu/simd/columns-inl.h"
+#include "kernels/cpu/simd/elementwise_raw.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace fovea::kernels::simd {
@@ -48,7 +48,8 @@ HWY_INLINE float greatest(const float* x, std::int64_t n) {
 void softmax(bool log, const float* x, float* y, std::int64_t rows, std::int64_t classes) {
   for (std::int64_t r = 0; r < rows; ++r, x += classes, y += classes) {
     const float top = greatest(x, classes);
-    const auto power = [&](auto d, std::int64_t i) HWY_ATTR { return exp(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, top))); };
+    const auto power = [&](auto d, std::int64_t i)
+                           HWY_ATTR { return exp(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, top))); };
     if (log) {
       const double sum = sum_of(classes, power);
       const auto shift = static_cast<float>(std::log(sum));
@@ -63,21 +64,23 @@ void softmax(bool log, const float* x, float* y, std::int64_t rows, std::int64_t
       return e;
     });
     const auto scale = static_cast<float>(1 / sum);
-    each_vector(classes, [&](auto d, std::int64_t i) HWY_ATTR { hn::StoreU(hn::Mul(hn::LoadU(d, y + i), hn::Set(d, scale)), d, y + i); });
+    each_vector(classes, [&](auto d, std::int64_t i)
+                             HWY_ATTR { hn::StoreU(hn::Mul(hn::LoadU(d, y + i), hn::Set(d, scale)), d, y + i); });
   }
 }
 
 void softmax_backward(bool log, const float* y, const float* dy, float* dx, std::int64_t rows, std::int64_t classes) {
   for (std::int64_t r = 0; r < rows; ++r, y += classes, dy += classes, dx += classes) {
     if (log) {
-      const auto sum = static_cast<float>(sum_of(classes, [&](auto d, std::int64_t i) HWY_ATTR { return hn::LoadU(d, dy + i); }));
+      const auto sum =
+          static_cast<float>(sum_of(classes, [&](auto d, std::int64_t i) HWY_ATTR { return hn::LoadU(d, dy + i); }));
       each_vector(classes, [&](auto d, std::int64_t i) HWY_ATTR {
         hn::StoreU(hn::NegMulAdd(exp(d, hn::LoadU(d, y + i)), hn::Set(d, sum), hn::LoadU(d, dy + i)), d, dx + i);
       });
       continue;
     }
-    const auto sum = static_cast<float>(
-        sum_of(classes, [&](auto d, std::int64_t i) HWY_ATTR { return hn::Mul(hn::LoadU(d, dy + i), hn::LoadU(d, y + i)); }));
+    const auto sum = static_cast<float>(sum_of(
+        classes, [&](auto d, std::int64_t i) HWY_ATTR { return hn::Mul(hn::LoadU(d, dy + i), hn::LoadU(d, y + i)); }));
     each_vector(classes, [&](auto d, std::int64_t i) HWY_ATTR {
       hn::StoreU(hn::Mul(hn::LoadU(d, y + i), hn::Sub(hn::LoadU(d, dy + i), hn::Set(d, sum))), d, dx + i);
     });
@@ -97,7 +100,8 @@ HWY_EXPORT(softmax_backward);
 void softmax_f32(bool log, const float* x, float* y, std::int64_t rows, std::int64_t classes) {
   HWY_DYNAMIC_DISPATCH(softmax)(log, x, y, rows, classes);
 }
-void softmax_backward_f32(bool log, const float* y, const float* dy, float* dx, std::int64_t rows, std::int64_t classes) {
+void softmax_backward_f32(bool log, const float* y, const float* dy, float* dx, std::int64_t rows,
+                          std::int64_t classes) {
   HWY_DYNAMIC_DISPATCH(softmax_backward)(log, y, dy, dx, rows, classes);
 }
 
