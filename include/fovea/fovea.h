@@ -2,6 +2,10 @@
 // use.
 #pragma once
 
+#include "augment/image_folder.h"
+#include "augment/open.h"
+#include "augment/transform.h"
+#include "core/autograd/modes.h"
 #include "core/autograd/tape.h"
 #include "core/device.h"
 #include "core/dtype.h"
@@ -11,3 +15,9 @@
 #include "core/tensor.h"
 #include "core/threads/parallel.h"
 #include "layers/module.h"
+#include "layers/modules.h"
+#include "layers/ops.h"
+#include "models/model.h"
+#include "train/evaluation.h"
+#include "train/optimizer.h"
+#include "train/trainer.h"
