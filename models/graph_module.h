@@ -11,16 +11,26 @@ namespace fovea {
 class FOVEA_API GraphModule final : public Module {
  public:
   /// Takes the list's parameters as its own (under their names). One input and one output are expected: Error{format}
-  /// otherwise. Values named in `buffers` are buffers; all other parameters are trainable.
-  GraphModule(OpList list, const std::vector<std::string>& buffers, const std::map<std::string, ParameterRole>& roles);
+  /// otherwise. Values named in `roles` are trainable parameters, the others buffers.
+  GraphModule(OpList list, const std::map<std::string, ParameterRole>& roles);
 
   std::string_view kind() const override { return "Graph"; }
   Tensor forward(const Tensor& x) override;
   const OpList& ops() const { return list_; }
 
  private:
+  /// A node of the tree of names: "features.0.weight" is tensor "weight" of group "0" of group "features".
+  class Group;
+  struct Slot {
+    std::size_t value;  // in the list
+    const Group* group;
+    std::size_t index;  // among the group's tensors
+  };
+  std::shared_ptr<Group> group_of(const std::string& path);
+
   OpList list_;
-  std::vector<std::size_t> parameter_values_;  // of each own tensor, its value in the list
+  std::map<std::string, std::shared_ptr<Group>> groups_;
+  std::vector<Slot> slots_;
   std::map<std::size_t, OpPtr> frozen_norms_;  // node → the same batch norm, frozen
 };
 

@@ -153,11 +153,11 @@ Model load_model(const std::string& path) {
   try {
     OpList list = OpList::from_json(field("fovea.ops"));
     attach(list, file, path);
-    std::vector<std::string> buffers;
     std::map<std::string, ParameterRole> roles;
-    for (const auto& [name, role] : json::parse(field("fovea.roles")).items()) {
+    const json role_names = json::parse(field("fovea.roles"));  // outlives the loop: items() only refers to it
+    for (const auto& [name, role] : role_names.items()) {
       const std::string text = role.get<std::string>();
-      if (text == "buffer") buffers.push_back(name);
+      if (text == "weight") roles[name] = ParameterRole::weight;
       if (text == "bias") roles[name] = ParameterRole::bias;
       if (text == "norm") roles[name] = ParameterRole::norm;
     }
@@ -165,7 +165,7 @@ Model load_model(const std::string& path) {
     // The ops' own shape rules are the check that the stored network is whole.
     const TensorSpec input{{1, preprocessing.height, preprocessing.width, preprocessing.channels}, DType::f32};
     const std::vector<TensorSpec> specs = list.infer({&input, 1});
-    Model model(std::make_shared<GraphModule>(std::move(list), buffers, roles));
+    Model model(std::make_shared<GraphModule>(std::move(list), roles));
     model.preprocessing = preprocessing;
     model.architecture = field("fovea.architecture");
     model.architecture_options = field("fovea.options");
