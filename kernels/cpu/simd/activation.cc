@@ -1,5 +1,5 @@
 // Activations, forward: one load and one store per element. ReLU and ReLU6 run at memory bandwidth; the others at
-// LIMITS.
+//
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/activation.cc"
 #include <hwy/foreach_target.h>

@@ -1,4 +1,4 @@
-// Activations, backward: two loads and one store per element. LIMITS.
+// Activations, backward: two loads and one store per element.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/activation_backward.cc"
 #include <hwy/foreach_target.h>

@@ -1,5 +1,5 @@
 // Batch norm forward. Training reads x once for the statistics and once for the result, which it writes with the
-// activation applied: LIMITS.
+// activation applied.
 //
 // Statistics: each thread takes the column means of its first rows as a shift K and sums x−K and (x−K)² in f32 over at
 // most 256 rows, then in double; threads are combined by Chan, Golub and LeVeque's formula (1979). Since K is a mean of

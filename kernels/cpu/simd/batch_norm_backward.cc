@@ -1,5 +1,5 @@
 // Batch norm backward with the activation's gradient fused: one pass over x and dy for the two sums, one for dx;
-// nothing but x and the statistics was kept from the forward pass. LIMITS.
+// nothing but x and the statistics was kept from the forward pass.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/batch_norm_backward.cc"
 #include <hwy/foreach_target.h>

@@ -1,6 +1,6 @@
 // Depthwise convolution, forward and (by phases) backward to the data: a tile of four result pixels stays in registers
 // while the kernel's rows pass, vectors run along channels, 64 channels at a time so that their weights stay in the L1
-// cache. 3×3 and 5×5 at stride 1 and 2 are unrolled; other sizes take a plain loop. LIMITS.
+// cache. 3×3 and 5×5 at stride 1 and 2 are unrolled; other sizes take a plain loop.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/depthwise.cc"
 #include <hwy/foreach_target.h>

@@ -1,5 +1,5 @@
 // Depthwise convolution backward to the weights: for one row of dy and the row of x under one kernel row, a kernel row
-// of sums stays in registers over the whole width. LIMITS.
+// of sums stays in registers over the whole width.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/depthwise_weights.cc"
 #include <hwy/foreach_target.h>

@@ -1,4 +1,4 @@
-// Binary operations with broadcasting, affine maps and dropout's application: one pass. LIMITS.
+// Binary operations with broadcasting, affine maps and dropout's application: one pass.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/elementwise.cc"
 #include <hwy/foreach_target.h>

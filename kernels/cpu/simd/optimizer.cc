@@ -1,4 +1,4 @@
-// Optimizer steps, one pass over gradient, parameter and state: LIMITS.
+// Optimizer steps, one pass over gradient, parameter and state.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/optimizer.cc"
 #include <hwy/foreach_target.h>

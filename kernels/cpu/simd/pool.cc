@@ -1,5 +1,5 @@
 // Max and average pooling forward, vectors along channels. 2×2 max pooling reads its input once and writes the
-// arg-maxima in the same pass: LIMITS.
+// arg-maxima in the same pass.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/pool.cc"
 #include <hwy/foreach_target.h>

@@ -1,5 +1,5 @@
 // Pooling backward. Each input row gathers from the windows that cover it, so that rows are independent: any number of
-// threads writes the same bits and nothing is added atomically. 2×2 windows side by side write each value once: LIMITS.
+// threads writes the same bits and nothing is added atomically. 2×2 windows side by side write each value once.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/pool_backward.cc"
 #include <hwy/foreach_target.h>

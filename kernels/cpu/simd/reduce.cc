@@ -1,4 +1,4 @@
-// Sums over pixels or batches, sums of squares and the search for NaN and infinity: one read of the operand: LIMITS.
+// Sums over pixels or batches, sums of squares and the search for NaN and infinity: one read of the operand.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/reduce.cc"
 #include <hwy/foreach_target.h>

@@ -1,5 +1,5 @@
 // Softmax and its logarithm over rows, forward and backward. A row stays in the L1 cache between its three passes; the
-// exponential bounds the speed: LIMITS.
+// exponential bounds the speed.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/softmax.cc"
 #include <hwy/foreach_target.h>
