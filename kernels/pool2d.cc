@@ -98,6 +98,11 @@ Shape shape_of(std::string_view op, const Pool2dParams& r, const Shape& x) {
           windows(op, "width", x[2], r.padding.left, r.padding.right, r.window.w, r.stride.w, r.ceil_mode, x), x[3]};
 }
 
+/// What users call it, for errors.
+std::string_view name_of(const Pool2dParams& params) {
+  return params.kind == PoolKind::max ? "max_pool2d" : "avg_pool2d";
+}
+
 AveragePoolProblem average_problem(std::string_view op, Pass pass, const Operand& x, const Operand& y, bool global) {
   check_floating(op, {x, y});
   const Shape& xs = x.view->shape;
@@ -123,11 +128,11 @@ AveragePoolProblem average_problem(std::string_view op, Pass pass, const Operand
 }  // namespace
 
 Shape pool2d_shape(const Pool2dParams& params, const Shape& x) {
-  return shape_of("pool2d", resolved("pool2d", params, x), x);
+  return shape_of(name_of(params), resolved(name_of(params), params, x), x);
 }
 
 void pool2d_forward(const Pool2dParams& params, ConstView x, View y, std::optional<View> argmax) {
-  constexpr const char* kOp = "pool2d";
+  const std::string_view kOp = name_of(params);
   check_floating(kOp, {{"input", x}, {"result", y}});
   Pool2dProblem p;
   p.pass = Pass::forward;
