@@ -36,6 +36,39 @@ TEST_CASE("gradients of empty extents other than the batch") {
   check("relu of nothing", [](const std::vector<Tensor>& t) { return relu(t[0]); }, {random({2, 0}, "a")});
 }
 
+TEST_CASE(
+    "every op over empty rows, columns, channels and all: a result with gradients, or an error that names the op") {
+  const OneThread one_thread;
+  const Shape shapes[] = {{2, 0, 3, 4}, {2, 3, 0, 4}, {2, 3, 5, 0}, {0, 0, 0, 0}, {0, 4, 3, 1}};
+  int computed = 0, refused = 0;
+  for (const OpCase& op : op_cases()) {
+    for (const Shape& shape : shapes) {
+      CAPTURE(op.name, shape.to_string());
+      try {
+        // Labels below 0 classes cannot be drawn: the shape rule is what is asked, and labels of no row.
+        const bool no_class = shape[3] == 0 && (op.type == "cross_entropy" || op.type == "focal");
+        const auto operands =
+            no_class ? std::vector<Tensor>{random(shape, "x"),
+                                           Tensor::zeros({shape[0], shape[1], shape[2]}, DType::i64), random({0}, "w")}
+                     : op.operands(shape);
+        const auto report = check_gradients(op.run, operands, op.options);
+        INFO(report.text);
+        CHECK(report.ok);
+        ++computed;
+      } catch (const Error& e) {
+        const std::string text = e.what();
+        CAPTURE(text);
+        CHECK(e.kind() == ErrorKind::shape);
+        CHECK(text.starts_with("[" + op.type + "]"));
+        CHECK(text.size() > op.type.size() + 15);
+        ++refused;
+      }
+    }
+  }
+  CAPTURE(computed, refused);
+  CHECK(computed > 3 * refused);  // refusing is for what has no meaning: the mean of nothing, weights of no extent
+}
+
 namespace {
 
 // y = x² with a gradient that is wrong in the way its name says.
