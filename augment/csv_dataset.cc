@@ -134,9 +134,14 @@ CsvDataset::CsvDataset(const std::string& manifest, const CsvOptions& options) {
   const std::size_t group_column = find_column(header, "group", manifest),
                     split_column = find_column(header, "split", manifest);
   if (path_column == kNoColumn || label_column == kNoColumn) {
+    std::string columns;
+    for (const std::string& field : header.fields) columns += str(columns.empty() ? "'" : ", '", field, "'");
+    // Spreadsheets of many countries export semicolons.
+    const bool other_separator =
+        header.fields.size() == 1 && header.fields[0].find_first_of(";\t|") != std::string::npos;
     throw Error(ErrorKind::format, str(manifest, ":", header.line),
-                str("the header has no column ", path_column == kNoColumn ? "path" : "label"),
-                "the first line should be: path,label");
+                str("the header has no column ", path_column == kNoColumn ? "path" : "label", "; it has ", columns),
+                other_separator ? "separate the columns by commas" : "the first line should be: path,label");
   }
   if (!options.split.empty() && split_column == kNoColumn) {
     throw Error(ErrorKind::usage, manifest, str("has no column split to choose \"", options.split, "\" by"));

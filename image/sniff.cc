@@ -126,7 +126,8 @@ Format sniff(Bytes bytes, const std::string& name) {
     }
     const std::string head = excerpt(bytes);
     if (head.find("<svg") != head.npos || head.starts_with("<?xml")) throw refuse("an SVG drawing or other XML file");
-    throw Error(ErrorKind::format, name, str("this is a text file, not a picture; it begins \"", head, "\""));
+    // Its text is not quoted: a manifest may name any file, and messages end up in logs.
+    throw Error(ErrorKind::format, name, "this is a text file, not a picture");
   }
   // What is left of a picture when its first bytes are cut off or overwritten.
   if (bytes.size() < 18)

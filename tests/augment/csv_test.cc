@@ -64,7 +64,9 @@ TEST_CASE("csv: datasets") {
 
   CHECK(contains(fails(""), "the file is empty"));
   CHECK(contains(fails("path,label\n"), "no rows"));
-  CHECK(contains(fails("file,label\nx,y\n"), "list.csv:1] the header has no column path"));
+  CHECK(contains(fails("file,label\nx,y\n"), "list.csv:1] the header has no column path; it has 'file', 'label'"));
+  CHECK(contains(fails("path;label\nx;y\n"), "it has 'path;label' (separate the columns by commas)"));
+  CHECK(contains(fails("path\tlabel\nx\ty\n"), "separate the columns by commas"));
   CHECK(contains(fails("path,label,label\nx,y,z\n"), "two columns are called label"));
   CHECK(contains(fails("path,label\nsub/1.png,a\nsub/1.png\n"), "list.csv:3] has 1 fields, the header has 2"));
   CHECK(contains(fails("path,label\n,a\n"), "list.csv:2] the path is empty"));
@@ -77,4 +79,36 @@ TEST_CASE("csv: datasets") {
   CHECK(contains(fails("path,label,split\nsub/1.png,a,train\n", {.split = "val"}), "no row whose split is \"val\""));
   CHECK(contains(error_of([&] { CsvDataset(folder / "none.csv"); }), "file: ["));
   CHECK(contains(error_of([&] { CsvDataset(folder.path()); }), "this is a folder"));
+}
+
+TEST_CASE("csv: paths lead where the manifest says, and only pictures come of it") {
+  TempFolder folder;
+  put_png(folder / "beside.png", noise_picture(5, 4, 3));
+  write(folder / "secret.txt", "password: swordfish");
+  fs::create_directories(folder / "lists");
+  const auto open = [&](const std::string& path) {
+    write(folder / "lists/m.csv", "path,label\n" + path + ",a\n");
+    return CsvDataset(folder / "lists/m.csv");
+  };
+  // A folder beside the manifest's is ordinary use.
+  CHECK(open("../beside.png").image(0).width == 5);
+  CHECK(open("../lists/../beside.png").image(0).height == 4);
+  // Whatever else a path leads to is refused, and nothing of its content is shown.
+  for (const char* path : {"../secret.txt", "/etc/passwd", "/dev/zero", "../../../../../../../../etc/hostname"}) {
+    const std::string error = error_of([&] { open(path).image(0); });
+    INFO(error);
+    CHECK((contains(error, "format: [") || contains(error, "file: [")));
+    CHECK_FALSE(contains(error, "swordfish"));
+    CHECK_FALSE(contains(error, "root:"));
+  }
+  CHECK(contains(error_of([&] { open("../.."); }), "is a folder"));
+  CHECK(contains(error_of([&] {
+                   open("/proc/self/mem");
+                   open("/proc/self/mem").image(0);
+                 }),
+                 "["));
+  CHECK(contains(error_of([&] { open(std::string(300, 'n') + ".png"); }), "there is no file"));
+  // Windows' line ends and byte order mark, quotes around everything, no line end at the end.
+  write(folder / "lists/m.csv", "\xEF\xBB\xBF\"path\",\"label\"\r\n\"../beside.png\",\"say \"\"a, b\"\"\"");
+  CHECK(CsvDataset(folder / "lists/m.csv").class_names() == Fields{"say \"a, b\""});
 }

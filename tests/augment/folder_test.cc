@@ -201,6 +201,24 @@ TEST_CASE("cifar: both layouts") {
   const CifarDataset hundred(folder / "sub", "test");
   CHECK(hundred.label(0) == 99);
   CHECK(hundred.num_classes() == 100);
+  CHECK(hundred.class_names()[42] == "42");
+  write(folder / "sub/cifar-100-binary/train.bin", std::string("\x03\x07") + record + "\x01\x08" + record);
+  std::string names;
+  for (int i = 0; i < 100; ++i) names += "name" + std::to_string(i) + "\r\n";
+  write(folder / "sub/cifar-100-binary/fine_label_names.txt", names);
+  const CifarDataset train(folder / "sub");
+  CHECK(train.size() == 2);
+  CHECK(train.label(1) == 8);
+  CHECK(train.class_names()[99] == "name99");
+  CHECK(train.image(1) == picture);
+  write(folder / "sub/cifar-100-binary/fine_label_names.txt", names + "one more\n");
+  CHECK(contains(error_of([&] { CifarDataset(folder / "sub"); }), "expected 100 class names, found 101"));
+  write(folder / "sub/cifar-100-binary/train.bin", "");
+  write(folder / "sub/cifar-100-binary/fine_label_names.txt", names);
+  CHECK(contains(error_of([&] { CifarDataset(folder / "sub"); }), "0 bytes are no whole number"));
+  write(folder / "sub/cifar-100-binary/train.bin", std::string("\x03\x64") + record);
+  CHECK(contains(error_of([&] { CifarDataset(folder / "sub"); }), "label 100 of record 0"));
+  CHECK(contains(error_of([&] { CifarDataset(folder / "sub", "all"); }), "no part \"all\""));
 }
 
 TEST_CASE("open_dataset recognises what lies there") {
