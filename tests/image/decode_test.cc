@@ -173,18 +173,14 @@ TEST_CASE("other formats are refused by name") {
     CHECK(contains(text, name));
     CHECK(contains(text, "fovea reads JPEG, PNG and BMP"));
   }
-  CHECK(contains(message(bytes_of("Hello, this is my holiday.\nBye\n"), ErrorKind::format), "text file"));
   CHECK(contains(message(bytes_of("Hello, this is my holiday.\nBye\n"), ErrorKind::format), "this is a text file"));
   CHECK(!contains(message(bytes_of("Hello, this is my holiday.\nBye\n"), ErrorKind::format), "holiday"));
-                 "\"Hello, this is my holiday.\""));
-                 CHECK(contains(message(bytes_of("caf\xc3\xa9 au lait, s'il vous pla\xc3\xaet"), ErrorKind::format),
-                                "text file"));
-                 CHECK(contains(message(bytes_of("<!DOCTYPE html><html><body>404</body></html>"), ErrorKind::format),
-                                "web page"));
-                 CHECK(contains(message({}, ErrorKind::format), "0 bytes"));
-                 CHECK(contains(message(std::vector<std::uint8_t>(4096), ErrorKind::format), "zeros"));
-                 CHECK(contains(message(bytes_of("\x89PNX\x01\x02\x03 and more bytes than a few"), ErrorKind::format),
-                                "neither JPEG, PNG nor BMP"));
+  CHECK(contains(message(bytes_of("caf\xc3\xa9 au lait, s'il vous pla\xc3\xaet"), ErrorKind::format), "text file"));
+  CHECK(contains(message(bytes_of("<!DOCTYPE html><html><body>404</body></html>"), ErrorKind::format), "web page"));
+  CHECK(contains(message({}, ErrorKind::format), "0 bytes"));
+  CHECK(contains(message(std::vector<std::uint8_t>(4096), ErrorKind::format), "zeros"));
+  CHECK(contains(message(bytes_of("\x89PNX\x01\x02\x03 and more bytes than a few"), ErrorKind::format),
+                 "neither JPEG, PNG nor BMP"));
 }
 
 TEST_CASE("a hostile header is refused before memory is taken") {
