@@ -18,6 +18,7 @@
 #include "core/rng.h"
 #include "core/view.h"
 #include "kernels/registry.h"
+#include "kernels/simd_targets.h"
 
 namespace fovea::agreement {
 
@@ -156,6 +157,16 @@ struct Tally {
     return str(prefix, ": ran ", ran, ", declined ", declined, ", not in the list ", absent, " ", last_reason);
   }
 };
+
+/// Runs the body once, or, for our vector kernels, once per instruction set of this CPU.
+template <class Body>
+void on_targets(std::string_view prefix, Body&& body) {
+  if (prefix.starts_with("simd")) {
+    test::for_each_target(body);
+  } else {
+    body();
+  }
+}
 
 template <class T>
 const T& pick(Rng& rng, std::span<const T> from) {
