@@ -6,6 +6,7 @@
 #include "kernels/check_internal.h"
 #include "kernels/cpu/onednn/adapter.h"
 #include "kernels/cpu/simd/conv2d_direct.h"
+#include "kernels/cpu/simd/conv2d_winograd.h"
 #include "kernels/cpu/simd/simd.h"
 #include "kernels/elementwise.h"
 #include "kernels/reference/conv2d.h"
@@ -30,6 +31,7 @@ void reference_backward_weights(const Conv2dProblem& p) {
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<Conv2dProblem> kForward[] = {
     {"simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
+    {"simd:winograd", simd::conv2d_winograd_declines, simd::conv2d_winograd_forward},
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_forward},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::conv2d_declines, onednn::conv2d_run},
@@ -38,6 +40,7 @@ constexpr Implementation<Conv2dProblem> kForward[] = {
 };
 constexpr Implementation<Conv2dProblem> kBackwardData[] = {
     {"simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
+    {"simd:winograd", simd::conv2d_winograd_declines, simd::conv2d_winograd_backward_data},
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_backward_data},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::conv2d_declines, onednn::conv2d_run},
@@ -46,6 +49,7 @@ constexpr Implementation<Conv2dProblem> kBackwardData[] = {
 };
 constexpr Implementation<Conv2dProblem> kBackwardWeights[] = {
     {"simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
+    {"simd:winograd", simd::conv2d_winograd_declines, simd::conv2d_winograd_backward_weights},
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_backward_weights},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::conv2d_declines, onednn::conv2d_run},

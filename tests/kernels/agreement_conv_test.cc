@@ -184,26 +184,57 @@ void sweep(const char* prefix, Groups groups, int count) {
   }
 }
 
+/// What Winograd's algorithm takes: 3×3 at stride 1, tiles that hang over no, one or both edges, any padding, channels
+/// that do and do not fill vectors and panels, few tiles and many blocks of them.
+void winograd_sweep() {
+  Tally forward{"simd:winograd"}, data{"simd:winograd"}, weights{"simd:winograd"};
+  const Padding paddings[] = {Padding::same_both(1), Padding::valid(), Padding::sides(0, 1, 1, 2),
+                              Padding::sides(2, 2, 0, 1)};
+  const std::int64_t shapes[][5] = {// images, height, width, channels in, out
+                                    {6, 8, 8, 16, 16},  {2, 14, 13, 24, 33}, {1, 17, 18, 40, 16},
+                                    {5, 9, 12, 17, 31}, {1, 28, 28, 64, 48}, {7, 12, 12, 16, 72}};
+  int i = 0;
+  for (const auto& s : shapes) {
+    for (const Padding& padding : paddings) {
+      const Activation act[] = {Activation::none, Activation::relu, Activation::relu6, Activation::none};
+      compare({Shape{s[0], s[1], s[2], s[3]},
+               Shape{3, 3, s[3], s[4]},
+               {.padding = padding},
+               i % 2 == 0,
+               {act[i % 4]},
+               i % 3},
+              forward, data, weights);
+      ++i;
+    }
+  }
+  INFO(forward.summary() << "; " << data.summary() << "; " << weights.summary());
+  for (const Tally* tally : {&forward, &data, &weights}) {
+    CHECK(tally->ran >= i);
+    CHECK(tally->declined + tally->absent == 0);
+  }
+}
+
 /// Packed weights are cached by (storage, version): a changed weight must show.
 void weights_change(Tally& tally) {
   const Conv2dParams params{.padding = Padding::same_both(1)};
-  Tensor x = Tensor::ones({1, 8, 8, 16}), w = Tensor::full({3, 3, 16, 32}, 0.5), y({1, 8, 8, 32}), dx(x.shape());
+  // 49 tiles of Winograd's, and fewer results than weights are packed anew for.
+  Tensor x = Tensor::ones({1, 14, 14, 16}), w = Tensor::full({3, 3, 16, 32}, 0.5), y({1, 14, 14, 32}), dx(x.shape());
   for (const double value : {0.5, 2.0, -1.0}) {
     w.fill(value);
     if (tally.run([&] { conv2d_forward(params, x.view(), w.view(), std::nullopt, y.mutable_view()); })) {
-      CHECK(y.data<float>()[(3 * 8 + 3) * 32] == Approx(144 * value));
+      CHECK(y.data<float>()[(3 * 14 + 3) * 32] == Approx(144 * value));
     }
     if (tally.run([&] { conv2d_backward_data(params, y.view(), w.view(), dx.mutable_view()); })) {
       const Tensor ones = Tensor::ones(y.shape());
       tally.run([&] { conv2d_backward_data(params, ones.view(), w.view(), dx.mutable_view()); });
-      CHECK(dx.data<float>()[(3 * 8 + 3) * 16] == Approx(288 * value));
+      CHECK(dx.data<float>()[(3 * 14 + 3) * 16] == Approx(288 * value));
     }
   }
   // Another tensor of the same shape, at the address the first one may have left.
   for (int i = 0; i < 4; ++i) {
     const Tensor other = Tensor::full(w.shape(), i);
     if (tally.run([&] { conv2d_forward(params, x.view(), other.view(), std::nullopt, y.mutable_view()); })) {
-      CHECK(y.data<float>()[(3 * 8 + 3) * 32] == Approx(144 * i));
+      CHECK(y.data<float>()[(3 * 14 + 3) * 32] == Approx(144 * i));
     }
   }
 }
@@ -216,7 +247,8 @@ TEST_CASE("f32 reference convolutions agree with those in double", "[reference]"
   sweep("reference", Groups::some, 30);
   sweep("reference", Groups::depthwise, 30);
 }
-TEST_CASE("simd convolutions agree with the reference", "[simd]") { sweep("simd", Groups::one, 200); }
+TEST_CASE("simd convolutions agree with the reference", "[simd]") { sweep("simd:direct", Groups::one, 200); }
+TEST_CASE("Winograd convolutions agree with the reference on every target", "[simd]") { winograd_sweep(); }
 TEST_CASE("simd grouped convolutions agree with the reference", "[simd]") { sweep("simd", Groups::some, 80); }
 TEST_CASE("simd depthwise convolutions agree with the reference", "[simd]") { sweep("simd", Groups::depthwise, 250); }
 TEST_CASE("oneDNN convolutions agree with the reference", "[onednn]") { sweep("onednn", Groups::one, 200); }
@@ -239,9 +271,11 @@ TEST_CASE("the comparison sees a wrong element, one left out and a write outside
   CHECK(difference(result, expected, magnitude, kC) == "wrote outside the result");
 }
 TEST_CASE("simd convolutions see changed weights", "[simd]") {
-  Tally tally{"simd"};
-  on_targets("simd", [&] { weights_change(tally); });
-  CHECK(tally.ran > 0);
+  for (const char* prefix : {"simd:direct", "simd:winograd"}) {
+    Tally tally{prefix};
+    on_targets("simd", [&] { weights_change(tally); });
+    CHECK(tally.ran > 0);
+  }
 }
 TEST_CASE("oneDNN convolutions see changed weights", "[onednn]") {
   Tally tally{"onednn"};
