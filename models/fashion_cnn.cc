@@ -1,39 +1,61 @@
-// The network of the demo (28×28 grey): three stages of 3×3 convolutions with batch norm and ReLU, one residual block
-// where the maps are smallest. Chosen on a split of the training set of Fashion-MNIST for accuracy within four minutes
-// on two cores: most multiply-adds lie at 14×14 and 7×7, because a convolution at 28×28 costs four times as much per
-// channel.
+// The networks of the demo (28×28 grey): three stages of two 3×3 convolutions with batch norm and ReLU each, a pool
+// between them. Chosen on a split of Fashion-MNIST's training set (10 000 of 60 000 held out) for accuracy within four
+// minutes on two cores: depth at every scale beats width (72 666 parameters; a network five times as large with one
+// convolution per stage stays 1 % behind), and channels are whole vectors of AVX-512.
 //
-//   conv 3×3 → 32                  28×28
-//   max pool 2, conv 3×3 → 64      14×14
-//   max pool 2, conv 3×3 → 128      7×7
-//   residual: 2 × conv 3×3 → 128    7×7
-//   max pool over all, dropout, dense → classes
+//                     fashion_cnn     fashion_cnn_wide
+//   2 × conv 3×3         16                32            28×28
+//   max pool 2, then     32                64, residual  14×14
+//   max pool 2, then     64               128, residual   7×7
+//   max pool over all, dense → classes
 #include "layers/modules.h"
 #include "models/zoo.h"
 
 namespace fovea::models {
+namespace {
 
-Model fashion_cnn(const Options& o) {
-  const int size = o.image_size > 0 ? o.image_size : 28;
-  const int channels = o.channels > 0 ? o.channels : 1;
-  const auto block = [](int in, int out) {
-    return ConvBnAct(in, out, {.padding = 1, .weight_init = init::pytorch::kaiming_normal()});
-  };
-  Sequential net;
-  net.add("conv1", block(channels, 32));
-  net.add("pool1", MaxPool2d(2));
-  net.add("conv2", block(32, 64));
-  net.add("pool2", MaxPool2d(2));
-  net.add("conv3", block(64, 128));
-  net.add("residual", Residual(Sequential(block(128, 128), block(128, 128))));
+ConvBnAct conv(int in, int out) {
+  return ConvBnAct(in, out, {.padding = 1, .weight_init = init::pytorch::kaiming_normal()});
+}
+
+Model finish(Sequential net, const Options& o, int size, int channels, int features) {
   net.add("pool3", MaxPool2d(size / 2 / 2));
   net.add("flatten", Flatten());
-  net.add("fc", Dense(128, o.classes));
+  net.add("fc", Dense(features, o.classes));
   Model model(std::move(net));
   model.preprocessing.width = model.preprocessing.height = size;
   model.preprocessing.channels = channels;
   model.preprocessing.rule = image::ResizeRule::stretch;
   return model;
+}
+
+int size_of(const Options& o) { return o.image_size > 0 ? o.image_size : 28; }
+int channels_of(const Options& o) { return o.channels > 0 ? o.channels : 1; }
+
+}  // namespace
+
+Model fashion_cnn(const Options& o) {
+  const int channels = channels_of(o);
+  Sequential net;
+  net.add("stage1", Sequential(conv(channels, 16), conv(16, 16)));
+  net.add("pool1", MaxPool2d(2));
+  net.add("stage2", Sequential(conv(16, 32), conv(32, 32)));
+  net.add("pool2", MaxPool2d(2));
+  net.add("stage3", Sequential(conv(32, 64), conv(64, 64)));
+  return finish(std::move(net), o, size_of(o), channels, 64);
+}
+
+Model fashion_cnn_wide(const Options& o) {
+  const int channels = channels_of(o);
+  Sequential net;
+  net.add("stage1", Sequential(conv(channels, 32), conv(32, 32)));
+  net.add("pool1", MaxPool2d(2));
+  net.add("stage2", conv(32, 64));
+  net.add("residual2", Residual(Sequential(conv(64, 64), conv(64, 64))));
+  net.add("pool2", MaxPool2d(2));
+  net.add("stage3", conv(64, 128));
+  net.add("residual3", Residual(Sequential(conv(128, 128), conv(128, 128))));
+  return finish(std::move(net), o, size_of(o), channels, 128);
 }
 
 }  // namespace fovea::models

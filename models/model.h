@@ -50,7 +50,7 @@ FOVEA_API void save(const Model& model, const std::string& path);
 FOVEA_API Model load_model(const std::string& path);
 
 namespace models {
-/// Builds a zoo network with fresh weights: "small_cnn", "fashion_cnn". Error{usage} listing the known names.
+/// Builds a zoo network with fresh weights: names() lists them. Error{usage} listing the known names.
 struct Options {
   int classes = 10;
   int image_size = 0;  ///< 0: the architecture's own

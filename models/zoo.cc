@@ -10,8 +10,10 @@ struct Entry {
   Model (*build)(const Options&);
   int min_size;  // smallest picture whose maps do not vanish
 };
-constexpr Entry kEntries[] = {
-    {"small_cnn", small_cnn, 4}, {"fashion_cnn", fashion_cnn, 4}, {"picture_cnn", picture_cnn, 16}};
+constexpr Entry kEntries[] = {{"small_cnn", small_cnn, 4},
+                              {"fashion_cnn", fashion_cnn, 4},
+                              {"fashion_cnn_wide", fashion_cnn_wide, 4},
+                              {"picture_cnn", picture_cnn, 16}};
 
 }  // namespace
 

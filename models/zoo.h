@@ -7,6 +7,7 @@ namespace fovea::models {
 
 Model small_cnn(const Options& options);
 Model fashion_cnn(const Options& options);
+Model fashion_cnn_wide(const Options& options);
 Model picture_cnn(const Options& options);
 
 }  // namespace fovea::models

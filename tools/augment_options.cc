@@ -8,11 +8,12 @@ void add_augment_options(CLI::App& command, AugmentOptions& o) {
   const std::string group = "Augmentation";
   command
       .add_option("--augment", o.preset,
-                  "Preset: none; light (flip, shift by 2 pixels); standard (random crop, flip, colour); strong "
+                  "Preset: none; flip (mirror left and right, half of the time); light (flip, shift by 2 pixels); "
+                  "standard (random crop, flip, colour); strong "
                   "(standard, rotation, "
                   "erasing); trivial (TrivialAugmentWide); rand (RandAugment). Default: light for pictures up to 32 "
                   "pixels, else standard")
-      ->check(CLI::IsMember({"none", "light", "standard", "strong", "trivial", "rand"}))
+      ->check(CLI::IsMember({"none", "flip", "light", "standard", "strong", "trivial", "rand"}))
       ->group(group);
   const auto probability = CLI::Range(0.0, 1.0);
   command
@@ -21,6 +22,9 @@ void add_augment_options(CLI::App& command, AugmentOptions& o) {
       ->check(probability)
       ->group(group);
   command.add_option("--vflip", o.vflip, "Probability of mirroring top and bottom")->check(probability)->group(group);
+  command.add_option("--shift", o.shift, "Move by up to ± this many pixels each way")
+      ->check(CLI::Range(0, 4096))
+      ->group(group);
   command.add_option("--rotate", o.rotate, "Turn by up to ± this many degrees")
       ->check(CLI::Range(0.0, 180.0))
       ->group(group);
@@ -50,7 +54,7 @@ void add_augment_options(CLI::App& command, AugmentOptions& o) {
 std::vector<TransformPtr> make_transforms(const AugmentOptions& o, int width, int height, bool small) {
   const std::string preset = !o.preset.empty() ? o.preset : small ? "light" : "standard";
   std::vector<TransformPtr> list;
-  const bool crops = preset != "none" && preset != "light";
+  const bool crops = preset != "none" && preset != "flip" && preset != "light";
   if (crops && !small) {
     list.push_back(transforms::random_resized_crop(
         {.width = width, .height = height, .scale = {preset == "strong" ? 0.25 : 0.4, 1.0}}));
@@ -58,7 +62,8 @@ std::vector<TransformPtr> make_transforms(const AugmentOptions& o, int width, in
   const double hflip = o.hflip >= 0 ? o.hflip : preset == "none" ? 0.0 : 0.5;
   if (hflip > 0) list.push_back(transforms::horizontal_flip(hflip));
   if (o.vflip > 0) list.push_back(transforms::vertical_flip(o.vflip));
-  if (preset == "light" || (crops && small)) list.push_back(transforms::shift(2));
+  const int shift = o.shift >= 0 ? o.shift : preset == "light" || (crops && small) ? 2 : 0;
+  if (shift > 0) list.push_back(transforms::shift(shift));
   const double rotate = o.rotate > 0 ? o.rotate : preset == "strong" ? 15 : 0;
   if (rotate > 0) list.push_back(transforms::rotation(rotate));
   const bool color = preset == "standard" || preset == "strong";

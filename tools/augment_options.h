@@ -10,8 +10,9 @@
 namespace fovea::tools {
 
 struct AugmentOptions {
-  std::string preset;             ///< none, light, standard, strong, trivial, rand; empty: by the kind of data
+  std::string preset;             ///< none, flip, light, standard, strong, trivial, rand; empty: by the kind of data
   double hflip = -1, vflip = -1;  ///< probabilities; negative: as the preset
+  int shift = -1;                 ///< pixels; negative: as the preset
   double rotate = 0, brightness = 0, contrast = 0, saturation = 0, hue = 0, erase = 0, blur = 0, noise = 0;
   double mixup = 0, cutmix = 0;  ///< alpha
 };

@@ -22,11 +22,12 @@ struct Preset {
   int batch_size;
   const char* optimizer;
   double lr, weight_decay, label_smoothing, ema;
-  double val;  // share of the training pictures held out
+  const char* augment;  // preset of --augment
+  double erase;         // probability
 };
 constexpr Preset kPresets[] = {
-    {"demo", "fashion_cnn", 8, 128, "sgd", 0.1, 5e-4, 0.05, -1, 0.03},
-    {"best", "fashion_cnn", 30, 128, "sgd", 0.1, 5e-4, 0.05, 0.999, 0.03},
+    {"demo", "fashion_cnn", 12, 128, "sgd", 0.1, 5e-4, 0.05, -1, "flip", 0},
+    {"best", "fashion_cnn_wide", 30, 128, "sgd", 0.1, 1e-3, 0.05, -1, "flip", 0.5},
 };
 
 std::string find_fashion_mnist(const TrainOptions& o) {
@@ -95,6 +96,7 @@ void apply_preset(TrainOptions& o, const TrainData& data) {
            5e-4,
            0.05,
            -1,
+           "",
            0};
   if (!data.small) p.lr = 0.05;
   const std::string wanted = o.preset.empty() && o.data == "fashion-mnist" ? "demo" : o.preset;
@@ -113,6 +115,10 @@ void apply_preset(TrainOptions& o, const TrainData& data) {
   if (o.label_smoothing < 0) o.label_smoothing = o.focal > 0 ? 0 : p.label_smoothing;
   if (o.ema < 0) o.ema = p.ema;
   if (o.schedule.empty()) o.schedule = "one-cycle";
+  if (o.augment.preset.empty()) {
+    o.augment.preset = p.augment;
+    if (o.augment.erase == 0) o.augment.erase = p.erase;
+  }
 }
 
 Model build_model(const TrainOptions& o, const TrainData& data) {
