@@ -9,11 +9,13 @@
 #endif
 
 #include "core/error.h"
+#include "kernels/registry.h"
 
 namespace fovea::kernels {
 
 BuildInfo build_info() {
   BuildInfo info;
+  detail::verbose();  // reads the environment, which may limit the targets
   // Better targets have lower bits; dynamic dispatch takes the best one that was also compiled.
   const auto targets = static_cast<std::uint64_t>(hwy::SupportedTargets());
   info.simd_target = hwy::TargetName(static_cast<std::int64_t>(targets & (~targets + 1)));

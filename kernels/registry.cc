@@ -1,5 +1,7 @@
 #include "kernels/registry.h"
 
+#include <hwy/targets.h>
+
 #include <cstdio>
 #include <cstdlib>
 
@@ -10,6 +12,21 @@ thread_local const ForceImplementation* forced = nullptr;
 std::string_view environment_prefix() {
   static const char* value = std::getenv("FOVEA_IMPL");
   return value ? value : "";
+}
+
+/// FOVEA_SIMD=AVX2: no instruction set above that one, to measure and test what older CPUs run.
+void limit_simd() {
+  const char* value = std::getenv("FOVEA_SIMD");
+  if (!value || !*value) return;
+  std::string known;
+  // Better targets have lower bits.
+  for (std::int64_t left = hwy::SupportedTargets(); left != 0; left &= left - 1) {
+    const std::int64_t target = left & -left;
+    if (std::string_view(hwy::TargetName(target)) == value) return hwy::DisableTargets(target - 1);
+    known += str(known.empty() ? "" : ", ", hwy::TargetName(target));
+  }
+  throw Error(ErrorKind::usage, "FOVEA_SIMD", str("'", value, "' is not an instruction set of this CPU"),
+              str("it has ", known));
 }
 }  // namespace
 
@@ -27,6 +44,7 @@ ForceImplementation::~ForceImplementation() { forced = outer_; }
 
 bool detail::verbose() {
   static const bool on = [] {
+    limit_simd();
     const char* value = std::getenv("FOVEA_VERBOSE");
     return value && *value && std::string_view(value) != "0";
   }();
@@ -36,6 +54,7 @@ bool detail::verbose() {
 bool detail::allowed(std::string_view name) {
   if (forced) return RegistryAccess::allowed(*forced, name);
   const std::string_view prefix = environment_prefix();
+  if (prefix.starts_with('-')) return !name.starts_with(prefix.substr(1));
   return prefix.empty() || name.starts_with(prefix) || name == "reference";
 }
 

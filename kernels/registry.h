@@ -43,8 +43,8 @@ class FOVEA_API ForceImplementation {
 
 namespace detail {
 FOVEA_API bool verbose();
-/// Whether an implementation of this name may run on this thread (ForceImplementation, FOVEA_IMPL=prefix in the
-/// environment).
+/// Whether an implementation of this name may run on this thread (ForceImplementation; in the environment
+/// FOVEA_IMPL=prefix, or FOVEA_IMPL=-prefix for all but those).
 FOVEA_API bool allowed(std::string_view name);
 FOVEA_API void report(std::string_view kernel, std::string_view chosen, std::string_view declined,
                       std::string_view problem, double ms);

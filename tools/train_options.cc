@@ -27,7 +27,7 @@ struct Preset {
 };
 constexpr Preset kPresets[] = {
     {"demo", "fashion_cnn", 12, 128, "sgd", 0.1, 5e-4, 0.05, -1, "flip", 0},
-    {"best", "fashion_cnn_wide", 30, 128, "sgd", 0.1, 1e-3, 0.05, -1, "flip", 0.5},
+    {"best", "fashion_cnn_wide", 28, 128, "sgd", 0.1, 1e-3, 0.05, -1, "flip", 0.3},
 };
 
 std::string find_fashion_mnist(const TrainOptions& o) {

@@ -67,6 +67,7 @@ ClassificationMetrics::ClassificationMetrics(int classes, MetricOptions options)
     throw Error(ErrorKind::usage, "metrics", str(classes, " classes"), "1 to 1 000 000");
   if (options_.ece_bins < 1 || options_.ece_bins > 10'000)
     throw Error(ErrorKind::usage, "metrics", str(options_.ece_bins, " bins"), "1 to 10 000");
+  if (options_.top_k.empty()) options_.top_k = {1, 5};
   std::erase_if(options_.top_k, [&](int k) { return k < 1 || (k > classes && k != 1); });
   const auto c = static_cast<std::size_t>(classes);
   const auto bins = static_cast<std::size_t>(options_.ece_bins);

@@ -55,8 +55,10 @@ struct MetricValues {
 };
 
 struct MetricOptions {
-  std::vector<int> top_k = {1, 5};  ///< those above the number of classes are left out
-  int ece_bins = 15;                ///< equal width
+  /// Empty: 1 and 5 (as a default value it would make GCC 12 warn of uninitialised memory wherever options are
+  /// written).
+  std::vector<int> top_k;  ///< those above the number of classes are left out
+  int ece_bins = 15;       ///< equal width
   /// The AUC needs every score: 4·classes bytes an item. Beyond this many bytes it is given up (NaN).
   std::int64_t auc_bytes = std::int64_t{1} << 30;
 };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "augment/image_folder.h"
+#include "augment/loader.h"
 #include "augment/open.h"
 #include "augment/transform.h"
 #include "core/autograd/modes.h"
@@ -14,6 +15,8 @@
 #include "core/shape.h"
 #include "core/tensor.h"
 #include "core/threads/parallel.h"
+#include "image/decode.h"
+#include "image/preprocess.h"
 #include "layers/module.h"
 #include "layers/modules.h"
 #include "layers/ops.h"
