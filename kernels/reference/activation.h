@@ -31,7 +31,8 @@ inline double activate(const ActivationParams& params, double x) {
     case Activation::hard_swish: return x * clamp06(x + 3) / 6;
     case Activation::hard_sigmoid: return clamp06(x + 3) / 6;
     case Activation::gelu: return x * 0.5 * std::erfc(-x * kInvSqrt2);
-    case Activation::gelu_tanh: return 0.5 * x * (1 + std::tanh(kSqrt2OverPi * (x + 0.044715 * x * x * x)));
+    // (1 + tanh u)/2 is sigmoid(2u), which does not cancel far on the left.
+    case Activation::gelu_tanh: return x * sigmoid(2 * kSqrt2OverPi * (x + 0.044715 * x * x * x));
     case Activation::tanh: return std::tanh(x);
   }
   return x;
@@ -50,8 +51,8 @@ inline double derivative(const ActivationParams& params, double x) {
     case Activation::hard_sigmoid: return x > -3 && x < 3 ? 1.0 / 6 : 0;
     case Activation::gelu: return 0.5 * std::erfc(-x * kInvSqrt2) + x * kInvSqrt2Pi * std::exp(-0.5 * x * x);
     case Activation::gelu_tanh: {
-      const double t = std::tanh(kSqrt2OverPi * (x + 0.044715 * x * x * x));
-      return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * kSqrt2OverPi * (1 + 3 * 0.044715 * x * x);
+      const double u = kSqrt2OverPi * (x + 0.044715 * x * x * x), s = sigmoid(2 * u);
+      return s + x * s * sigmoid(-2 * u) * 2 * kSqrt2OverPi * (1 + 3 * 0.044715 * x * x);
     }
     case Activation::tanh: {
       const double t = std::tanh(x);
