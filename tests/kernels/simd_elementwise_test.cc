@@ -165,6 +165,37 @@ TEST_CASE("simd softmax and its logarithm agree with the reference, also for lar
   });
 }
 
+TEST_CASE("simd softmax at infinite logits and NaN, wherever they stand", "[simd]") {
+  for_each_target([] {
+    for (const std::int64_t classes : {1, 2, 5, 16, 37}) {
+      for (const std::int64_t at : {std::int64_t{0}, classes / 2, classes - 1}) {
+        for (const float bad : {NAN, -INFINITY}) {
+          // Row 1 is touched, rows 0 and 2 are not.
+          const Shape s{3, classes};
+          Both x(s, 1), y(s), l(s);
+          const auto k = static_cast<std::size_t>(classes + at);
+          x.fast[k] = bad;
+          x.exact[k] = static_cast<double>(bad);
+          INFO(classes << " classes, " << bad << " at " << at);
+          run_both([&](auto v) { softmax_forward(v(x), v(y)); });
+          run_both([&](auto v) { log_softmax_forward(v(x), v(l)); });
+          for (std::size_t i = 0; i < y.fast.size(); ++i) {
+            const bool row1 = i >= static_cast<std::size_t>(classes) && i < 2 * static_cast<std::size_t>(classes);
+            // A NaN spoils its row; −∞ has probability 0 unless it is alone, when there is no distribution.
+            const bool nan = row1 && (std::isnan(bad) || classes == 1);
+            CHECK(std::isnan(y.fast[i]) == nan);
+            CHECK(std::isnan(l.fast[i]) == nan);
+            CHECK(std::isnan(y.exact[i]) == nan);
+            if (nan) continue;
+            CHECK(y.fast[i] == Approx(y.exact[i]).epsilon(1e-5));
+            if (i == k) CHECK((y.fast[i] == 0 && l.fast[i] == -INFINITY));
+          }
+        }
+      }
+    }
+  });
+}
+
 TEST_CASE("simd dropout draws the reference's mask on any thread count", "[simd]") {
   const int threads = num_threads();
   for_each_target([&] {

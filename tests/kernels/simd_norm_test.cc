@@ -87,6 +87,9 @@ TEST_CASE("simd batch norm agrees with the double formulas forward and backward,
     for (int kind = 0; kind <= static_cast<int>(Activation::tanh); ++kind) {
       for (const auto& [rows, channels] :
            {std::pair<std::int64_t, std::int64_t>{1, 5}, {37, 1}, {300, 3}, {211, 32}, {50, 1000}, {9, 20000}}) {
+        // The large ones are for blocks and folds, which do not know the activation: relu6, hard_swish and tanh stand
+        // for all.
+        if (rows * channels > 20000 && kind % 4 != 2) continue;
         for (const bool training : {true, false}) {
           Net net(rows, channels);
           const BatchNormParams params{1e-3, {static_cast<Activation>(kind), 0.1}};

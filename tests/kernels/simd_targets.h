@@ -15,8 +15,8 @@ namespace fovea::test {
 
 /// body(target name). Dispatch is forced to each target in turn and restored afterwards.
 inline void for_each_target(const std::function<void()>& body) {
-  // Portable code is built once, as SCALAR or EMU128 by compiler; both bits lead there.
-  for (std::int64_t left = hwy::SupportedTargets() & ~HWY_EMU128; left != 0; left &= left - 1) {
+  // Of the targets this CPU has, those that were built.
+  for (std::int64_t left = hwy::SupportedTargets() & HWY_TARGETS; left != 0; left &= left - 1) {
     const std::int64_t target = left & -left;
     struct Restore {
       ~Restore() {
