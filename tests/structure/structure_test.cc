@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using Rooms = std::set<std::string>;
 
-constexpr int kMaxLines = 600;
+constexpr int kMaxLines = 550;
 
 const std::map<std::string, Rooms>& arrows() {
   static const std::map<std::string, Rooms> table = [] {

@@ -1,6 +1,6 @@
 // oneDNN (2.6 to 3.x) behind plain functions: convolution in every direction and with any groups, dense layers and
-// matrix products, average pooling. Its types stay in adapter.cc, which also hides the differences between its
-// versions. Absent with -DFOVEA_ONEDNN=OFF: callers guard their list entries with #ifdef FOVEA_ONEDNN.
+// matrix products, average pooling. Its types stay in this folder, the differences between its versions in
+// versions.h. Absent with -DFOVEA_ONEDNN=OFF: callers guard their list entries with #ifdef FOVEA_ONEDNN.
 #pragma once
 
 #include "kernels/conv2d.h"
