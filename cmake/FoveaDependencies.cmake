@@ -16,3 +16,14 @@ if(FOVEA_ONEDNN)
     set(FOVEA_OPENMP ON)
   endif()
 endif()
+
+# Each SIMD file is compiled once per target, so targets that no CPU needs cost a fifth of its compile time each. Left out:
+# SSE4, whose CPUs (2008 to 2012) run the SSSE3 code, which an Intel Nehalem needs anyway, because Highway's SSE4 asks for
+# AES instructions; the variants of AVX3, which add nothing for f32; vectors without a compile-time size, which cannot be
+# kept in arrays. Remain on x86: SSSE3, AVX2, AVX3, and plain code.
+set(FOVEA_HWY_DISABLED HWY_SSE4 HWY_AVX3_DL HWY_SVE HWY_SVE2 HWY_SVE_256 HWY_SVE2_128 HWY_RVV)
+if(hwy_VERSION VERSION_GREATER_EQUAL 1.1)
+  list(APPEND FOVEA_HWY_DISABLED HWY_AVX3_ZEN4 HWY_AVX3_SPR)
+endif()
+list(JOIN FOVEA_HWY_DISABLED | FOVEA_HWY_DISABLED)
+target_compile_definitions(hwy::hwy INTERFACE "HWY_DISABLED_TARGETS=(${FOVEA_HWY_DISABLED})")

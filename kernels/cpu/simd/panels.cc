@@ -1,6 +1,6 @@
 // The register tiles under convolution and dense, once per instruction set (Highway picks at run time).
 //
-// multiply tile: 6 rows × 2 vectors where there are 16 vector registers (SSE4, AVX2: 12 sums + 2 of b + 1 broadcast),
+// multiply tile: 6 rows × 2 vectors where there are 16 vector registers (SSSE3, AVX2: 12 sums + 2 of b + 1 broadcast),
 // 12 × 2 where there are 32 (AVX-512, NEON). Each step of k is 2 loads of b and one broadcast per row for 2
 // multiply-adds per row, so 4 rows or more keep both multiply-add units busy (8 sums hide 4 cycles of latency × 2
 // units): a remainder is spread over all tiles rather than left to a thin last one. outer tile: the same shape with
@@ -8,9 +8,6 @@
 // machine whose multiply-add peak is 112 GFLOP/s per core a 6 × 16 tile on data in L1 and L2 reaches 90 to 97 % of it.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/panels.cc"
-// Vectors without a compile-time size cannot be kept in arrays; AVX3_DL adds nothing for f32 but another copy of the
-// code.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_AVX3_DL)
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 // After foreach_target.h:

@@ -7,7 +7,7 @@
 //                     k along one or more contiguous runs, b packed into column panels;
 //   outer_panels:     out[k, n] += Σ_p x[p, k]·d[p, n], the gradient of the weights, d packed into column panels.
 //
-// A panel is two vectors wide (16 columns on AVX2, 32 on AVX-512, 8 on SSE4 and NEON), [k][width] contiguous; the last
+// A panel is two vectors wide (16 columns on AVX2, 32 on AVX-512, 8 on SSSE3 and NEON), [k][width] contiguous; the last
 // panel is one vector wide if the rest fits. A matrix of K rows and N columns is panel after panel: panel p begins at
 // p·panel_width()·K.
 #pragma once

@@ -1,5 +1,5 @@
 // The Highway implementations as the lists in kernels/<family>.cc name them: f32 on the CPU, dispatched at run time to
-// the best instruction set (SSE4, AVX2, AVX-512, NEON).
+// the best instruction set (SSSE3, AVX2, AVX-512, NEON).
 #pragma once
 
 #include "kernels/problems.h"

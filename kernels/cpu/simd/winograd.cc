@@ -3,8 +3,6 @@
 // vector of AVX-512, 8 to 16 % of the products for 64 and 32 channels).
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/winograd.cc"
-// As panels.cc, whose panels the planes are packed for.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_AVX3_DL)
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
