@@ -21,14 +21,16 @@ run_consumer() {
   (cd "$work" && rm -rf out && mkdir out && cd out && "$@") || { echo "install test: the program failed: $*"; exit 1; }
 }
 
+# One tree for both kinds: all objects are position-independent, so the second kind only links.
+build=$work/build
 for kind in static shared; do
   shared=OFF
   [ $kind = static ] || shared=ON
-  quietly cmake -S "$root" -B "$work/$kind" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=$shared \
+  quietly cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=$shared \
     -DFOVEA_TESTS=OFF -DFOVEA_TOOLS=OFF -DFOVEA_EXAMPLES=OFF
-  quietly cmake --build "$work/$kind" --parallel "$jobs" --target fovea
+  quietly cmake --build "$build" --parallel "$jobs" --target fovea
   rm -rf "$work/first-$kind" "$work/prefix-$kind" "$work/consumer-$kind"
-  quietly cmake --install "$work/$kind" --prefix "$work/first-$kind" --component library
+  quietly cmake --install "$build" --prefix "$work/first-$kind" --component library
   # Moved after installing: nothing in the tree may remember where it was put.
   mv "$work/first-$kind" "$work/prefix-$kind"
   prefix=$work/prefix-$kind
