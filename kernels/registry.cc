@@ -8,6 +8,7 @@
 namespace fovea::kernels {
 namespace {
 thread_local const ForceImplementation* forced = nullptr;
+thread_local const char* last = "";
 
 std::string_view environment_prefix() {
   static const char* value = std::getenv("FOVEA_IMPL");
@@ -41,6 +42,9 @@ ForceImplementation::ForceImplementation(std::string_view prefix, bool strict)
   forced = this;
 }
 ForceImplementation::~ForceImplementation() { forced = outer_; }
+
+std::string_view last_implementation() { return last; }
+void detail::ran(const char* name) { last = name; }
 
 bool detail::verbose() {
   static const bool on = [] {

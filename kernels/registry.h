@@ -41,7 +41,11 @@ class FOVEA_API ForceImplementation {
   friend struct RegistryAccess;
 };
 
+/// The name of the implementation that ran last on this thread, empty before any did: for benchmarks and tests.
+FOVEA_API std::string_view last_implementation();
+
 namespace detail {
+FOVEA_API void ran(const char* name);
 FOVEA_API bool verbose();
 /// Whether an implementation of this name may run on this thread (ForceImplementation; in the environment
 /// FOVEA_IMPL=prefix, or FOVEA_IMPL=-prefix for all but those).
@@ -64,11 +68,13 @@ void dispatch(std::string_view kernel, std::span<const Implementation<Problem>> 
     }
     if (!verbose) {
       candidate.run(problem);
+      detail::ran(candidate.name);
       return;
     }
     const auto start = std::chrono::steady_clock::now();
     candidate.run(problem);
     const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
+    detail::ran(candidate.name);
     detail::report(kernel, candidate.name, declined, problem.to_string(), elapsed.count());
     return;
   }

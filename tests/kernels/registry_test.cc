@@ -49,6 +49,16 @@ TEST_CASE("the first implementation that accepts runs") {
   CHECK(chosen(13) == "reference");
 }
 
+TEST_CASE("the implementation that ran last is known, to each thread its own") {
+  chosen(12);
+  CHECK(last_implementation() == "onednn");
+  chosen(13);
+  CHECK(last_implementation() == "reference");
+  std::string_view other = "not asked";
+  std::thread([&] { other = last_implementation(); }).join();
+  CHECK(other.empty());
+}
+
 TEST_CASE("forcing an implementation falls back to the reference only") {
   const ForceImplementation force("onednn");
   CHECK(chosen(4) == "onednn");
