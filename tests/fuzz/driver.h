@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-/// Gives `data` to the reader. An Error is the right answer to damage; any other exception, a crash, a hang or a
-/// sanitizer report is a finding.
+/// Gives `data` to the reader and catches fovea::Error, the right answer to damage; any other exception, a crash, a
+/// hang or a sanitizer report is a finding.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
 /// Small good files, to be damaged.

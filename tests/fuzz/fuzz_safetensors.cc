@@ -2,6 +2,7 @@
 #include <cstring>
 #include <memory>
 
+#include "core/error.h"
 #include "core/io/safetensors.h"
 #include "fuzz/driver.h"
 
@@ -30,13 +31,17 @@ std::vector<std::string> fuzz_seeds() {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   // A copy of exactly this size on the heap: one byte too far is seen by the sanitizer.
   const auto bytes = std::make_shared<std::vector<std::uint8_t>>(data, data + size);
-  const fovea::Safetensors file = fovea::parse_safetensors(*bytes, bytes, "fuzz");
-  unsigned sum = 0;
-  for (const auto& [name, tensor] : file.tensors) {
-    const auto* p = static_cast<const std::uint8_t*>(tensor.view().data);
-    for (std::int64_t i = 0; i < tensor.shape().numel() * static_cast<std::int64_t>(fovea::dtype_size(tensor.dtype()));
-         ++i)
-      sum += p[i];
+  try {
+    const fovea::Safetensors file = fovea::parse_safetensors(*bytes, bytes, "fuzz");
+    unsigned sum = 0;
+    for (const auto& [name, tensor] : file.tensors) {
+      const auto* p = static_cast<const std::uint8_t*>(tensor.view().data);
+      for (std::size_t i = 0; i < tensor.nbytes(); ++i) sum += p[i];
+    }
+    static volatile unsigned sink;  // so that the reads are not left out
+    sink = sum;
+  } catch (const fovea::Error&) {
+    // the right answer to damage
   }
-  return sum == 0xffffffffu ? 1 : 0;
+  return 0;
 }
