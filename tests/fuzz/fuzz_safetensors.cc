@@ -38,8 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       const auto* p = static_cast<const std::uint8_t*>(tensor.view().data);
       for (std::size_t i = 0; i < tensor.nbytes(); ++i) sum += p[i];
     }
-    static volatile unsigned sink;  // so that the reads are not left out
-    sink = sum;
+    [[maybe_unused]] const volatile unsigned sink = sum;  // so that the reads are not left out
   } catch (const fovea::Error&) {
     // the right answer to damage
   }
