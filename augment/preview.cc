@@ -17,7 +17,7 @@ namespace {
 
 constexpr image::Color kPaper{250, 250, 248}, kInk{40, 44, 52}, kFaint{120, 124, 132}, kFrame{214, 214, 210},
     kShade{236, 236, 232};
-constexpr int kGap = 6, kMargin = 14, kLabelGap = 4;
+constexpr int kGap = 6, kMargin = 14, kLabelGap = 4, kRowGap = 12;
 
 /// Items of the rows: classes take turns, each in an order of its own, so that every class is seen before one is seen
 /// twice.
@@ -106,8 +106,8 @@ image::Image preview_grid(const Dataset& dataset, const std::vector<TransformPtr
   const auto left_of = [&](int column) {
     return column == 0 ? kMargin + kGap : kMargin + first_width + kGap + (column - 1) * (cell + kGap);
   };
-  const auto top_of = [&](int row) { return kMargin + header + row * (cell + label_height + kGap); };
-  const int width = left_of(o.columns - 1) + cell + kMargin, height = top_of(count) - kGap + kMargin;
+  const auto top_of = [&](int row) { return kMargin + header + row * (cell + label_height + kRowGap); };
+  const int width = left_of(o.columns - 1) + cell + kMargin, height = top_of(count) - kRowGap + kMargin + kLabelGap;
   if (static_cast<std::int64_t>(width) * height > 1 << 28) {
     throw Error(ErrorKind::memory, where, str("a grid of ", width, "x", height, " pixels is too large"),
                 "use fewer rows, columns or smaller cells");
@@ -125,13 +125,15 @@ image::Image preview_grid(const Dataset& dataset, const std::vector<TransformPtr
       image::draw_rect(canvas, left_of(0), top, cell, cell, kFrame);
       image::draw_text(canvas, left_of(0) + 4, top + 4, image::fit_text("unreadable", cell - 8, scale), kInk, scale);
     }
+    int label_top = top + cell + kLabelGap;
     for (std::size_t k = 0; k < row.pictures.size(); ++k) {
       const image::Image shown = to_cell(row.pictures[k], cell);
-      const int left = left_of(static_cast<int>(k)) + (cell - shown.width) / 2, y = top + (cell - shown.height) / 2;
-      image::blit(canvas, shown, left, y);
+      image::blit(canvas, shown, left_of(static_cast<int>(k)) + (cell - shown.width) / 2, top);
+      if (k == 0) label_top = top + shown.height + kLabelGap;
     }
-    image::draw_text(canvas, left_of(0), top + cell + kLabelGap / 2, image::fit_text(row.label, cell, scale), kInk,
-                     scale);
+    // Below the augmented versions there is room, so that a long name may run on; beside them there is none.
+    const int room = label_top >= top + cell ? width - left_of(0) - kMargin : cell;
+    image::draw_text(canvas, left_of(0), label_top, image::fit_text(row.label, room, scale), kInk, scale);
   }
   return canvas;
 }

@@ -132,7 +132,7 @@ int text_width(std::string_view text, int scale) {
 }
 
 int text_height(std::string_view text, int scale) {
-  return text.empty() ? 0 : (lines_of(text) * kGlyphHeight - 2) * checked_scale(scale);
+  return text.empty() ? 0 : (lines_of(text) * kGlyphHeight - 1) * checked_scale(scale);
 }
 
 void draw_text(Image& canvas, int left, int top, std::string_view text, Color color, int scale) {
@@ -146,10 +146,11 @@ void draw_text(Image& canvas, int left, int top, std::string_view text, Color co
       continue;
     }
     const Glyph& rows = glyph(code);
+    const int down = drop(code);
     for (int r = 0; r < 7; ++r) {
       for (int c = 0; c < 5; ++c) {
         if (rows[static_cast<std::size_t>(r)] >> (4 - c) & 1)
-          fill_rect(canvas, x + c * scale, y + r * scale, scale, scale, color);
+          fill_rect(canvas, x + c * scale, y + (r + down) * scale, scale, scale, color);
       }
     }
     x += kGlyphWidth * scale;

@@ -26,8 +26,8 @@ FOVEA_API void draw_rect(Image& canvas, int left, int top, int width, int height
 /// A line between two pixels, both included, in square dots of `thickness`.
 FOVEA_API void draw_line(Image& canvas, int x0, int y0, int x1, int y1, Color color, int thickness = 1);
 
-/// Letters are 5 x 7 dots in cells of 6 x 9 (one column and two rows of space), times `scale`.
-inline constexpr int kGlyphWidth = 6, kGlyphHeight = 9;
+/// Letters are 5 x 7 dots, two more below the line for g, p, q and y, in cells of 6 x 10, times `scale`.
+inline constexpr int kGlyphWidth = 6, kGlyphHeight = 10;
 /// Width and height in pixels that draw_text covers. UTF-8: each code point is one cell; lines are split at '\n'.
 FOVEA_API int text_width(std::string_view text, int scale = 1);
 FOVEA_API int text_height(std::string_view text, int scale = 1);

@@ -290,7 +290,7 @@ std::string confusion_svg(const std::vector<std::vector<std::int64_t>>& confusio
 
 std::string reliability_svg(const std::vector<ReliabilityBin>& bins, double ece) {
   constexpr double kSize = 380, kLeft = 70, kTop = 58, kWidth = kLeft + kSize + 24, kHistogram = 70,
-                   kHeight = kTop + kSize + kHistogram + 84;
+                   kHeight = kTop + kSize + kHistogram + 106;
   Svg svg(kWidth, kHeight);
   svg.text(kLeft, 26, "Reliability", 16, "start", kInk, 0, "font-weight=\"bold\"");
   svg.text(kLeft, 46, str("expected calibration error ", number(100 * ece, 2), " %"), 12, "start", kMuted);
@@ -313,14 +313,6 @@ std::string reliability_svg(const std::vector<ReliabilityBin>& bins, double ece)
   }
   svg.line(px(0), py(0), px(1), py(1), kMuted, 1.2, "stroke-dasharray=\"5 4\"");
   svg.text(18, kTop + kSize / 2, "accuracy", 13, "middle", kMuted, -90);
-  const std::pair<const char*, const char*> legend[] = {{kColors[0], "accuracy kept"},
-                                                        {kColors[4], "overconfident: accuracy below confidence"},
-                                                        {kColors[5], "underconfident"}};
-  for (int i = 0; i < 3; ++i) {
-    const double y = kTop + 10 + 19 * i;
-    svg.rect(kLeft + 10, y, 12, 12, legend[i].first);
-    svg.text(kLeft + 28, y + 10, legend[i].second, 12);
-  }
   const double base = kTop + kSize + 14 + kHistogram;
   for (const ReliabilityBin& b : bins) {
     const double h = kHistogram * static_cast<double>(b.count) / static_cast<double>(largest);
@@ -332,6 +324,15 @@ std::string reliability_svg(const std::vector<ReliabilityBin>& bins, double ece)
   svg.text(18, base - kHistogram / 2, "pictures", 12, "middle", kMuted, -90);
   for (int i = 0; i <= 5; ++i) svg.text(px(i / 5.0), base + 18, number(i * 20.0) + " %", 12, "middle", kMuted);
   svg.text(kLeft + kSize / 2, base + 40, "confidence", 13, "middle", kMuted);
+  // Below the plot: inside, bars of confident models would run into it.
+  const std::pair<const char*, const char*> legend[] = {
+      {kColors[0], "accuracy"}, {kColors[4], "overconfident by"}, {kColors[5], "underconfident by"}};
+  double at = kLeft;
+  for (const auto& [color, name] : legend) {
+    svg.rect(at, base + 58, 12, 12, color);
+    svg.text(at + 18, base + 68, name, 12);
+    at += 44 + 7 * static_cast<double>(std::string_view(name).size());
+  }
   return svg.finish();
 }
 

@@ -190,7 +190,7 @@ TEST_CASE("text has the size it says, and every letter a shape of its own") {
   const Color ink{1, 2, 3};
   std::vector<Image> shapes;
   for (char c = 33; c < 127; ++c) {
-    Image cell(5, 7, 3);
+    Image cell(kGlyphWidth, kGlyphHeight, 3);
     draw_text(cell, 0, 0, std::string_view(&c, 1), ink);
     INFO(c);
     CHECK(count_color(cell, ink) > 0);
@@ -201,10 +201,10 @@ TEST_CASE("text has the size it says, and every letter a shape of its own") {
   CHECK(text_width("abc") == 17);
   CHECK(text_width("abc", 2) == 34);
   CHECK(text_width("ab\nabcd\n") == 23);
-  CHECK(text_height("ab\nabcd") == 16);
+  CHECK(text_height("ab\nabcd") == 19);
   CHECK(text_width("\xc3\xa9\xe9\xb3\xa5") == 11);  // é and a bird: two code points
   // Nothing outside the box that text_width and text_height promise.
-  Image canvas(80, 40, 3);
+  Image canvas(80, 44, 3);
   draw_text(canvas, 10, 5, "W#@\nqjy", ink, 2);
   const int inside = count_color(crop(canvas, 10, 5, text_width("W#@\nqjy", 2), text_height("W#@\nqjy", 2)), ink);
   CHECK(inside == count_color(canvas, ink));
