@@ -142,8 +142,10 @@ ImageFolder::ImageFolder(const std::string& folder, const ImageFolderOptions& op
   }
   if (!unknown.empty()) {
     throw Error(ErrorKind::usage, folder,
-                str("holds the class ", quoted_list(unknown), ", which is not among the ", state->class_names.size(),
-                    " known ones: ", quoted_list(state->class_names)));
+                str("holds the ", unknown.size() == 1 ? "class " : "classes ", quoted_list(unknown), ", which ",
+                    unknown.size() == 1 ? "is" : "are", " not among the ", state->class_names.size(),
+                    " known ones: ", quoted_list(state->class_names)),
+                "folders must be named as the classes that were learnt");
   }
   if (state->items.empty()) {
     throw Error(ErrorKind::file, folder,

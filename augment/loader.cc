@@ -136,17 +136,22 @@ struct Loader::State {
       if (kind != ErrorKind::file && kind != ErrorKind::format && kind != ErrorKind::memory) throw;
       const std::string name = dataset->name(item), reason = reason_of(error);
       if (!options.skip_corrupt)
-        throw Error(kind, name, reason, "repair or remove it, or let the loader skip unreadable pictures");
+        throw Error(
+            kind, name, reason,
+            "repair or remove it, or leave out unreadable pictures: --skip-corrupt, LoaderOptions::skip_corrupt");
       const std::lock_guard lock(unreadable_mutex);
       unreadable[static_cast<std::size_t>(item)] = str(name, ": ", reason);
       return std::nullopt;
     }
   }
 
-  /// The error's text without "[path] " before it, which callers add themselves.
+  /// The error's text without "[path] " before and the hint behind it: callers have their own.
   static std::string reason_of(const Error& error) {
-    const std::string text = error.what(), prefix = str("[", error.where(), "] ");
-    return text.starts_with(prefix) ? text.substr(prefix.size()) : text;
+    std::string text = error.what();
+    const std::string prefix = str("[", error.where(), "] "), hint = str(" (", error.hint(), ")");
+    if (text.starts_with(prefix)) text.erase(0, prefix.size());
+    if (!error.hint().empty() && text.ends_with(hint)) text.erase(text.size() - hint.size());
+    return text;
   }
 
   Batch make_batch(const Plan& its_plan, std::int64_t index) {

@@ -93,8 +93,30 @@ Tensor training_loss(const Tensor& logits, const Batch& batch, int classes, cons
   return cross_entropy(logits, soft ? batch.soft_labels.to(logits.dtype()) : batch.labels, entropy);
 }
 
-Settings describe_settings(const TrainerOptions& options, Monitor monitor, const std::vector<NamedTensor>& tensors,
-                           const Dataset& train, const Dataset* val) {
+namespace {
+
+/// The names; of many only the first, with a fingerprint of all.
+std::string describe_classes(const std::vector<std::string>& names) {
+  std::string all, shown;
+  for (const std::string& name : names) {
+    all += name + '\n';
+    if (shown.size() < 200) shown += str(shown.empty() ? "" : ", ", name);
+  }
+  return shown.size() < 200 ? shown : str(shown, ", … (fingerprint ", detail::fnv1a64(all), ")");
+}
+
+std::string describe_input(const image::Preprocessing& p) {
+  std::string text = str(p.width, "×", p.height, "×", p.channels, " ", to_string(p.order), ", ", to_string(p.rule), " ",
+                         p.resize_size, " ", to_string(p.filter), ", scale ", p.scale);
+  for (std::size_t c = 0; c < static_cast<std::size_t>(p.channels); ++c)
+    text += str(", ", static_cast<double>(p.mean[c]), "/", static_cast<double>(p.std[c]));
+  return text;
+}
+
+}  // namespace
+
+Settings describe_settings(const TrainerOptions& options, Monitor monitor, const Model& model,
+                           const std::vector<NamedTensor>& tensors, const Dataset& train, const Dataset* val) {
   const std::size_t classes = train.class_names().size();
   Settings settings;
   const auto put = [&](std::string key, std::string value) { settings.emplace_back(std::move(key), std::move(value)); };
@@ -129,8 +151,13 @@ Settings describe_settings(const TrainerOptions& options, Monitor monitor, const
   for (const TransformPtr& t : options.transforms) list += t->to_string() + "; ";
   for (const BatchTransformPtr& t : options.batch_transforms) list += t->to_string() + "; ";
   put("augmentation", list);
+  put("set of classes", describe_classes(train.class_names()));
+  put("input", describe_input(model.preprocessing));
   put("training pictures", str(train.size(), " in ", classes, " classes"));
   put("validation pictures", str(val ? val->size() : 0));
+  std::string labels;
+  for (std::int64_t i = 0; i < train.size(); ++i) labels += str(train.label(i), " ");
+  put("list of labels", str("fingerprint ", detail::fnv1a64(labels)));
   std::string frozen;
   for (const NamedTensor& t : tensors) {
     if (!t.is_buffer && !t.tensor.requires_grad()) frozen += t.name + " ";

@@ -19,7 +19,7 @@ Tensor training_loss(const Tensor& logits, const Batch& batch, int classes, cons
 
 /// Name and value of each setting that the result depends on.
 using Settings = std::vector<std::pair<std::string, std::string>>;
-Settings describe_settings(const TrainerOptions& options, Monitor monitor, const std::vector<NamedTensor>& tensors,
-                           const Dataset& train, const Dataset* val);
+Settings describe_settings(const TrainerOptions& options, Monitor monitor, const Model& model,
+                           const std::vector<NamedTensor>& tensors, const Dataset& train, const Dataset* val);
 
 }  // namespace fovea

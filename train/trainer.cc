@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <set>
+#include <string>
 
 #include "core/autograd/modes.h"
 #include "core/autograd/tape.h"
@@ -88,7 +90,7 @@ struct Trainer::Run {
   Clock::time_point train_segment;
   std::int64_t segment_images = 0;
   bool training_now = false;
-  std::size_t reported_skips = 0;
+  std::set<std::string> reported_skips, reported_val_skips;
 
   Run(Trainer& t, DatasetPtr train_data, DatasetPtr val_data)
       : trainer(t),
@@ -108,7 +110,7 @@ struct Trainer::Run {
                      steps_per_epoch, options.warmup);
     if (options.ema) ema.emplace(tensors, *options.ema);
     class_weights = make_class_weights(*train, options, tensors.front().tensor.dtype());
-    settings = describe_settings(options, monitor, tensors, *train, val.get());
+    settings = describe_settings(options, monitor, model, tensors, *train, val.get());
   }
 
   template <class F>
@@ -262,10 +264,9 @@ struct Trainer::Run {
   }
   Clock::time_point train_segment_start;
 
-  void report_skips(const Loader& from) {
-    const std::vector<std::string> skipped = from.skipped();
-    for (; reported_skips < skipped.size(); ++reported_skips) {
-      tell([&](TrainObserver& o) { o.on_warning("left out " + skipped[reported_skips]); });
+  void report_skips(const Loader& from, std::set<std::string>& reported) {
+    for (const std::string& skipped : from.skipped()) {
+      if (reported.insert(skipped).second) tell([&](TrainObserver& o) { o.on_warning("left out " + skipped); });
     }
   }
 
@@ -308,7 +309,7 @@ struct Trainer::Run {
     if (group > 0) finish_group();  // pictures were skipped, so that the epoch was shorter than planned
     count_time();
     training_now = false;
-    report_skips(*loader);
+    report_skips(*loader, reported_skips);
     return go_on;
   }
 
@@ -340,6 +341,7 @@ struct Trainer::Run {
         evaluating.cancel = options.cancel;
         const Evaluation e = evaluate(model, *val_loader, classes, evaluating);
         trainer.last_validation_ = e.metrics;
+        report_skips(*val_loader, reported_val_skips);
         record.val_loss = e.metrics.log_loss;
         record.val_accuracy = e.metrics.accuracy;
         record.val_macro_f1 = e.metrics.macro_f1;
