@@ -65,7 +65,8 @@ std::vector<TransformPtr> make_transforms(const AugmentOptions& o, int width, in
   const int shift = o.shift >= 0 ? o.shift : preset == "light" || (crops && small) ? 2 : 0;
   if (shift > 0) list.push_back(transforms::shift(shift));
   const double rotate = o.rotate > 0 ? o.rotate : preset == "strong" ? 15 : 0;
-  if (rotate > 0) list.push_back(transforms::rotation(rotate));
+  // Black corners would tell photographs that were turned from those that were not.
+  if (rotate > 0) list.push_back(transforms::rotation(rotate, {.border = small ? Border::constant : Border::reflect}));
   const bool color = preset == "standard" || preset == "strong";
   const double base = color ? (preset == "strong" ? 0.3 : 0.15) : 0.0;
   const auto pick = [&](double given, double standard) { return given > 0 ? given : standard; };

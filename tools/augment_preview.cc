@@ -9,6 +9,7 @@
 #include "image/encode.h"
 #include "tools/augment_options.h"
 #include "tools/command.h"
+#include "tools/data_source.h"
 
 namespace fovea::tools {
 namespace {
@@ -22,19 +23,21 @@ struct Options {
 
 int run(const Options& o) {
   apply_common(o.common);
+  const std::string path = data_path(o.data);
   std::string split = o.split;
-  if (split.empty() && !available_splits(o.data).empty()) split = "train";
-  const DatasetPtr data = open_dataset(o.data, split);
-  const image::Image first = data->in_memory() ? data->image(0) : image::Image();
-  const bool small = data->in_memory() && first.width <= 40;
-  const int size = o.image_size > 0 ? o.image_size : small ? first.width : 224;
-  const std::vector<TransformPtr> transforms = make_transforms(o.augment, size, size, small);
+  if (split.empty() && !available_splits(path).empty()) split = "train";
+  const DatasetPtr data = open_dataset(path, split);
+  const std::optional<SmallPictures> small = small_pictures(*data);
+  const int size = o.image_size > 0 ? o.image_size : small ? small->side : 224;
+  const std::vector<TransformPtr> transforms = make_transforms(o.augment, size, size, small.has_value());
   const image::Image grid =
       preview_grid(*data, transforms, {.rows = o.rows, .columns = o.columns, .cell = o.cell, .seed = o.common.seed});
   image::write_image(o.out, grid);
   if (!o.common.quiet) {
     std::printf("%s: %d×%d, %s\n", o.out.c_str(), grid.width, grid.height,
                 transforms.empty() ? "no augmentation" : to_string(transforms).c_str());
+    if (!make_batch_transforms(o.augment).empty())
+      std::fprintf(stderr, "fovea: mixup and cutmix mix whole batches and are not shown\n");
   }
   return 0;
 }

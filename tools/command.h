@@ -36,5 +36,7 @@ void add_version(CLI::App& app, Action& action);
 
 /// Ctrl-C and SIGTERM request() this token instead of ending the program; a second one ends it at once.
 CancelToken& catch_interrupts();
+/// The exit code of a run that such a signal stopped: 128 + its number, as shells report it.
+int interrupted_code();
 
 }  // namespace fovea::tools

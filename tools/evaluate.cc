@@ -8,6 +8,7 @@
 #include "augment/open.h"
 #include "models/model.h"
 #include "tools/command.h"
+#include "tools/data_source.h"
 #include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/run_folder.h"
@@ -40,24 +41,25 @@ class Bar final : public TrainObserver {
 int run(const Options& o) {
   apply_common(o.common);
   const Model model = load_model(model_path(o.run));
+  const std::string path = data_path(o.data);
   std::string split = o.split;
   if (split.empty()) {
-    const std::vector<std::string> parts = available_splits(o.data);
+    const std::vector<std::string> parts = available_splits(path);
     for (const char* wanted : {"val", "test"}) {
       if (std::find(parts.begin(), parts.end(), wanted) != parts.end()) split = wanted;
     }
   }
-  const DatasetPtr data = open_dataset(o.data, split, {.class_names = model.class_names});
+  const DatasetPtr data = open_dataset(path, split, {.class_names = model.class_names});
   Evaluation result;
   {
     Bar bar(!o.common.quiet && !o.common.json);
-    result = evaluate(model, data,
-                      {.batch_size = o.batch,
-                       .workers = o.workers,
-                       .skip_corrupt = o.skip_corrupt,
-                       .metrics = {},
-                       .cancel = &catch_interrupts(),
-                       .observer = &bar});
+    EvaluateOptions evaluating;
+    evaluating.batch_size = o.batch;
+    evaluating.workers = o.workers;
+    evaluating.skip_corrupt = o.skip_corrupt;
+    evaluating.cancel = &catch_interrupts();
+    evaluating.observer = &bar;
+    result = evaluate(model, data, evaluating);
   }
   for (const std::string& s : result.skipped) std::fprintf(stderr, "fovea: left out %s\n", s.c_str());
   if (o.common.json) {
@@ -79,7 +81,7 @@ void add_evaluate(CLI::App& app, Action& action) {
   command->footer(
       "Examples:\n"
       "  fovea evaluate runs/birds birds/val\n"
-      "  fovea evaluate runs/fashion-mnist /usr/share/datasets/fashion-mnist --json\n\n"
+      "  fovea evaluate runs/fashion-mnist fashion-mnist --json\n\n"
       "DATA is what `fovea train` takes: a folder with one folder per class, a CSV manifest, IDX or CIFAR files. Where "
       "it has parts, the\n"
       "test part is used, or else val. JSON: accuracy, macro_f1, auc (macro one-vs-rest; of two classes that of the "

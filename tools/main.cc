@@ -1,21 +1,27 @@
 // The fovea program: parses the command line, runs one subcommand, turns errors into messages and exit codes
-// (0 done, 1 failed, 2 wrong usage).
+// (0 done, 1 failed, 2 wrong usage, 128 + signal where Ctrl-C or SIGTERM stopped it).
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <memory>
 #include <new>
 
 #include "core/error.h"
 #include "core/threads/parallel.h"
+#include "core/version.h"
 #include "tools/command.h"
+#include "tools/help_format.h"
+#include "tools/usage_error.h"
 
 namespace fovea::tools {
 namespace {
 CancelToken interrupt_token;
+volatile std::sig_atomic_t interrupt_signal = 0;
 
 void on_interrupt(int signal) {
   if (interrupt_token.requested()) std::_Exit(128 + signal);
+  interrupt_signal = signal;
   interrupt_token.request();
 }
 }  // namespace
@@ -26,9 +32,12 @@ CancelToken& catch_interrupts() {
   return interrupt_token;
 }
 
+int interrupted_code() { return interrupt_signal ? 128 + static_cast<int>(interrupt_signal) : 1; }
+
 void add_common(CLI::App& command, Common& common) {
   command.add_option("--threads", common.threads, "Processor cores to use (default: all)")->check(CLI::Range(1, 1024));
   command.add_option("--seed", common.seed, "Seed of everything random; equal seeds give equal results")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command.add_flag("-q,--quiet", common.quiet, "Print only results and errors");
   command.add_flag("--json", common.json, "Print results as JSON, for other programs");
@@ -50,10 +59,17 @@ int main(int argc, char** argv) {
       "  fovea train photos --out runs/photos            learn your own: one folder of pictures per class\n"
       "  fovea evaluate runs/photos photos-of-today      how good is it, class by class?\n"
       "  fovea predict runs/photos/model.fovea new/*.jpg what is on these?\n\n"
-      "`fovea COMMAND --help` explains a command by example."};
+      "`fovea COMMAND --help` explains a command by example.\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."};
   app.name("fovea");
+  app.formatter(std::make_shared<HelpFormat>());  // before the commands, which inherit it
   app.require_subcommand(1);
   app.set_help_all_flag("--help-all", "Help of all commands");
+  app.set_version_flag("--version", std::string("fovea ") + kVersion);
+  app.failure_message([](const CLI::App* root, const CLI::Error& e) {
+    const auto* error = dynamic_cast<const CLI::ParseError*>(&e);
+    return error ? explain_usage(*root, *error) : std::string(e.what()) + "\n";
+  });
   Action action;
   add_train(app, action);
   add_evaluate(app, action);
@@ -69,13 +85,14 @@ int main(int argc, char** argv) {
   }
   try {
     const int code = action();
-    if (std::fflush(stdout) != 0) {
+    if (std::fflush(stdout) != 0 || std::ferror(stdout)) {
       std::fprintf(stderr, "fovea: standard output cannot be written\n");
       return 1;
     }
     return code;
   } catch (const Error& e) {
     std::fprintf(stderr, "fovea: %s\n", e.what());
+    if (e.kind() == ErrorKind::cancelled) return interrupted_code();
     return e.kind() == ErrorKind::usage ? 2 : 1;
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "fovea: out of memory (use a smaller --batch-size or --image-size)\n");

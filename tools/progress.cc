@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 namespace fovea::tools {
 namespace {
@@ -69,10 +70,25 @@ void ProgressBar::update(const std::string& title, std::int64_t done, std::int64
   if (drawn_ && done < total && now - last_ < std::chrono::milliseconds(100)) return;
   last_ = now;
   const double share = total > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0) : 0.0;
-  constexpr int kCells = 24;
-  const int filled = static_cast<int>(share * kCells);
+  char percent[16];
+  std::snprintf(percent, sizeof percent, " %3.0f %%", 100 * share);
+  // Where the terminal is narrow the bar shrinks first; then details go, the last ones first.
+  constexpr std::size_t kMost = 24, kFew = 8;
+  const std::size_t room = terminal_columns() - 1;
+  std::vector<std::string> pieces;
+  if (eta_seconds >= 0) pieces.push_back(format_duration(eta_seconds) + " left");
+  for (std::size_t at = 0; at < detail.size();) {
+    const std::size_t end = std::min(detail.find("  ", at), detail.size());
+    pieces.push_back(detail.substr(at, end - at));
+    at = end + 2;
+  }
+  std::size_t used = text_width(title) + 1 + std::strlen(percent);
+  for (const std::string& piece : pieces) used += 2 + text_width(piece);
+  for (; !pieces.empty() && used + kFew > room; pieces.pop_back()) used -= 2 + text_width(pieces.back());
+  const auto cells = static_cast<int>(std::min(kMost, room > used ? room - used : 0));
+  const int filled = static_cast<int>(share * cells);
   std::string bar;
-  for (int i = 0; i < kCells; ++i) {
+  for (int i = 0; i < cells; ++i) {
     if (i < filled) {
       bar += unicode_ ? "━" : "#";
     } else if (i == filled && share < 1) {
@@ -81,12 +97,9 @@ void ProgressBar::update(const std::string& title, std::int64_t done, std::int64
       bar += unicode_ ? "─" : ".";
     }
   }
-  char percent[16];
-  std::snprintf(percent, sizeof percent, " %3.0f %%", 100 * share);
   std::string text = title + " " + bar + percent;
-  if (eta_seconds >= 0) text += "  " + format_duration(eta_seconds) + " left";
-  if (!detail.empty()) text += "  " + detail;
-  std::fprintf(stderr, "\r\x1b[K%s", clip(text, terminal_columns() - 1).c_str());
+  for (const std::string& piece : pieces) text += "  " + piece;
+  std::fprintf(stderr, "\r\x1b[K%s", clip(text, room).c_str());
   std::fflush(stderr);
   drawn_ = true;
 }

@@ -1,5 +1,6 @@
 // fovea summary: the layer table of a network.
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -35,7 +36,8 @@ std::string padded(const std::string& text, std::size_t columns, bool right = fa
 }
 
 int run(const Options& o) {
-  const bool file = o.model.find('.') != std::string::npos || o.model.find('/') != std::string::npos;
+  const bool file = o.model.find('.') != std::string::npos || o.model.find('/') != std::string::npos ||
+                    std::filesystem::exists(o.model);
   Model model =
       file ? load_model(model_path(o.model)) : models::create(o.model, {.classes = o.classes, .image_size = o.size});
   if (file && o.size > 0) model.preprocessing.width = model.preprocessing.height = o.size;

@@ -1,6 +1,7 @@
 // fovea train: from pictures to a model, with progress, checkpoints, metrics and plots in a run folder.
-#include <sys/ioctl.h>
+#include <signal.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -96,6 +97,17 @@ std::string choose_folder(const TrainOptions& o, const std::string& name) {
   }
 }
 
+/// A program that was killed while it wrote leaves its temporary file; those whose writer is gone are removed.
+void remove_leftovers(const std::string& folder) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    int writer = 0;
+    const std::string name = entry.path().filename().string();
+    if (!name.ends_with(".tmp") || std::sscanf(name.c_str(), ".fovea-%d-", &writer) != 1 || writer <= 0) continue;
+    if (::kill(writer, 0) != 0 && errno == ESRCH) fs::remove(entry.path(), ignored);
+  }
+}
+
 int find_lr(const TrainOptions& o, const TrainData& data, const Model& model, const TrainerOptions& trainer) {
   const LrFinderResult result = find_learning_rate(model, data.train, trainer);
   const std::string path = o.out.empty() ? "lr.svg" : (fs::path(o.out) / "lr.svg").string();
@@ -126,6 +138,7 @@ int run(TrainOptions o) {
 
   const std::string folder = choose_folder(o, data.name);
   make_folders(folder);
+  remove_leftovers(folder);
   const auto inside = [&](const char* name) { return (fs::path(folder) / name).string(); };
   const bool show = !o.common.quiet;
   TrainView view(show, data.val != nullptr);
@@ -134,9 +147,13 @@ int run(TrainOptions o) {
   trainer.observers = {&view, &log};
   trainer.cancel = &cancel;
   if (show) {
-    std::fprintf(stderr, "%s on %s: %s, %s, augmentation %s\n", o.model.c_str(), o.data.c_str(),
-                 describe(trainer.optimizer).c_str(), describe(trainer.schedule).c_str(),
+    std::fprintf(stderr, "%s on %s\n  optimizer     %s\n  schedule      %s\n  augmentation  %s\n", o.model.c_str(),
+                 o.data.c_str(), describe(trainer.optimizer).c_str(), describe(trainer.schedule).c_str(),
                  trainer.transforms.empty() ? "none" : to_string(trainer.transforms).c_str());
+  }
+  if (o.resume && !fs::exists(trainer.checkpoint)) {
+    std::fprintf(stderr, "fovea: warning: there is no checkpoint in %s yet; training begins at the start\n",
+                 folder.c_str());
   }
   const auto begin = std::chrono::steady_clock::now();
   const History history = Trainer(model, trainer).fit(data.train, data.val);
@@ -144,7 +161,7 @@ int run(TrainOptions o) {
   if (history.cancelled) {
     std::fprintf(stderr, "fovea: stopped; go on with: fovea train %s --out '%s' --resume and the same options\n",
                  o.data.c_str(), folder.c_str());
-    return 1;
+    return interrupted_code();
   }
   save(model, inside("model.fovea"));
   if (!log.warning().empty()) std::fprintf(stderr, "fovea: warning: %s\n", log.warning().c_str());
@@ -156,13 +173,13 @@ int run(TrainOptions o) {
       {"run", folder}, {"model", inside("model.fovea")}, {"epochs", history.epochs.size()}, {"seconds", seconds}};
   if (judged) {
     TrainView quiet(show && data.test != nullptr, false);
-    const Evaluation result = evaluate(model, judged,
-                                       {.batch_size = 128,
-                                        .workers = o.workers,
-                                        .skip_corrupt = o.skip_corrupt,
-                                        .metrics = {},
-                                        .cancel = &cancel,
-                                        .observer = &quiet});
+    EvaluateOptions evaluating;
+    evaluating.batch_size = 128;
+    evaluating.workers = o.workers;
+    evaluating.skip_corrupt = o.skip_corrupt;
+    evaluating.cancel = &cancel;
+    evaluating.observer = &quiet;
+    const Evaluation result = evaluate(model, judged, evaluating);
     const std::string text = to_json(result.metrics);
     write_file(inside("evaluation.json"), text + "\n");
     summary[data.test ? "test" : "validation"] = nlohmann::json::parse(text);

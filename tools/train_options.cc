@@ -5,14 +5,12 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "augment/idx.h"
 #include "augment/open.h"
 #include "core/error.h"
+#include "tools/data_source.h"
 
 namespace fovea::tools {
 namespace {
-
-constexpr const char* kDebianFashion = "/usr/share/datasets/fashion-mnist";
 
 /// Settings chosen on a split of Fashion-MNIST's training set, never on its test set.
 struct Preset {
@@ -30,14 +28,6 @@ constexpr Preset kPresets[] = {
     {"best", "fashion_cnn_wide", 28, 128, "sgd", 0.1, 1e-3, 0.05, -1, "flip", 0.3},
 };
 
-std::string find_fashion_mnist(const TrainOptions& o) {
-  if (!o.data_dir.empty()) return o.data_dir;
-  if (IdxDataset::found_in(kDebianFashion, "train")) return kDebianFashion;
-  throw Error(
-      ErrorKind::file, "fashion-mnist", str("the data is not at ", kDebianFashion),
-      "install it with `apt-get install dataset-fashion-mnist`, or give the folder of the four IDX files with --data");
-}
-
 /// The first pictures only: for trying things out.
 DatasetPtr limited(const DatasetPtr& data, std::int64_t limit) {
   if (limit <= 0 || limit >= data->size()) return data;
@@ -50,9 +40,8 @@ DatasetPtr limited(const DatasetPtr& data, std::int64_t limit) {
 
 TrainData open_data(const TrainOptions& o) {
   TrainData result;
-  std::string path = o.data;
   const bool fashion = o.data == "fashion-mnist";
-  if (fashion) path = find_fashion_mnist(o);
+  const std::string path = data_path(o.data, o.data_dir);
   // A trailing slash would give an empty name.
   const std::filesystem::path clean = std::filesystem::path(path).lexically_normal();
   result.name = fashion ? "fashion-mnist" : (clean.has_filename() ? clean : clean.parent_path()).stem().string();
@@ -72,7 +61,7 @@ TrainData open_data(const TrainOptions& o) {
   }
   whole = limited(whole, o.limit);
   result.warnings = whole->warnings();
-  result.small = whole->in_memory() && whole->image(0).width <= 40;
+  result.small = small_pictures(*whole);
   const double share = o.val >= 0 ? o.val : fashion ? 0.03 : 0.2;
   if (result.val || share == 0) {
     result.train = whole;
@@ -130,9 +119,8 @@ Model build_model(const TrainOptions& o, const TrainData& data) {
   int size = o.image_size > 0 ? o.image_size : data.train->image_size();
   int channels = 0;
   if (data.small) {
-    const image::Image first = data.train->image(0);
-    channels = first.channels;
-    if (size == 0) size = std::max(first.width, first.height);
+    channels = data.small->channels;
+    if (size == 0) size = data.small->side;
   }
   Model model =
       models::create(o.model, {.classes = classes, .image_size = size, .channels = channels, .seed = o.common.seed});
@@ -166,7 +154,8 @@ TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, con
   t.loss.focal_gamma = o.focal;
   t.loss.label_smoothing = o.label_smoothing;
   t.seed = o.common.seed;
-  t.transforms = make_transforms(o.augment, model.preprocessing.width, model.preprocessing.height, data.small);
+  t.transforms =
+      make_transforms(o.augment, model.preprocessing.width, model.preprocessing.height, data.small.has_value());
   t.batch_transforms = make_batch_transforms(o.augment);
   t.balance = o.balance == "weights"      ? ClassBalance::weights
               : o.balance == "oversample" ? ClassBalance::oversample

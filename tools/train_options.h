@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "models/model.h"
 #include "tools/augment_options.h"
 #include "tools/command.h"
+#include "tools/data_source.h"
 #include "train/trainer.h"
 
 namespace fovea::tools {
@@ -40,8 +42,8 @@ void add_train_options(CLI::App& command, TrainOptions& options);
 
 struct TrainData {
   DatasetPtr train, val, test;
-  std::string name;    ///< for the run folder
-  bool small = false;  ///< pictures of MNIST's or CIFAR's kind
+  std::string name;  ///< for the run folder
+  std::optional<SmallPictures> small;
   std::vector<std::string> warnings;
 };
 TrainData open_data(const TrainOptions& options);

@@ -1,0 +1,23 @@
+// Data that users may call by a name instead of a path. Internal to tools/.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "augment/dataset.h"
+
+namespace fovea::tools {
+
+/// The path a user means: "fashion-mnist" is `folder` if given, else where Debian's package has it (Error{file} with
+/// what to install); anything else is a path already.
+std::string data_path(const std::string& given, const std::string& folder = {});
+
+/// Pictures of MNIST's or CIFAR's kind, which want a network and augmentation of their own.
+struct SmallPictures {
+  int side = 0;  ///< of the first
+  int channels = 0;
+};
+/// Looks at a few of the pictures: nothing where one is larger than 40 pixels or none can be read.
+std::optional<SmallPictures> small_pictures(const Dataset& data);
+
+}  // namespace fovea::tools
