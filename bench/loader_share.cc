@@ -2,7 +2,7 @@
 // batches kept in memory and on the loader's (decoding, augmentation, prefetch on a worker thread) alternate in one
 // process, on the same network. Needs an idle machine: the loader's work is about 1 % of the two cores.
 //
-//   bench_loader_share [DATA] [MODEL] [ROUNDS]          default: the demo, fashion_cnn on Debian's Fashion-MNIST
+//   loader_share [DATA] [MODEL] [ROUNDS]          default: the demo, fashion_cnn on Debian's Fashion-MNIST
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
