@@ -1,6 +1,6 @@
 // oneDNN (2.6 to 3.x) behind plain functions: convolution in every direction and with any groups, dense layers and
-// matrix products, average pooling. Its types stay in this folder, the differences between its versions in
-// versions.h. Absent with -DFOVEA_ONEDNN=OFF: callers guard their list entries with #ifdef FOVEA_ONEDNN.
+// matrix products. Its types stay in this folder, the differences between its versions in versions.h. Absent with
+// -DFOVEA_ONEDNN=OFF: callers guard their list entries with #ifdef FOVEA_ONEDNN.
 #pragma once
 
 #include "kernels/conv2d.h"
@@ -15,10 +15,6 @@ const char* matmul_declines(const MatmulProblem&);
 void matmul_run(const MatmulProblem&);
 const char* dense_declines(const DenseProblem&);
 void dense_run(const DenseProblem&);
-
-/// Max without arg-maxima (inference), average in both directions.
-const char* pool2d_declines(const Pool2dProblem&);
-void pool2d_run(const Pool2dProblem&);
 
 /// Primitives kept, at most kMaxPrimitives; for tests.
 inline constexpr std::size_t kMaxPrimitives = 256;

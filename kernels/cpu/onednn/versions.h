@@ -1,5 +1,5 @@
 // All that differs between oneDNN 2.6 and 3.x, behind functions with one signature: in version 3 operation descriptors
-// are gone, post-ops have no scale, pooling has a dilation. Internal to this folder.
+// are gone and post-ops have no scale. Internal to this folder.
 #pragma once
 
 #include <oneapi/dnnl/dnnl.hpp>
@@ -28,18 +28,6 @@ typename Primitive::primitive_desc describe_backward(const primitive_attr& attr,
 inline void append_eltwise(dnnl::post_ops& ops, algorithm kind, float alpha, float beta) {
   ops.append_eltwise(kind, alpha, beta);
 }
-inline auto describe_pool_forward(const primitive_attr& attr, algorithm kind, const memory::desc& src,
-                                  const memory::desc& dst, const Dims& strides, const Dims& window, const Dims& before,
-                                  const Dims& after) {
-  return describe<dnnl::pooling_forward>(attr, prop_kind::forward_inference, kind, src, dst, strides, window,
-                                         Dims{0, 0}, before, after);
-}
-inline auto describe_pool_backward(const primitive_attr& attr, const dnnl::pooling_forward::primitive_desc& hint,
-                                   algorithm kind, const memory::desc& src, const memory::desc& dst,
-                                   const Dims& strides, const Dims& window, const Dims& before, const Dims& after) {
-  return describe_backward<dnnl::pooling_backward>(attr, hint, kind, src, dst, strides, window, Dims{0, 0}, before,
-                                                   after);
-}
 #else
 template <class Primitive, class... Args>
 typename Primitive::primitive_desc describe(const primitive_attr& attr, Args&&... args) {
@@ -52,17 +40,6 @@ typename Primitive::primitive_desc describe_backward(const primitive_attr& attr,
 }
 inline void append_eltwise(dnnl::post_ops& ops, algorithm kind, float alpha, float beta) {
   ops.append_eltwise(1.0f, kind, alpha, beta);
-}
-inline auto describe_pool_forward(const primitive_attr& attr, algorithm kind, const memory::desc& src,
-                                  const memory::desc& dst, const Dims& strides, const Dims& window, const Dims& before,
-                                  const Dims& after) {
-  return describe<dnnl::pooling_forward>(attr, prop_kind::forward_inference, kind, src, dst, strides, window, before,
-                                         after);
-}
-inline auto describe_pool_backward(const primitive_attr& attr, const dnnl::pooling_forward::primitive_desc& hint,
-                                   algorithm kind, const memory::desc& src, const memory::desc& dst,
-                                   const Dims& strides, const Dims& window, const Dims& before, const Dims& after) {
-  return describe_backward<dnnl::pooling_backward>(attr, hint, kind, src, dst, strides, window, before, after);
 }
 #endif
 
