@@ -1,6 +1,6 @@
 // Winograd's F(2×2, 3×3) transforms (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016), a
-// vector of channels at a time: additions only, so they cost what they load and store (about 40 cycles per tile and
-// vector of AVX-512, 8 to 16 % of the products for 64 and 32 channels).
+// vector of channels at a time: additions only, bound by the 16 stores into L2. Measured in training steps (AVX-512):
+// input and output transforms are 14 and 6 % of the time with 16 to 64 channels, less with more.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/winograd.cc"
 #include <hwy/foreach_target.h>
