@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -23,7 +24,7 @@ std::string classify(const Model& model, const std::string& path) {
   const auto best = std::max_element(probability.begin(), probability.end());
   const auto index = static_cast<std::size_t>(best - probability.begin());
   const std::string name = index < model.class_names.size() ? model.class_names[index] : std::to_string(index);
-  return name + "  " + std::to_string(static_cast<int>(100 * *best + 0.5f)) + " %";
+  return name + "  " + std::to_string(std::lround(100 * *best)) + " %";
 }
 
 int run(const char* file, const std::vector<std::string>& pictures) {
@@ -42,8 +43,8 @@ int run(const char* file, const std::vector<std::string>& pictures) {
       }
     }
   };
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i) threads.emplace_back(work);
+  std::vector<std::thread> threads(4);
+  for (std::thread& thread : threads) thread = std::thread(work);
   for (std::thread& thread : threads) thread.join();
   for (std::size_t i = 0; i < pictures.size(); ++i) std::printf("%s  %s\n", pictures[i].c_str(), answers[i].c_str());
   return failed ? 1 : 0;

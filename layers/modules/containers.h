@@ -2,6 +2,8 @@
 #pragma once
 
 #include <concepts>
+#include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -44,8 +46,8 @@ class FOVEA_API Sequential : public Module {
     return append({}, detail::as_module(std::forward<M>(module)));
   }
   template <detail::ModuleLike M>
-  Sequential& add(std::string name, M&& module) {
-    return append(std::move(name), detail::as_module(std::forward<M>(module)));
+  Sequential& add(std::string_view name, M&& module) {
+    return append(std::string(name), detail::as_module(std::forward<M>(module)));
   }
 
   std::string_view kind() const override { return "Sequential"; }
@@ -96,8 +98,8 @@ class FOVEA_API Branch : public Module {
     return append({}, detail::as_module(std::forward<M>(module)));
   }
   template <detail::ModuleLike M>
-  Branch& add(std::string name, M&& module) {
-    return append(std::move(name), detail::as_module(std::forward<M>(module)));
+  Branch& add(std::string_view name, M&& module) {
+    return append(std::string(name), detail::as_module(std::forward<M>(module)));
   }
 
   std::string_view kind() const override { return "Branch"; }
