@@ -58,6 +58,7 @@ GradCheckReport check(const std::function<Tensor()>& run, std::vector<Checked> t
     const PoisonAllocations poison;
     tape.backward(y, weights);
   }
+  analytic.reserve(tensors.size());
   for (Checked& t : tensors) {
     // No gradient is a gradient of zero.
     analytic.push_back(t.tensor.grad().defined()

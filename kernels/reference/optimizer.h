@@ -23,7 +23,7 @@ void sgd_step(const SgdProblem& p) {
     } else {
       g += s.weight_decay * value;
     }
-    if (s.momentum == 0) {
+    if (!momentum || s.momentum == 0) {
       value -= s.lr * g;
     } else if (s.keras) {
       const double b = (s.first ? 0.0 : s.momentum * momentum[i]) - s.lr * g;
@@ -81,7 +81,7 @@ void rmsprop_step(const RmspropProblem& p) {
       spread = std::max(0.0, spread - a * a);  // rounding may leave it below 0
     }
     const double denominator = s.epsilon_inside ? std::sqrt(spread + s.epsilon) : std::sqrt(spread) + s.epsilon;
-    if (s.momentum == 0) {
+    if (!momentum || s.momentum == 0) {
       value -= s.lr * g / denominator;
     } else if (s.lr_in_momentum) {
       const double b = s.momentum * momentum[i] + s.lr * g / denominator;

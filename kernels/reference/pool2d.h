@@ -87,7 +87,7 @@ void pool2d_backward(const Pool2dProblem& p) {
           const PoolWindow window(p, i, j);
           for (std::int64_t c = 0; c < channels; ++c) {
             const double gradient = dy(n, i, j, c);
-            if (p.params.kind == PoolKind::max) {
+            if (argmax) {
               const std::int32_t where = argmax[((n * ho + i) * wo + j) * channels + c];
               const std::int64_t r = window.top + where / p.params.window.w,
                                  s = window.left + where % p.params.window.w;

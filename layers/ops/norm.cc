@@ -130,8 +130,8 @@ std::vector<TensorSpec> infer_affine_norm(std::string_view op, Specs in) {
   if (in.size() != 3) throw Error(ErrorKind::usage, op, "needs x, gamma and beta (gamma and beta may be undefined)");
   const DType dtype = check_floating(op, in);
   if (in[0].shape.rank() < 1) throw Error(ErrorKind::shape, op, "a scalar has no channels");
-  constexpr const char* kNames[] = {"", "gamma", "beta"};
-  for (std::size_t i = 1; i < in.size(); ++i) check_vector(op, kNames[i], in[i], in[0].shape.dim(-1), "channels");
+  check_vector(op, "gamma", in[1], in[0].shape.dim(-1), "channels");
+  check_vector(op, "beta", in[2], in[0].shape.dim(-1), "channels");
   return {{in[0].shape, dtype}};
 }
 

@@ -61,7 +61,7 @@ std::int64_t band_rows(const Phase& phase, std::int64_t n, std::int64_t channels
       std::clamp<std::int64_t>(kWindowBytes / std::max<std::int64_t>(1, row_bytes), 1, phase.y.grid);
   std::int64_t bands = (phase.y.grid + fit - 1) / fit;
   if (n < 4 * threads) {
-    const std::int64_t multiple = threads / std::gcd(n, static_cast<std::int64_t>(threads));
+    const std::int64_t multiple = threads / std::max<std::int64_t>(1, std::gcd(n, static_cast<std::int64_t>(threads)));
     bands = (bands + multiple - 1) / multiple * multiple;
   }
   bands = std::min(bands, phase.y.grid);

@@ -93,7 +93,10 @@ const char* declines(const BinaryProblem& p) {
 }
 
 void binary(const BinaryProblem& p) {
-  const auto [swapped, s] = broadcast_of(p);
+  // Clang does not capture structured bindings.
+  const auto broadcast = broadcast_of(p);
+  const bool swapped = broadcast.swapped;
+  const auto& s = broadcast.split;
   const float *a = (swapped ? p.b : p.a).ptr<float>(), *b = (swapped ? p.a : p.b).ptr<float>();
   float* y = p.y.ptr<float>();
   if (s.middle == 1) {
