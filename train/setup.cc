@@ -14,6 +14,7 @@ namespace fovea {
 std::vector<double> balanced_class_weights(const Dataset& dataset) {
   const std::vector<std::int64_t> counts = class_counts(dataset);
   std::vector<double> weights;
+  weights.reserve(counts.size());
   for (const std::int64_t count : counts) {
     weights.push_back(count ? static_cast<double>(dataset.size()) /
                                   (static_cast<double>(counts.size()) * static_cast<double>(count))

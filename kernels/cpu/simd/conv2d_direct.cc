@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
-#include <numeric>
 
 #include "core/threads/parallel.h"
 #include "kernels/check_internal.h"
@@ -61,8 +60,8 @@ std::int64_t band_rows(const Phase& phase, std::int64_t n, std::int64_t channels
       std::clamp<std::int64_t>(kWindowBytes / std::max<std::int64_t>(1, row_bytes), 1, phase.y.grid);
   std::int64_t bands = (phase.y.grid + fit - 1) / fit;
   if (n < 4 * threads) {
-    const std::int64_t multiple = threads / std::max<std::int64_t>(1, std::gcd(n, static_cast<std::int64_t>(threads)));
-    bands = (bands + multiple - 1) / multiple * multiple;
+    const std::int64_t team = std::max(1, threads);
+    while (n * bands % team != 0) ++bands;
   }
   bands = std::min(bands, phase.y.grid);
   return (phase.y.grid + bands - 1) / bands;
