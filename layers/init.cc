@@ -60,4 +60,12 @@ void initialize(Tensor& tensor, const Initializer& init, Rng rng) {
   tensor.copy_from(values.to(tensor.dtype()));
 }
 
+namespace {
+thread_local ParameterMode::Kind parameter_mode = ParameterMode::Kind::initialized;
+}
+
+ParameterMode::ParameterMode(Kind kind) : outer_(parameter_mode) { parameter_mode = kind; }
+ParameterMode::~ParameterMode() { parameter_mode = outer_; }
+ParameterMode::Kind ParameterMode::current() { return parameter_mode; }
+
 }  // namespace fovea

@@ -41,6 +41,21 @@ FOVEA_API Fans fans(const Shape& weights, Initializer::FanRule rule, int groups 
 /// Fills `tensor` (floating, CPU) with numbers of `rng`; the same numbers, rounded, for every element type.
 FOVEA_API void initialize(Tensor& tensor, const Initializer& initializer, Rng rng);
 
+/// While alive, parameters that modules of this thread register are not drawn: `uninitialized` for networks whose
+/// values are loaded or drawn anew right after, `meta` for networks of which only names and shapes are wanted.
+class FOVEA_API ParameterMode {
+ public:
+  enum class Kind : std::uint8_t { initialized, uninitialized, meta };
+  explicit ParameterMode(Kind kind);
+  ~ParameterMode();
+  ParameterMode(const ParameterMode&) = delete;
+  ParameterMode& operator=(const ParameterMode&) = delete;
+  static Kind current();
+
+ private:
+  Kind outer_;
+};
+
 namespace init {
 
 constexpr Initializer constant(double value) { return {.a = value}; }

@@ -193,8 +193,9 @@ Tensor Module::register_parameter(std::string name, Tensor init, ParameterRole r
 
 Tensor Module::register_parameter(std::string name, const Shape& shape, const Initializer& init, ParameterRole role) {
   static thread_local std::uint64_t serial = 0;
-  Tensor tensor(shape);
-  fovea::initialize(tensor, init, Rng(0, "parameter", serial++));
+  Tensor tensor(shape, DType::f32, ParameterMode::current() == ParameterMode::Kind::meta ? kMeta : kCpu);
+  if (ParameterMode::current() == ParameterMode::Kind::initialized)
+    fovea::initialize(tensor, init, Rng(0, "parameter", serial++));
   return add_own({std::move(name), std::move(tensor), false, role, init});
 }
 
@@ -203,7 +204,9 @@ Tensor Module::register_buffer(std::string name, Tensor init) {
 }
 
 Tensor Module::register_buffer(std::string name, const Shape& shape, double value) {
-  return add_own({std::move(name), Tensor::full(shape, value), true, ParameterRole::norm, init::constant(value)});
+  const bool meta = ParameterMode::current() == ParameterMode::Kind::meta;
+  Tensor tensor = meta ? Tensor(shape, DType::f32, kMeta) : Tensor::full(shape, value);
+  return add_own({std::move(name), std::move(tensor), true, ParameterRole::norm, init::constant(value)});
 }
 
 ModulePtr Module::register_module(std::string name, ModulePtr child) {

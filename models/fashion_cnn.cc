@@ -29,33 +29,29 @@ Model finish(Sequential net, const Options& o, int size, int channels, int featu
   return model;
 }
 
-int size_of(const Options& o) { return o.image_size > 0 ? o.image_size : 28; }
-int channels_of(const Options& o) { return o.channels > 0 ? o.channels : 1; }
-
-}  // namespace
-
-Model fashion_cnn(const Options& o) {
-  const int channels = channels_of(o);
+Model wide(const Options& o) {
   Sequential net;
-  net.add("stage1", Sequential(conv(channels, 16), conv(16, 16)));
-  net.add("pool1", MaxPool2d(2));
-  net.add("stage2", Sequential(conv(16, 32), conv(32, 32)));
-  net.add("pool2", MaxPool2d(2));
-  net.add("stage3", Sequential(conv(32, 64), conv(64, 64)));
-  return finish(std::move(net), o, size_of(o), channels, 64);
-}
-
-Model fashion_cnn_wide(const Options& o) {
-  const int channels = channels_of(o);
-  Sequential net;
-  net.add("stage1", Sequential(conv(channels, 32), conv(32, 32)));
+  net.add("stage1", Sequential(conv(o.channels, 32), conv(32, 32)));
   net.add("pool1", MaxPool2d(2));
   net.add("stage2", conv(32, 64));
   net.add("residual2", Residual(Sequential(conv(64, 64), conv(64, 64))));
   net.add("pool2", MaxPool2d(2));
   net.add("stage3", conv(64, 128));
   net.add("residual3", Residual(Sequential(conv(128, 128), conv(128, 128))));
-  return finish(std::move(net), o, size_of(o), channels, 128);
+  return finish(std::move(net), o, o.image_size, o.channels, 128);
+}
+
+}  // namespace
+
+Model fashion_cnn(const Architecture& a, const Options& o) {
+  if (a.scale == 1) return wide(o);
+  Sequential net;
+  net.add("stage1", Sequential(conv(o.channels, 16), conv(16, 16)));
+  net.add("pool1", MaxPool2d(2));
+  net.add("stage2", Sequential(conv(16, 32), conv(32, 32)));
+  net.add("pool2", MaxPool2d(2));
+  net.add("stage3", Sequential(conv(32, 64), conv(64, 64)));
+  return finish(std::move(net), o, o.image_size, o.channels, 64);
 }
 
 }  // namespace fovea::models

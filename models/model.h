@@ -9,6 +9,7 @@
 #include "core/graph/op_list.h"
 #include "image/preprocess.h"
 #include "layers/module.h"
+#include "models/options.h"
 
 namespace fovea {
 
@@ -31,8 +32,8 @@ class FOVEA_API Model {
   int unfreeze(std::string_view pattern = "*") { return network().unfreeze(pattern); }
   void freeze_until(std::string_view child) { network().freeze_until(child); }
 
-  std::string architecture;          ///< canonical zoo name, or empty for a network of one's own
-  std::string architecture_options;  ///< JSON object of the options the zoo was given
+  std::string architecture;  ///< canonical zoo name, or empty for a network of one's own
+  models::Options options;   ///< what the zoo was given, resolved: building again gives the same network
   image::Preprocessing preprocessing;
   std::vector<std::string> class_names;
 
@@ -48,17 +49,5 @@ class FOVEA_API Model {
 FOVEA_API void save(const Model& model, const std::string& path);
 /// Reads a model file; the network is rebuilt from its op list and can be run, trained further and saved again.
 FOVEA_API Model load_model(const std::string& path);
-
-namespace models {
-/// Builds a zoo network with fresh weights: names() lists them. Error{usage} listing the known names.
-struct Options {
-  int classes = 10;
-  int image_size = 0;  ///< 0: the architecture's own
-  int channels = 0;    ///< 0: the architecture's own
-  std::uint64_t seed = 0;
-};
-FOVEA_API Model create(const std::string& name, const Options& options);
-FOVEA_API std::vector<std::string> names();
-}  // namespace models
 
 }  // namespace fovea

@@ -46,6 +46,36 @@ image::Preprocessing preprocessing_from_json(const json& in) {
   return p;
 }
 
+json options_to_json(const models::Options& o) {
+  return {{"classes", o.classes},
+          {"image_size", o.image_size},
+          {"channels", o.channels},
+          {"seed", o.seed},
+          {"width", o.width},
+          {"depth", o.depth},
+          {"layout", o.layout ? std::string(to_string(*o.layout)) : ""},
+          {"variant", o.variant},
+          {"top", static_cast<int>(o.top)}};
+}
+
+/// Fields of later additions may be missing.
+models::Options options_from_json(const json& in) {
+  models::Options o;
+  o.classes = in.at("classes").get<int>();
+  o.image_size = in.at("image_size").get<int>();
+  o.channels = in.at("channels").get<int>();
+  o.seed = in.at("seed").get<std::uint64_t>();
+  o.width = in.value("width", 1.0);
+  o.depth = in.value("depth", 1.0);
+  const std::string layout = in.value("layout", "");
+  if (!layout.empty()) o.layout = models::layout_from(layout);
+  o.variant = in.value("variant", "");
+  const int top = in.value("top", 0);
+  if (top < 0 || top > 2) throw Error(ErrorKind::format, "model", "its options are damaged");
+  o.top = static_cast<models::Top>(top);
+  return o;
+}
+
 const char* role_name(const NamedTensor& named) {
   if (named.is_buffer) return "buffer";
   switch (named.role) {
@@ -125,7 +155,7 @@ void save(const Model& model, const std::string& path) {
                     {{"format", "fovea"},
                      {"fovea.version", std::to_string(kVersion)},
                      {"fovea.architecture", model.architecture},
-                     {"fovea.options", model.architecture_options},
+                     {"fovea.options", options_to_json(model.options).dump()},
                      {"fovea.preprocessing", preprocessing_to_json(model.preprocessing).dump()},
                      {"fovea.class_names", json(model.class_names).dump()},
                      {"fovea.roles", roles.dump()},
@@ -168,7 +198,7 @@ Model load_model(const std::string& path) {
     Model model(std::make_shared<GraphModule>(std::move(list), roles));
     model.preprocessing = preprocessing;
     model.architecture = field("fovea.architecture");
-    model.architecture_options = field("fovea.options");
+    if (!model.architecture.empty()) model.options = options_from_json(json::parse(field("fovea.options")));
     model.class_names = json::parse(field("fovea.class_names")).get<std::vector<std::string>>();
     return model;
   } catch (const json::exception& e) {

@@ -10,9 +10,8 @@
 
 namespace fovea::models {
 
-Model picture_cnn(const Options& o) {
-  const int size = o.image_size > 0 ? o.image_size : 64;
-  const int channels = o.channels > 0 ? o.channels : 3;
+Model picture_cnn(const Architecture&, const Options& o) {
+  const int size = o.image_size, channels = o.channels;
   const auto block = [](int in, int out, int stride) {
     return ConvBnAct(in, out, {.stride = stride, .padding = 1, .weight_init = init::pytorch::kaiming_normal()});
   };

@@ -10,9 +10,8 @@
 
 namespace fovea::models {
 
-Model small_cnn(const Options& o) {
-  const int size = o.image_size > 0 ? o.image_size : 28;
-  const int channels = o.channels > 0 ? o.channels : 1;
+Model small_cnn(const Architecture&, const Options& o) {
+  const int size = o.image_size, channels = o.channels;
   const int last = size / 2 / 2;
   Sequential net;
   const auto conv = [&](const std::string& n, int in, int out) {

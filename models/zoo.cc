@@ -1,54 +1,154 @@
 #include "models/zoo.h"
 
-#include <nlohmann/json.hpp>
+#include <algorithm>
+#include <cmath>
+
+#include "layers/init.h"
+#include "models/aliases.h"
 
 namespace fovea::models {
 namespace {
 
-struct Entry {
-  const char* name;
-  Model (*build)(const Options&);
-  int min_size;  // smallest picture whose maps do not vanish
-};
-constexpr Entry kEntries[] = {{"small_cnn", small_cnn, 4},
-                              {"fashion_cnn", fashion_cnn, 4},
-                              {"fashion_cnn_wide", fashion_cnn_wide, 4},
-                              {"picture_cnn", picture_cnn, 16}};
+const std::vector<Layout> kOwn = {Layout::fovea};
+
+std::vector<Architecture> make_table() {
+  using enum Layout;
+  std::vector<Architecture> table;
+  const auto own = [&](const char* name, Model (*build)(const Architecture&, const Options&), int size, int channels,
+                       int min_size, int scale = 0) {
+    table.push_back({.name = name,
+                     .build = build,
+                     .layer_names = nullptr,
+                     .layouts = kOwn,
+                     .image_size = size,
+                     .channels = channels,
+                     .classes = 10,
+                     .min_size = min_size,
+                     .scale = scale});
+  };
+  own("small_cnn", small_cnn, 28, 1, 4);
+  own("fashion_cnn", fashion_cnn, 28, 1, 4);
+  own("fashion_cnn_wide", fashion_cnn, 28, 1, 4, 1);
+  own("picture_cnn", picture_cnn, 64, 3, 16);
+
+  // scale 1: stem, head and the single blocks keep their size whatever width and depth (timm's fix_stem_head).
+  const std::vector<Layout> mobilenet = {torchvision, timm, keras, huggingface, tfslim};
+  table.push_back({.name = "mobilenet_v2",
+                   .build = mobilenet_v2,
+                   .layer_names = mobilenet_v2_names,
+                   .layouts = mobilenet,
+                   .scalable = true});
+  table.push_back({.name = "mobilenet_v2_110d",
+                   .build = mobilenet_v2,
+                   .layer_names = mobilenet_v2_names,
+                   .layouts = {timm},
+                   .scale = 1,
+                   .width = 1.1,
+                   .depth = 1.2});
+  table.push_back({.name = "mobilenet_v2_120d",
+                   .build = mobilenet_v2,
+                   .layer_names = mobilenet_v2_names,
+                   .layouts = {timm},
+                   .scale = 1,
+                   .width = 1.2,
+                   .depth = 1.4});
+  return table;
+}
+
+[[noreturn]] void bad(const Architecture& a, std::string_view what) { throw Error(ErrorKind::usage, a.name, what); }
+
+void fill_in_and_check(const Architecture& a, Options& o) {
+  if (!o.layout) o.layout = a.layouts.front();
+  if (*o.layout != Layout::fovea && std::find(a.layouts.begin(), a.layouts.end(), *o.layout) == a.layouts.end()) {
+    std::string known;
+    for (const Layout l : a.layouts) known += str(known.empty() ? "" : ", ", to_string(l));
+    bad(a, str("has no layout '", to_string(*o.layout), "'; it has: ", known));
+  }
+  if (*o.layout == Layout::fovea) o.layout = a.layouts.front();
+  if (o.classes == 0) o.classes = a.classes;
+  if (o.image_size == 0) o.image_size = a.image_size;
+  if (o.channels == 0) o.channels = a.channels;
+  if (o.width == 0) o.width = a.width;
+  if (o.depth == 0) o.depth = a.depth;
+  if (o.classes < 1 || o.classes > 1 << 24) bad(a, str("needs at least 1 class, got ", o.classes));
+  if (o.image_size < a.min_size || o.image_size > 16384)
+    bad(a, str("takes pictures of ", a.min_size, " to 16384 pixels, not ", o.image_size));
+  if (o.channels != 1 && o.channels != 3) bad(a, str("takes 1 or 3 channels, not ", o.channels));
+  if (!a.scalable && (o.width != a.width || o.depth != a.depth))
+    bad(a, str("comes in one size; width ", o.width, " and depth ", o.depth, " do not apply"));
+  // Beyond 32 times the paper's channels a typing error is likelier than a network.
+  if (!(o.width >= 0.01 && o.width <= 32) || !(o.depth >= 0.01 && o.depth <= 32))
+    bad(a, str("width and depth are multipliers from 0.01 to 32, not ", o.width, " and ", o.depth));
+}
 
 }  // namespace
 
-Model create(const std::string& name, const Options& options) {
-  const Entry* found = nullptr;
-  std::string known;
-  for (const Entry& entry : kEntries) {
-    if (name == entry.name) found = &entry;
-    known += str(known.empty() ? "" : ", ", entry.name);
+const std::vector<Architecture>& architectures() {
+  static const std::vector<Architecture> table = make_table();
+  return table;
+}
+
+const Architecture* find_architecture(std::string_view name) {
+  for (const Architecture& a : architectures()) {
+    if (name == a.name) return &a;
   }
-  if (!found)
+  return nullptr;
+}
+
+Resolved resolve(const std::string& name, const Options& options) {
+  Alias alias = canonical(name);
+  const Architecture* a = find_architecture(alias.name);
+  if (!a) {
+    std::string known;
+    for (const std::string& n : names()) known += str(known.empty() ? "" : ", ", n);
     throw Error(ErrorKind::usage, "model", str("there is no network named '", name, "'"), str("known are: ", known));
-  if (options.classes < 1) throw Error(ErrorKind::usage, name, str("needs at least 1 class, got ", options.classes));
-  if (options.image_size != 0 && (options.image_size < found->min_size || options.image_size > 16384)) {
-    throw Error(ErrorKind::usage, name,
-                str("takes pictures of ", found->min_size, " to 16384 pixels, not ", options.image_size));
   }
-  if (options.channels != 0 && options.channels != 1 && options.channels != 3) {
-    throw Error(ErrorKind::usage, name, str("takes 1 or 3 channels, not ", options.channels));
+  Options o = options;
+  const Options& implied = alias.implied;
+  if (!o.layout) {
+    o.layout = implied.layout;
+    if (o.variant.empty()) o.variant = implied.variant;
+  } else if (o.variant.empty() && o.layout == implied.layout) {
+    o.variant = implied.variant;
   }
-  Model model = found->build(options);
-  model.network().initialize(options.seed);
-  model.architecture = name;
-  model.architecture_options = nlohmann::ordered_json{
-      {"classes", options.classes},
-      {"image_size", model.preprocessing.width},
-      {"channels", model.preprocessing.channels},
-      {"seed", options.seed}}.dump();
+  if (o.width == 0) o.width = implied.width;
+  if (o.depth == 0) o.depth = implied.depth;
+  if (o.image_size == 0) o.image_size = implied.image_size;
+  if (o.classes == 0) o.classes = implied.classes;
+  fill_in_and_check(*a, o);
+  return {a, o};
+}
+
+Model build(const Architecture& architecture, const Options& resolved) {
+  Model model = architecture.build(architecture, resolved);
+  model.architecture = architecture.name;
+  model.options = resolved;
+  return model;
+}
+
+Model create(const std::string& name, const Options& options) {
+  const auto [architecture, resolved] = resolve(name, options);
+  Model model;
+  {
+    // Drawn once, by name, not once more at registration.
+    const ParameterMode mode(ParameterMode::Kind::uninitialized);
+    model = build(*architecture, resolved);
+  }
+  model.network().initialize(resolved.seed);
   return model;
 }
 
 std::vector<std::string> names() {
   std::vector<std::string> out;
-  for (const Entry& entry : kEntries) out.emplace_back(entry.name);
+  for (const Architecture& a : architectures()) out.emplace_back(a.name);
   return out;
+}
+
+bool is_known(const std::string& name) { return find_architecture(canonical(name).name) != nullptr; }
+
+Info info(const std::string& name) {
+  const Architecture& a = *resolve(name, {}).architecture;
+  return {a.name, a.image_size, a.classes, a.layouts, aliases_of(a.name)};
 }
 
 }  // namespace fovea::models

@@ -71,7 +71,7 @@ TEST_CASE("a model file cut at any byte of its header, or in its data, is an err
 
 TEST_CASE("the zoo refuses what it cannot build") {
   CHECK_THROWS_AS(models::create("nothing", {}), Error);
-  CHECK_THROWS_AS(models::create("small_cnn", {.classes = 0}), Error);
+  CHECK_THROWS_AS(models::create("small_cnn", {.classes = -1}), Error);
   CHECK_THROWS_AS(models::create("small_cnn", {.image_size = 1}), Error);
   CHECK_THROWS_AS(models::create("small_cnn", {.channels = 2}), Error);
 }

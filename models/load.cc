@@ -1,0 +1,115 @@
+#include "models/load.h"
+
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+
+#include "core/error.h"
+#include "layers/init.h"
+#include "models/transfer.h"
+#include "models/weights/recognize.h"
+
+namespace fovea::models {
+namespace {
+
+std::string listing(std::string_view what, const std::vector<std::string>& names) {
+  if (names.empty()) return {};
+  std::string out = str("\n  ", what, " (", names.size(), "):");
+  for (const std::string& name : names) out += "\n    " + name;
+  return out;
+}
+
+[[noreturn]] void misfit(const weights::WeightFile& file, const Match& m, const LoadOptions& asked) {
+  const std::string hint = asked.layout || asked.model != "auto"
+                               ? "leave out --model and --layout to have both told from the file"
+                               : "give --model, --layout or --width if that is not what it is";
+  throw Error(ErrorKind::format, file.path,
+              str("comes nearest to ", m.architecture->name, " (width ", m.options.width, ", ", m.options.classes,
+                  " classes) in the layout ", to_string(*m.options.layout),
+                  ", but its tensors do not fit:", listing("missing", m.missing), listing("unexpected", m.unexpected),
+                  listing("misshapen", m.misshapen), "\n"),
+              hint);
+}
+
+}  // namespace
+
+Model load(const weights::WeightFile& file, const LoadOptions& asked) {
+  Match m = find_match(file, asked);
+  if (!m.fits()) misfit(file, m, asked);
+  Options o = m.options;
+  if (asked.image_size > 0) o.image_size = asked.image_size;
+  const bool had_classifier = o.top == Top::classifier;
+  if (asked.head == Head::remove) {
+    if (had_classifier) o.top = Top::pooled;
+  } else if (asked.head == Head::replace) {
+    o.top = Top::classifier;
+    if (asked.classes > 0) o.classes = asked.classes;
+  } else if (asked.classes > 0 && had_classifier && asked.classes != o.classes) {
+    throw Error(ErrorKind::usage, file.path, str("has ", o.classes, " classes, not ", asked.classes),
+                "to train it for other classes, replace its head");
+  }
+  o.seed = asked.seed;
+  Model model;
+  {
+    const ParameterMode mode(ParameterMode::Kind::uninitialized);
+    model = build(*m.architecture, resolve(m.architecture->name, o).options);
+  }
+  std::unordered_map<std::string, Tensor> ours;
+  for (const NamedTensor& t : model.network().named_tensors()) ours.emplace(t.name, t.tensor);
+  const bool fresh_head = asked.head == Head::replace;
+  for (const MatchedTensor& matched : m.tensors) {
+    if (matched.pair.ours.starts_with("classifier.") && (fresh_head || o.top != Top::classifier)) continue;
+    const auto at = ours.find(matched.pair.ours);
+    if (at == ours.end()) continue;
+    to_ours(matched.tensor->read(), at->second, matched.pair, *o.layout);
+    ours.erase(at);
+  }
+  // What the file does not give must be a new head, or constants of the architecture.
+  for (const NamedTensor& t : model.network().named_tensors()) {
+    if (!ours.contains(t.name) || t.is_buffer) continue;
+    if (!fresh_head || !t.name.starts_with("classifier."))
+      throw Error(ErrorKind::format, file.path, str("gives no value for ", t.name));
+  }
+  if (fresh_head) initialize_head(model, asked.seed);
+  return model;
+}
+
+Model load(const std::string& path, const LoadOptions& asked) {
+  const weights::WeightFile file = weights::read_weight_file(path);
+  if (file.find_metadata("fovea.ops")) {
+    Model model = load_model(path);
+    if (asked.head == Head::keep && asked.image_size == 0) return model;
+    throw Error(ErrorKind::usage, path, "a model file's head cannot be replaced yet");
+  }
+  return load(file, asked);
+}
+
+std::vector<SourceName> source_names(const Model& model, Layout layout) {
+  const Architecture* a = find_architecture(model.architecture);
+  if (!a || !a->layer_names) return {};
+  std::vector<SourceName> out;
+  for (LayerName& layer : a->layer_names(*a, model.options, layout).layers) {
+    const bool tensors = layer.kind != LayerKind::plain;
+    out.push_back({std::move(layer.module), std::move(layer.source), tensors});
+  }
+  return out;
+}
+
+std::vector<std::pair<std::string, Tensor>> export_weights(const Model& model, Layout layout) {
+  const Architecture* a = find_architecture(model.architecture);
+  if (!a || !a->layer_names || std::find(a->layouts.begin(), a->layouts.end(), layout) == a->layouts.end()) {
+    throw Error(ErrorKind::usage, "export",
+                str(model.architecture.empty() ? "a network of one's own" : model.architecture,
+                    " has no names in the layout ", to_string(layout)));
+  }
+  std::vector<std::pair<std::string, Tensor>> out;
+  std::map<std::string, Tensor> ours;
+  for (const NamedTensor& t : model.network().named_tensors()) ours.emplace(t.name, t.tensor);
+  for (const TensorPair& pair : tensor_pairs(a->layer_names(*a, model.options, layout), layout)) {
+    const auto at = ours.find(pair.ours);
+    if (at != ours.end()) out.emplace_back(pair.theirs.front(), to_theirs(at->second, pair, layout));
+  }
+  return out;
+}
+
+}  // namespace fovea::models

@@ -1,0 +1,32 @@
+// The match between a weight file and an architecture. Internal to models/.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "models/load.h"
+#include "models/weights/tensor_map.h"
+#include "models/weights/weight_file.h"
+
+namespace fovea::models {
+
+struct MatchedTensor {
+  TensorPair pair;
+  const weights::FileTensor* tensor;
+};
+
+struct Match {
+  const Architecture* architecture = nullptr;
+  Options options;
+  std::string prefix;
+  LayerNames names;
+  std::vector<MatchedTensor> tensors;
+  std::vector<std::string> missing, unexpected, misshapen;
+  std::size_t misfits() const { return missing.size() + unexpected.size() + misshapen.size(); }
+  bool fits() const { return misfits() == 0; }
+};
+
+/// The best match; its tensors point into `file`. Error{format} where not even a first layer is known.
+Match find_match(const weights::WeightFile& file, const LoadOptions& options);
+
+}  // namespace fovea::models
