@@ -9,10 +9,10 @@ Module& Model::network() const {
   return *network_;
 }
 
-OpList Model::capture(std::int64_t batch) const {
+OpList Model::capture(std::int64_t batch, DType dtype) const {
   const NoGrad no_grad;
   const InferenceMode inference;
-  const Tensor x({batch, preprocessing.height, preprocessing.width, preprocessing.channels}, DType::f32, kMeta);
+  const Tensor x({batch, preprocessing.height, preprocessing.width, preprocessing.channels}, dtype, kMeta);
   Capture capture;
   capture.input(x);
   for (const NamedTensor& named : network().named_tensors()) capture.parameter(named.tensor, named.name);

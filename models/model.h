@@ -38,7 +38,7 @@ class FOVEA_API Model {
   std::vector<std::string> class_names;
 
   /// Captures the network as a list of ops for one batch of its input size.
-  OpList capture(std::int64_t batch = 1) const;
+  OpList capture(std::int64_t batch = 1, DType dtype = DType::f32) const;
 
  private:
   ModulePtr network_;
