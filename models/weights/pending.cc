@@ -15,9 +15,5 @@ WeightFile parse_hdf5(std::span<std::uint8_t>, std::shared_ptr<const void>, cons
 WeightFile parse_keras_zip(std::span<std::uint8_t>, std::shared_ptr<const void>, const std::string& where) {
   pending(where);
 }
-WeightFile parse_tf_checkpoint(std::span<std::uint8_t>, std::shared_ptr<const void>,
-                               const std::function<CheckpointShard(int, int)>&, const std::string& where) {
-  pending(where);
-}
 
 }  // namespace fovea::weights
