@@ -28,7 +28,7 @@ class Reader {
     std::memcpy(&magic, footer.data() + kFooter - sizeof magic, sizeof magic);
     if (magic != kMagic) damaged("its last bytes are not those of a table");
     std::size_t at = 0;
-    read_handle(footer, at);  // of filters and statistics, which TensorFlow does not write
+    block(read_handle(footer, at));  // filters and statistics, which TensorFlow does not write: empty, but checked
     const Bytes index = block(read_handle(footer, at));
     for (const TableEntry& entry : entries(index)) {
       std::size_t in = 0;
