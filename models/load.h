@@ -31,6 +31,7 @@ struct LoadOptions {
   int classes = 0;  ///< 0: the file's. With Head::keep another number than the file's is an error
   Head head = Head::keep;
   std::uint64_t seed = 0;
+  std::string variant = {};  ///< Options::variant, where the file does not tell
 };
 
 /// Reads a model file of ours (with its op list) or a weight file of another framework (models/weights/weight_file.h

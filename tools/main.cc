@@ -74,7 +74,11 @@ int main(int argc, char** argv) {
   add_train(app, action);
   add_evaluate(app, action);
   add_predict(app, action);
+  add_models(app, action);
   add_summary(app, action);
+  add_inspect(app, action);
+  add_convert(app, action);
+  add_run(app, action);
   add_augment_preview(app, action);
   add_bench(app, action);
   add_version(app, action);

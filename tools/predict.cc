@@ -9,9 +9,8 @@
 
 #include "image/decode.h"
 #include "image/preprocess.h"
-#include "models/model.h"
 #include "tools/command.h"
-#include "tools/run_folder.h"
+#include "tools/model_source.h"
 #include "train/evaluation.h"
 
 namespace fovea::tools {
@@ -19,14 +18,14 @@ namespace {
 
 struct Options {
   Common common;
-  std::string model;
+  ModelSource source;
   std::vector<std::string> files;
   int top = 5;
 };
 
 int run(const Options& o) {
   apply_common(o.common);
-  const Model model = load_model(model_path(o.model));
+  const Model model = open_model(o.source);
   const image::Preprocessing& p = model.preprocessing;
   int failed = 0;
   for (const std::string& file : o.files) {
@@ -82,11 +81,12 @@ void add_predict(CLI::App& app, Action& action) {
       "  fovea predict runs/birds new/*.jpg\n"
       "  fovea predict runs/birds/model.fovea new/*.jpg --top 1 --json    one JSON object per picture\n\n"
       "A picture that cannot be read is reported and the others go on; the exit code is then 1.");
-  command->add_option("model", o->model, "A .fovea file, or the run folder that holds model.fovea")->required();
+  command->add_option("source", o->source.path, "Model file, run folder, or weight file of another framework")->required();
   command->add_option("files", o->files, "Pictures: JPEG, PNG or BMP")->required();
   command->add_option("--top", o->top, "How many classes to print per picture")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
+  add_model_options(*command, o->source);
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });
 }

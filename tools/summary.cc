@@ -1,6 +1,5 @@
 // fovea summary: the layer table of a network.
 #include <cstdio>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -8,39 +7,20 @@
 
 #include "models/model.h"
 #include "tools/command.h"
-#include "tools/progress.h"
-#include "tools/run_folder.h"
+#include "tools/model_source.h"
+#include "tools/table.h"
 
 namespace fovea::tools {
 namespace {
 
 struct Options {
   Common common;
-  std::string model;
-  int size = 0;
-  int classes = 10;
+  ModelSource source;
   std::int64_t batch = 1;
 };
 
-/// 1234567 → "1 234 567".
-std::string grouped(std::int64_t value) {
-  std::string text = std::to_string(value);
-  for (int i = static_cast<int>(text.size()) - 3; i > 0; i -= 3) text.insert(static_cast<std::size_t>(i), " ");
-  return text;
-}
-
-std::string padded(const std::string& text, std::size_t columns, bool right = false) {
-  const std::size_t width = text_width(text);
-  const std::string space(columns > width ? columns - width : 0, ' ');
-  return right ? space + text : text + space;
-}
-
 int run(const Options& o) {
-  const bool file = o.model.find('.') != std::string::npos || o.model.find('/') != std::string::npos ||
-                    std::filesystem::exists(o.model);
-  Model model =
-      file ? load_model(model_path(o.model)) : models::create(o.model, {.classes = o.classes, .image_size = o.size});
-  if (file && o.size > 0) model.preprocessing.width = model.preprocessing.height = o.size;
+  const Model model = open_model(o.source, o.common.seed);
   const OpList list = model.capture(o.batch);
   struct Row {
     std::string scope, op, output, detail;
@@ -75,7 +55,7 @@ int run(const Options& o) {
     rows.push_back(std::move(row));
   }
   if (o.common.json) {
-    nlohmann::ordered_json out{{"model", o.model},
+    nlohmann::ordered_json out{{"model", o.source.path},
                                {"architecture", model.architecture},
                                {"parameters", parameters},
                                {"buffers", buffers},
@@ -89,25 +69,11 @@ int run(const Options& o) {
     std::printf("%s\n", out.dump().c_str());
     return 0;
   }
-  std::size_t name_width = 6, op_width = 4, out_width = 6;
-  for (const Row& r : rows) {
-    name_width = std::max(name_width, text_width(r.scope));
-    op_width = std::max(op_width, text_width(r.op));
-    out_width = std::max(out_width, text_width(r.output));
-  }
-  const auto print = [&](const std::string& a, const std::string& b, const std::string& c, const std::string& d,
-                         const std::string& e) {
-    std::printf("%s  %s  %s  %s  %s\n", padded(a, name_width).c_str(), padded(b, op_width).c_str(),
-                padded(c, out_width).c_str(), padded(d, 11, true).c_str(), padded(e, 13, true).c_str());
-  };
-  print("layer", "op", "result", "parameters", "multiply-adds");
-  std::string rule;
-  for (std::size_t i = 0; i < name_width + op_width + out_width + 32; ++i) rule += "─";
-  std::printf("%s\n", rule.c_str());
+  Table table({"layer", "op", "result", "parameters>", "multiply-adds>"});
   for (const Row& r : rows)
-    print(r.scope, r.op, r.output, r.parameters ? grouped(r.parameters) : "", r.macs ? grouped(r.macs) : "");
-  std::printf("%s\n", rule.c_str());
-  print("total", "", "", grouped(parameters), grouped(macs));
+    table.row({r.scope, r.op, r.output, r.parameters ? grouped(r.parameters) : "", r.macs ? grouped(r.macs) : ""});
+  table.total({"total", "", "", grouped(parameters), grouped(macs)});
+  table.print();
   std::printf("\ninput %lld×%d×%d×%d, weights %.2f MB, results of all layers %.2f MB in f32\n",
               static_cast<long long>(o.batch), model.preprocessing.height, model.preprocessing.width,
               model.preprocessing.channels, static_cast<double>(parameters + buffers) * 4 / 1e6,
@@ -128,13 +94,13 @@ void add_summary(CLI::App& app, Action& action) {
       app.add_subcommand("summary", "Print the layers of a network with shapes, parameters and multiply-adds");
   command->footer(
       "Examples:\n"
-      "  fovea summary small_cnn\n"
+      "  fovea summary mobilenet_v2 --width 0.5 --size 160\n"
       "  fovea summary runs/birds/model.fovea --json");
-  command->add_option("model", o->model, "Name of a network, a .fovea file, or a run folder")->required();
-  command->add_option("--size", o->size, "Height and width of the input in pixels")->check(CLI::Range(1, 1 << 14));
-  command->add_option("--classes", o->classes, "Number of classes of a named network")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
+  command
+      ->add_option("network", o->source.path,
+                   "Name of a network, model file, run folder, or weight file of another framework")
+      ->required();
+  add_model_options(*command, o->source);
   command->add_option("--batch", o->batch, "Pictures per batch")->check(CLI::Range(1, 1 << 20))->capture_default_str();
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });

@@ -52,6 +52,7 @@ class Recognizer {
       Options asked;
       asked.width = wanted_.width;
       asked.layout = wanted_.layout;
+      asked.variant = wanted_.variant;
       const Resolved resolved = resolve(wanted_.model, asked);
       // A name of another framework says its layout; a canonical name leaves it open.
       const bool open = !wanted_.layout && !implies_layout(wanted_.model);
@@ -68,6 +69,7 @@ class Recognizer {
           Options o;
           o.layout = layout;
           o.width = a.scalable ? wanted_.width : 0;
+          o.variant = wanted_.variant;
           if (!a.scalable && wanted_.width > 0 && wanted_.width != a.width) continue;
           consider(a, resolve(a.name, o).options, wanted_.width == 0);
         }
