@@ -17,6 +17,7 @@
 #include "layers/ops/loss.h"
 #include "models/model.h"
 #include "tools/command.h"
+#include "tools/model_source.h"
 #include "train/optimizer.h"
 
 namespace fovea::tools {
@@ -29,6 +30,7 @@ struct Options {
   std::string weights;
   std::int64_t batch = 1;
   int size = 0;
+  double width = 0;
   int runs = 50;
   int warmup = 3;
   std::string dtype = "f32";
@@ -60,9 +62,11 @@ int run(const Options& o) {
     throw Error(ErrorKind::usage, "--dtype", "'" + o.dtype + "' is not available in this version", "f32 is");
   }
   const double resident_before = resident_mb();
-  Model model = !o.weights.empty()            ? load_model(o.weights)
-                : o.model.ends_with(".fovea") ? load_model(o.model)
-                                              : models::create(o.model, {.image_size = o.size, .seed = o.common.seed});
+  ModelSource source;
+  source.path = o.weights.empty() ? o.model : o.weights;
+  source.image_size = o.size;
+  source.width = o.width;
+  Model model = open_model(source, o.common.seed);
   const image::Preprocessing& p = model.preprocessing;
   const Shape input{o.batch, o.size > 0 ? o.size : p.height, o.size > 0 ? o.size : p.width, p.channels};
   Tensor x(input);
@@ -142,12 +146,14 @@ void add_bench(CLI::App& app, Action& action) {
       "  fovea bench small_cnn --batch 128 --train           one whole training step, median of 50\n"
       "  fovea bench runs/x/model.fovea --batch 1 --json     latency of a trained model, for scripts\n\n"
       "Memory is the highest resident size minus the resident size before the model was built.");
-  command->add_option("model", o->model, "Name of a network, or a .fovea file")->required();
+  command->add_option("model", o->model, "Name of a network, model file, run folder, or weight file")->required();
   command->add_flag("--train", o->train, "Time training steps (forward, loss, backward, optimizer)");
-  command->add_option("--weights", o->weights, "A .fovea file to take the weights from (default: seeded random)");
+  command->add_option("--weights", o->weights, "Model or weight file instead of seeded random weights");
   command->add_option("--batch", o->batch, "Pictures per run")->check(CLI::Range(1, 1 << 20))->capture_default_str();
   command->add_option("--size", o->size, "Height and width in pixels (default: the network's own)")
       ->check(CLI::Range(1, 1 << 14));
+  command->add_option("--width", o->width, "Channel multiplier (default: the network's own)")
+      ->check(CLI::Range(0.01, 32.0));
   command->add_option("--runs", o->runs, "Timed runs")->check(CLI::Range(1, 1000000))->capture_default_str();
   command->add_option("--warmup", o->warmup, "Untimed runs before them")
       ->check(CLI::Range(0, 1000000))

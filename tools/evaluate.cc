@@ -9,9 +9,9 @@
 #include "models/model.h"
 #include "tools/command.h"
 #include "tools/data_source.h"
+#include "tools/model_source.h"
 #include "tools/progress.h"
 #include "tools/report.h"
-#include "tools/run_folder.h"
 #include "train/evaluation.h"
 #include "train/observer.h"
 #include "train/run_log.h"
@@ -40,7 +40,9 @@ class Bar final : public TrainObserver {
 
 int run(const Options& o) {
   apply_common(o.common);
-  const Model model = load_model(model_path(o.run));
+  ModelSource source;
+  source.path = o.run;
+  const Model model = open_model(source);
   const std::string path = data_path(o.data);
   std::string split = o.split;
   if (split.empty()) {
@@ -87,7 +89,7 @@ void add_evaluate(CLI::App& app, Action& action) {
       "test part is used, or else val. JSON: accuracy, macro_f1, auc (macro one-vs-rest; of two classes that of the "
       "second), ece (15\n"
       "equal-width bins), n, confusion (rows: true class).");
-  command->add_option("run", o->run, "A run folder or a .fovea file")->required();
+  command->add_option("run", o->run, "Run folder, model file, or weight file of another framework")->required();
   command->add_option("data", o->data, "The pictures")->required();
   command->add_option("--split", o->split, "Which part of the data: train, val or test");
   command->add_option("--batch-size", o->batch, "Pictures per batch")

@@ -22,8 +22,8 @@ int run(const Common& common) {
     for (const models::Layout l : info.layouts) {
       if (l != models::Layout::fovea) layouts += str(layouts.empty() ? "" : ", ", to_string(l));
     }
-    table.row({name, str(info.image_size, "×", info.image_size), grouped(cost.parameters), grouped(cost.macs), layouts,
-               aliases});
+    table.row(
+        {name, str(info.image_size, "×", info.image_size), grouped(cost.parameters), grouped(cost.macs), layouts});
     out.push_back({{"name", name},
                    {"image_size", info.image_size},
                    {"classes", info.classes},

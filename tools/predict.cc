@@ -81,7 +81,8 @@ void add_predict(CLI::App& app, Action& action) {
       "  fovea predict runs/birds new/*.jpg\n"
       "  fovea predict runs/birds/model.fovea new/*.jpg --top 1 --json    one JSON object per picture\n\n"
       "A picture that cannot be read is reported and the others go on; the exit code is then 1.");
-  command->add_option("source", o->source.path, "Model file, run folder, or weight file of another framework")->required();
+  command->add_option("source", o->source.path, "Model file, run folder, or weight file of another framework")
+      ->required();
   command->add_option("files", o->files, "Pictures: JPEG, PNG or BMP")->required();
   command->add_option("--top", o->top, "How many classes to print per picture")
       ->check(CLI::Range(1, 100000))
