@@ -70,7 +70,8 @@ Model open_model(const ModelSource& s, std::optional<std::uint64_t> seed) {
     return models::load(weights::read_formula(s.formula), o);
   }
   const bool exists = std::filesystem::exists(s.path);
-  if (!exists && models::is_known(s.path)) {
+  const bool like_a_name = s.path.find_first_of("./") == std::string::npos;
+  if (!exists && (models::is_known(s.path) || (seed && like_a_name))) {
     if (!seed) {
       throw Error(ErrorKind::usage, s.path, "is the name of a network, not a file with weights",
                   "`fovea weights` lists pretrained ones that anyone can install");

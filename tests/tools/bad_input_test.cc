@@ -215,7 +215,7 @@ TEST_CASE("bad input: model files that are none") {
   const std::string picture = t.folder / "data/a/picture0.png", bad = t.folder / "bad.fovea";
   check_fails(run({"predict", t.folder / "none.fovea", picture}), 1, "cannot be opened: No such file");
   check_fails(run({"predict", t.folder / "data", picture}), 1, "this folder holds no model.fovea");
-  check_fails(run({"predict", picture, picture}), 1, "not a valid safetensors file");
+  check_fails(run({"predict", picture, picture}), 1, "is no weight file: it is a picture");
   check_fails(run({"predict", t.folder / "run/checkpoint.safetensors", picture}), 1, "checkpoint.safetensors]");
   std::uint64_t header = 0;
   for (int i = 7; i >= 0; --i) header = header << 8 | static_cast<unsigned char>(model[static_cast<std::size_t>(i)]);
