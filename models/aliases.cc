@@ -3,6 +3,7 @@
 #include <regex>
 
 #include "core/error.h"
+#include "models/zoo.h"
 
 namespace fovea::models {
 namespace {
@@ -39,6 +40,11 @@ const std::vector<Rule>& rules() {
        "",
        {width, size},
        "google/mobilenet_v2_1.0_224"},
+      {"resnet(50|101|152)", "resnet", Layout::keras, "", {suffix}, "ResNet50"},
+      {"resnet(18|34|50|101|152)\\..+", "resnet", Layout::timm, "", {suffix}, "resnet50.tv_in1k"},
+      {"(?:microsoft/)?resnet-(18|34|50|101|152)", "resnet", Layout::huggingface, "", {suffix}, "microsoft/resnet-50"},
+      {"inceptionv3", "inception_v3", Layout::keras, "", {}, "InceptionV3"},
+      {"inception_v3\\..+", "inception_v3", Layout::timm, "", {}, "inception_v3.tv_in1k"},
   };
   return table;
 }
@@ -47,7 +53,8 @@ const std::vector<Rule>& rules() {
 
 Alias canonical(const std::string& name) {
   Alias out{name, {}};
-  if (name.size() > 100) return out;  // no name of a network, and std::regex recurses
+  if (name.size() > 100) return out;        // no name of a network, and std::regex recurses
+  if (find_architecture(name)) return out;  // "resnet50" is ours; only other spellings of it bring a framework
   for (const Rule& rule : rules()) {
     std::smatch match;
     if (!std::regex_match(name, match, std::regex(rule.pattern, std::regex::icase))) continue;

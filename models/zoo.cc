@@ -52,6 +52,23 @@ std::vector<Architecture> make_table() {
                    .scale = 1,
                    .width = 1.2,
                    .depth = 1.4});
+
+  // scale: the number of layers with weights.
+  const std::pair<const char*, int> resnets[] = {
+      {"resnet18", 18}, {"resnet34", 34}, {"resnet50", 50}, {"resnet101", 101}, {"resnet152", 152}};
+  for (const auto& [name, layers] : resnets) {
+    std::vector<Layout> layouts = {torchvision, timm, huggingface};
+    if (layers >= 50) layouts.push_back(keras);  // which has no smaller ones
+    table.push_back(
+        {.name = name, .build = resnet, .layer_names = resnet_names, .layouts = std::move(layouts), .scale = layers});
+  }
+
+  table.push_back({.name = "inception_v3",
+                   .build = inception_v3,
+                   .layer_names = inception_v3_names,
+                   .layouts = {torchvision, timm, keras, tfslim},
+                   .image_size = 299,
+                   .min_size = 75});
   return table;
 }
 

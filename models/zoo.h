@@ -72,8 +72,12 @@ Model small_cnn(const Architecture&, const Options&);
 Model fashion_cnn(const Architecture&, const Options&);
 Model picture_cnn(const Architecture&, const Options&);
 Model mobilenet_v2(const Architecture&, const Options&);
+Model resnet(const Architecture&, const Options&);
+Model inception_v3(const Architecture&, const Options&);
 
 // The names of their layers elsewhere (models/weights/names/).
 LayerNames mobilenet_v2_names(const Architecture&, const Options&, Layout);
+LayerNames resnet_names(const Architecture&, const Options&, Layout);
+LayerNames inception_v3_names(const Architecture&, const Options&, Layout);
 
 }  // namespace fovea::models

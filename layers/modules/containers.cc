@@ -69,11 +69,11 @@ ConvBnAct::ConvBnAct(int in, int out, const ConvBnActOptions& o) {
                                                                          .padding = o.padding,
                                                                          .dilation = o.dilation,
                                                                          .groups = o.groups,
-                                                                         .bias = false,
+                                                                         .bias = o.bias,
                                                                          .weight_init = o.weight_init}));
   BatchNormOptions norm = o.norm;
   norm.activation = o.activation;
-  bn_ = register_module("bn", std::make_shared<BatchNorm>(out, norm));
+  bn_ = register_module("bn", std::make_shared<BatchNorm>(out, norm, o.scale));
 }
 
 }  // namespace fovea

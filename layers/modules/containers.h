@@ -117,12 +117,14 @@ struct ConvBnActOptions {
   PaddingOption padding = 0;
   Extent dilation = 1;
   int groups = 1;
+  bool bias = false;  ///< of the convolution: redundant before a norm, but some pretrained networks have one
+  bool scale = true;  ///< whether the norm has gamma
   BatchNormOptions norm = {};
   ActivationParams activation = {Activation::relu};
   Initializer weight_init = init::pytorch::kaiming_uniform();
 };
 
-/// Convolution without bias, batch norm, activation (fused into the batch norm). Children "conv" and "bn".
+/// Convolution, batch norm, activation (fused into the batch norm). Children "conv" and "bn".
 class FOVEA_API ConvBnAct : public Module {
  public:
   ConvBnAct(int in, int out, const ConvBnActOptions& options = {});

@@ -40,6 +40,11 @@ const std::vector<Case> kCases = {
     {"keras_mobilenetv2_035_96", "mobilenet_v2", Layout::keras, 1e-3, 0.35},
     {"keras_mobilenetv2_050_97", "auto", Layout::keras},
     {"files_keras_mobilenetv2_035_96_c10", "auto", Layout::keras},
+    {"tv_resnet18_224", "auto", Layout::torchvision},
+    {"tv_resnet50_224", "resnet50", Layout::torchvision},
+    {"keras_resnet50_224", "auto", Layout::keras},
+    {"tv_inception_v3_299", "auto", Layout::torchvision},
+    {"keras_inceptionv3_299", "auto", Layout::keras},
 };
 
 std::string shared_folder() {
