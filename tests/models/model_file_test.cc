@@ -34,7 +34,8 @@ Tensor input_of(const Model& model, std::int64_t batch) {
 TEST_CASE("a saved network gives the same bits, at any batch, with its conventions") {
   const TemporaryFile file;
   for (const std::string& name : models::names()) {
-    Model model = models::create(name, {.classes = 3, .image_size = 32, .channels = 1, .seed = 5});
+    const int size = name == "inception_v3" ? 75 : 32;  // its smallest
+    Model model = models::create(name, {.classes = 3, .image_size = size, .channels = 1, .seed = 5});
     model.class_names = {"a", "ü", "c\"\n"};
     save(model, file.path);
     const Model back = load_model(file.path);
