@@ -31,6 +31,52 @@ std::string listing(std::string_view what, const std::vector<std::string>& names
               hint);
 }
 
+/// A model file's network built anew by the zoo, with the file's weights: for another head or input size.
+Model rebuilt(const Model& stored, const LoadOptions& asked, const std::string& path) {
+  const Architecture* a = find_architecture(stored.architecture);
+  if (!a) {
+    throw Error(ErrorKind::usage, path,
+                "holds a network that is not of the zoo: its head and input size cannot be changed",
+                "load it as it is");
+  }
+  Options o = stored.options;
+  if (asked.image_size > 0) o.image_size = asked.image_size;
+  if (asked.head == Head::remove && o.top == Top::classifier) o.top = Top::pooled;
+  if (asked.head == Head::replace) {
+    o.top = Top::classifier;
+    if (asked.classes > 0) o.classes = asked.classes;
+  }
+  Model model;
+  {
+    const ParameterMode mode(ParameterMode::Kind::uninitialized);
+    model = build(*a, resolve(a->name, o).options);
+  }
+  std::unordered_map<std::string, Tensor> values;
+  for (const NamedTensor& t : stored.network().named_tensors()) values.emplace(t.name, t.tensor);
+  for (const NamedTensor& t : model.network().named_tensors()) {
+    if (t.name.starts_with("classifier.") && asked.head == Head::replace) continue;
+    const auto at = values.find(t.name);
+    if (at == values.end() || at->second.shape() != t.tensor.shape())
+      throw Error(ErrorKind::usage, path, str("its network differs from the zoo's ", a->name, " in ", t.name),
+                  "its head and input size cannot be changed");
+    Tensor target = t.tensor;
+    target.copy_from(at->second.to(t.tensor.dtype()));
+  }
+  if (asked.head == Head::replace) {
+    initialize_head(model, asked.seed);
+  } else {
+    model.class_names = o.top == Top::classifier ? stored.class_names : std::vector<std::string>();
+  }
+  const image::Preprocessing fresh = model.preprocessing;
+  model.preprocessing = stored.preprocessing;
+  if (asked.image_size > 0) {
+    model.preprocessing.width = fresh.width;
+    model.preprocessing.height = fresh.height;
+    model.preprocessing.resize_size = fresh.resize_size;
+  }
+  return model;
+}
+
 }  // namespace
 
 Model load(const weights::WeightFile& file, const LoadOptions& asked) {
@@ -79,7 +125,7 @@ Model load(const std::string& path, const LoadOptions& asked) {
   if (file.find_metadata("fovea.ops")) {
     Model model = load_model(path);
     if (asked.head == Head::keep && asked.image_size == 0) return model;
-    throw Error(ErrorKind::usage, path, "a model file's head cannot be replaced yet");
+    return rebuilt(model, asked, path);
   }
   return load(file, asked);
 }

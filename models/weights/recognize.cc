@@ -197,7 +197,6 @@ class Recognizer {
           depth = d;
         }
       }
-      if (fewest > 0) continue;
       o.depth = depth;
       for (const double w : widths) {
         o.width = w;
