@@ -47,11 +47,6 @@ const std::vector<Case> kCases = {
     {"keras_inceptionv3_299", "auto", Layout::keras},
 };
 
-std::string shared_folder() {
-  const char* folder = std::getenv("FOVEA_SHARED");
-  return folder ? folder : "";
-}
-
 /// {0, 1, n−2, n−1}, all where there are at most 4.
 std::vector<std::int64_t> ends(std::int64_t n) {
   if (n > 4) return {0, 1, n - 2, n - 1};
@@ -102,7 +97,7 @@ double greatest_difference(const Tensor& a, const Tensor& b) {
 }
 
 void check(const Case& c) {
-  const std::string base = shared_folder() + "/golden/zoo/" + c.name;
+  const std::string base = *shared_path("golden/zoo/") + c.name;
   std::ifstream in(base + ".json");
   const json about = json::parse(in);
   const Safetensors golden = read_safetensors(base + ".safetensors");
@@ -135,10 +130,7 @@ void check(const Case& c) {
 }  // namespace
 
 TEST_CASE("zoo networks give the logits and activations of the frameworks they come from") {
-  if (shared_folder().empty()) {
-    WARN("SKIPPED: FOVEA_SHARED is not set");
-    return;
-  }
+  if (!shared_path("")) FOVEA_SKIP("FOVEA_SHARED is not set");
   for (const Case& c : kCases) {
     INFO(c.name);
     check(c);
@@ -146,12 +138,9 @@ TEST_CASE("zoo networks give the logits and activations of the frameworks they c
 }
 
 TEST_CASE("every golden network is in the list of this test") {
-  if (shared_folder().empty()) {
-    WARN("SKIPPED: FOVEA_SHARED is not set");
-    return;
-  }
+  if (!shared_path("")) FOVEA_SKIP("FOVEA_SHARED is not set");
   std::size_t files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(shared_folder() + "/golden/zoo"))
+  for (const auto& entry : std::filesystem::directory_iterator(*shared_path("golden/zoo")))
     files += entry.path().extension() == ".tsv";
   WARN("cases: " << kCases.size() << " of " << files);
 }
