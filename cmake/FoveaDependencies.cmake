@@ -6,6 +6,9 @@ find_package(JPEG REQUIRED)
 find_package(nlohmann_json 3.9 REQUIRED)
 find_package(hwy REQUIRED)
 find_path(FOVEA_STB_INCLUDE_DIR stb_image.h PATH_SUFFIXES stb REQUIRED)
+# By name and not through libzip's CMake package: Debian's insists on command-line tools that are in other packages.
+find_path(FOVEA_ZIP_INCLUDE_DIR zip.h REQUIRED)
+find_library(FOVEA_ZIP_LIBRARY zip REQUIRED)
 
 set(FOVEA_OPENMP OFF)
 if(FOVEA_ONEDNN)
