@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "augment/cifar.h"
+#include "augment/coco_dataset.h"
 #include "augment/csv_dataset.h"
 #include "augment/files_internal.h"
 #include "augment/idx.h"
@@ -15,7 +16,7 @@ namespace fovea {
 
 namespace {
 
-enum class Kind { csv, idx, cifar, parts, folder };
+enum class Kind { csv, coco, idx, cifar, parts, folder };
 
 /// The folder that plays the part, or nothing.
 std::string part_folder(const std::string& path, const std::string& split) {
@@ -30,13 +31,16 @@ std::string part_folder(const std::string& path, const std::string& split) {
   return {};
 }
 
+constexpr const char* kExpected =
+    "give a folder with one folder of pictures per class, a .csv manifest (path,label), or a COCO Camera Traps .json";
+
 Kind recognise(const std::string& path) {
   if (files::is_file(path)) {
     if (files::lower_extension(path) == "csv") return Kind::csv;
-    throw Error(ErrorKind::usage, path, "this is a file, not a data set",
-                "give a folder with one folder of pictures per class, or a .csv manifest (path,label)");
+    if (files::lower_extension(path) == "json") return Kind::coco;
+    throw Error(ErrorKind::usage, path, "this is a file, not a data set", kExpected);
   }
-  files::require_folder(path, "give a folder with one folder of pictures per class, or a .csv manifest (path,label)");
+  files::require_folder(path, kExpected);
   for (const char* split : {"train", "test"}) {
     if (IdxDataset::found_in(path, split)) return Kind::idx;
     if (CifarDataset::found_in(path, split)) return Kind::cifar;
@@ -75,6 +79,7 @@ std::vector<std::string> available_splits(const std::string& path) {
         if (!part_folder(path, split).empty()) parts.push_back(split);
       }
       return parts;
+    case Kind::coco:
     case Kind::folder: break;
   }
   return parts;
@@ -85,6 +90,11 @@ DatasetPtr open_dataset(const std::string& path, const std::string& split, const
   if (kind == Kind::csv) {
     return std::make_shared<CsvDataset>(
         path, CsvOptions{.class_names = options.class_names, .split = split, .image_size = options.image_size});
+  }
+  if (kind == Kind::coco) {
+    if (!split.empty()) no_such_part(path, split, {});
+    return std::make_shared<CocoDataset>(
+        path, CocoOptions{.class_names = options.class_names, .image_size = options.image_size});
   }
   const std::vector<std::string> parts = available_splits(path);
   if (kind == Kind::folder) {

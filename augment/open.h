@@ -16,10 +16,12 @@ struct OpenOptions {
 
 /// Opens what lies at `path`:
 ///   a .csv file                        → CsvDataset; split chooses rows by their split column
+///   a .json file                       → CocoDataset (COCO Camera Traps); split must be ""
 ///   a folder with IDX files            → IdxDataset (MNIST, Fashion-MNIST)
 ///   a folder with CIFAR binary files   → CifarDataset
 ///   a folder with train/ and val/ (or valid/, validation/; and test/) → ImageFolder of that part, classes numbered as
-///   in train/ any other folder                   → ImageFolder
+///   in train/
+///   any other folder                   → ImageFolder
 /// @param split "train", "val", "test", or "" for everything there is in one piece. Data without such a part:
 /// Error{usage};
 ///              see available_splits. IDX and CIFAR know train and test.

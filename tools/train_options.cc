@@ -176,10 +176,11 @@ TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, con
 }
 
 void add_train_options(CLI::App& c, TrainOptions& o) {
-  c.add_option("source", o.data,
-               "What to learn: `fashion-mnist`, a folder with one folder of pictures per class (or with train/ and "
-               "val/), a CSV manifest "
-               "(path,label[,group]), or a folder of IDX or CIFAR files")
+  c.add_option(
+       "source", o.data,
+       "What to learn: `fashion-mnist`, a folder with one folder of pictures per class (or with train/ and "
+       "val/), a CSV manifest (path,label[,group]), a COCO Camera Traps .json (split by location), or a folder of IDX "
+       "or CIFAR files")
       ->required();
   c.add_option("--data", o.data_dir, "Folder of the four IDX files, for fashion-mnist");
   c.add_option("-o,--out", o.out, "Run folder (default: runs/ and the name of the data, numbered if it is taken)");
