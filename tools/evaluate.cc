@@ -84,12 +84,10 @@ void add_evaluate(CLI::App& app, Action& action) {
       "Examples:\n"
       "  fovea evaluate runs/birds birds/val\n"
       "  fovea evaluate runs/fashion-mnist fashion-mnist --json\n\n"
-      "DATA is what `fovea train` takes: a folder with one folder per class, a CSV manifest, COCO Camera Traps\n"
-      "JSON, IDX or CIFAR files. Where "
-      "it has parts, the\n"
-      "test part is used, or else val. JSON: accuracy, macro_f1, auc (macro one-vs-rest; of two classes that of the "
-      "second), ece (15\n"
-      "equal-width bins), n, confusion (rows: true class).");
+      "DATA is what `fovea train` takes: a folder with one folder per class, a CSV manifest, COCO Camera Traps JSON, "
+      "IDX or CIFAR files. Where it has parts, the test part is used, or else val. JSON: accuracy, macro_f1, auc "
+      "(macro one-vs-rest; of two classes that of the second), ece (15 equal-width bins), n, confusion (rows: true "
+      "class).");
   command->add_option("run", o->run, "Run folder, model file, or weight file of another framework")->required();
   command->add_option("data", o->data, "The pictures")->required();
   command->add_option("--split", o->split, "Which part of the data: train, val or test");
