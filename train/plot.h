@@ -1,4 +1,5 @@
-// Plots as SVG text: curves, confusion matrix, reliability diagram. Self-contained: no scripts, fonts or other files.
+// Plots as SVG text: curves, confusion matrix, reliability diagram, ROC curve, coverage. Self-contained: no scripts,
+// fonts or other files.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +7,8 @@
 #include <vector>
 
 #include "train/metrics.h"
+#include "train/roc.h"
+#include "train/selective.h"
 
 namespace fovea {
 
@@ -28,11 +31,34 @@ struct LinePlot {
 
 /// Error{shape} when a series' x and y differ in length. Without any finite point: empty axes that say "no data".
 FOVEA_API std::string line_plot_svg(const LinePlot& plot);
+struct ConfusionPlot {
+  std::string title = "Confusion matrix";
+  /// Names of the columns where predictions have others than labels have: the classes and "unsure".
+  std::vector<std::string> columns;
+  std::vector<std::vector<double>> costs;  ///< [label][prediction] of one item; cells then show count times cost too
+};
+
 /// Rows are labels, columns predictions, shaded by the share of the row; counts are written into the cells up to 30
-/// classes.
+/// classes. Error{shape} unless names, columns and costs fit the counts.
 FOVEA_API std::string confusion_svg(const std::vector<std::vector<std::int64_t>>& confusion,
-                                    const std::vector<std::string>& names);
+                                    const std::vector<std::string>& names, const ConfusionPlot& plot = {});
 /// Accuracy over confidence with the gap to the diagonal and the number of pictures in each bin.
 FOVEA_API std::string reliability_svg(const std::vector<ReliabilityBin>& bins, double ece);
+
+/// A decision to be shown on a ROC curve; it need not lie on it (chosen on other data). A cross shows the 95 %
+/// intervals of its sensitivity and specificity.
+struct RocMark {
+  std::string name;
+  BinaryCounts counts;
+};
+/// Sensitivity over 1 - specificity with the area and its interval. A curve without both kinds: empty axes.
+FOVEA_API std::string roc_svg(const RocCurve& curve, const std::vector<RocMark>& marks = {},
+                              const std::string& title = "ROC curve");
+
+/// Accuracy of the answers given over the share that is answered, with the 95 % interval as a band and the chosen
+/// point, if any. Error{usage} for an empty curve.
+FOVEA_API std::string coverage_svg(const std::vector<CoveragePoint>& curve,
+                                   const std::optional<CoveragePoint>& chosen = {},
+                                   const std::string& title = "Leaving the doubtful to people");
 
 }  // namespace fovea

@@ -1,0 +1,127 @@
+// ROC curves and coverage as SVG text.
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "train/plot.h"
+#include "train/svg_internal.h"
+
+namespace fovea {
+
+using namespace svg;
+
+namespace {
+
+/// A frame whose axes are shares: x from 0 to 1, y from `low` to 1.
+class ShareAxes {
+ public:
+  ShareAxes(double width, double height, double low) : width_(width), height_(height), low_(low) {}
+  double x(double share) const { return kLeft + share * width_; }
+  double y(double share) const { return kTop + (1 - (share - low_) / (1 - low_)) * height_; }
+  Svg draw(const std::string& title, const std::string& note, const char* x_label, const char* y_label) const {
+    Svg svg(kLeft + width_ + 24, kTop + height_ + 54);
+    svg.title(kLeft, 26, title);
+    svg.text(kLeft, 46, note, 12, "start", kMuted);
+    const double step = low_ >= 0.8 ? 0.05 : low_ >= 0.5 ? 0.1 : 0.2;
+    for (double v = low_; v <= 1 + 1e-9; v += step) {
+      svg.line(kLeft, y(v), kLeft + width_, y(v), kGrid);
+      svg.text(kLeft - 8, y(v) + 4, number(v * 100) + " %", 12, "end", kMuted);
+    }
+    for (int i = 0; i <= 5; ++i) {
+      svg.line(x(i / 5.0), kTop + height_, x(i / 5.0), kTop + height_ + 5, kMuted);
+      svg.text(x(i / 5.0), kTop + height_ + 20, number(i * 20.0) + " %", 12, "middle", kMuted);
+    }
+    svg.line(kLeft, kTop + height_, kLeft + width_, kTop + height_, kMuted);
+    svg.text(kLeft + width_ / 2, kTop + height_ + 42, x_label, 13, "middle", kMuted);
+    svg.text(18, kTop + height_ / 2, y_label, 13, "middle", kMuted, -90);
+    return svg;
+  }
+
+  static constexpr double kLeft = 70, kTop = 62;
+
+ private:
+  double width_, height_, low_;
+};
+
+std::string percent(double share, int digits = 1) { return number(100 * share, digits) + " %"; }
+
+}  // namespace
+
+std::string roc_svg(const RocCurve& curve, const std::vector<RocMark>& marks, const std::string& title) {
+  const ShareAxes axes(400, 400, 0);
+  const bool defined = !std::isnan(curve.auc);
+  const std::string note = defined ? str("area ", number(curve.auc, 3), ", 95 % interval ",
+                                         number(curve.auc_interval.low, 3), " to ", number(curve.auc_interval.high, 3))
+                                   : "the data does not hold both kinds";
+  Svg svg = axes.draw(title, note, "1 - specificity (false alarms among the negative)", "sensitivity");
+  svg.line(axes.x(0), axes.y(0), axes.x(1), axes.y(1), kMuted, 1.2, "stroke-dasharray=\"5 4\"");
+  if (!defined) return svg.finish();
+  std::string path;
+  for (const RocPoint& point : curve.points) {
+    path += str(path.empty() ? "M" : "L", number(axes.x(1 - point.counts.specificity()), 2), " ",
+                number(axes.y(point.counts.sensitivity()), 2), " ");
+  }
+  svg.raw(str("<path d=\"", path, "\" fill=\"none\" stroke=\"", kColors[0],
+              "\" stroke-width=\"2.2\" stroke-linejoin=\"round\"/>\n"));
+  // Names stand in the corner that a useful curve leaves free.
+  double below = axes.y(0) - 14 - 18 * static_cast<double>(marks.size());
+  for (std::size_t i = 0; i < marks.size(); ++i) {
+    const BinaryCounts& counts = marks[i].counts;
+    if (counts.positives() == 0 || counts.negatives() == 0) continue;
+    const char* color = kColors[1 + i % (std::size(kColors) - 1)];
+    const Interval se = counts.sensitivity_interval(), sp = counts.specificity_interval();
+    const double x = axes.x(1 - counts.specificity()), y = axes.y(counts.sensitivity());
+    svg.line(axes.x(1 - sp.high), y, axes.x(1 - sp.low), y, color, 1.6);
+    svg.line(x, axes.y(se.low), x, axes.y(se.high), color, 1.6);
+    svg.raw(str("<circle cx=\"", number(x, 2), "\" cy=\"", number(y, 2), "\" r=\"4.5\" fill=\"", color, "\"/>\n"));
+    below += 18;
+    const std::string text = str(marks[i].name, ": sensitivity ", percent(counts.sensitivity()), ", specificity ",
+                                 percent(counts.specificity()));
+    const double left = axes.x(1) - 6.5 * static_cast<double>(text.size());
+    svg.raw(str("<circle cx=\"", number(left - 10, 2), "\" cy=\"", number(below - 4, 2), "\" r=\"4.5\" fill=\"", color,
+                "\"/>\n"));
+    svg.text(axes.x(1) - 6, below, text, 12, "end");
+  }
+  return svg.finish();
+}
+
+std::string coverage_svg(const std::vector<CoveragePoint>& curve, const std::optional<CoveragePoint>& chosen,
+                         const std::string& title) {
+  if (curve.empty()) throw Error(ErrorKind::usage, "coverage plot", "the curve is empty");
+  // Accuracy of a handful says nothing and would only stretch the axis: the curve begins with a twentieth of the data.
+  const double fewest =
+      std::min(0.05 * static_cast<double>(curve.back().total), static_cast<double>(curve.back().kept));
+  std::string line, upper, lower;
+  double low = 1;
+  for (const CoveragePoint& point : curve) {
+    if (static_cast<double>(point.kept) >= fewest) low = std::min(low, point.accuracy_interval().low);
+  }
+  low = low >= 0.8 ? 0.8 : low >= 0.5 ? 0.5 : 0;
+  const ShareAxes axes(540, 320, low);
+  for (const CoveragePoint& point : curve) {
+    if (static_cast<double>(point.kept) < fewest) continue;
+    const Interval interval = point.accuracy_interval();
+    const std::string x = number(axes.x(point.coverage()), 2);
+    const auto at = [&](double share) { return str(x, " ", number(axes.y(share), 2), " "); };
+    line += str(line.empty() ? "M" : "L", at(point.accuracy()));
+    upper += str(upper.empty() ? "M" : "L", at(interval.high));
+    lower = str("L", at(interval.low), lower);
+  }
+  const std::string note = chosen
+                               ? str("below ", number(chosen->threshold, 3), " unsure: ", percent(chosen->coverage()),
+                                     " answered, ", percent(chosen->accuracy()), " of them right")
+                               : str("all answered: ", percent(curve.back().accuracy()), " right");
+  Svg svg = axes.draw(title, note, "share answered", "right answers among them");
+  svg.raw(str("<path d=\"", upper, lower, "Z\" fill=\"", kColors[0], "\" fill-opacity=\"0.15\"/>\n"));
+  svg.raw(str("<path d=\"", line, "\" fill=\"none\" stroke=\"", kColors[0],
+              "\" stroke-width=\"2.2\" stroke-linejoin=\"round\"/>\n"));
+  if (chosen && chosen->kept > 0) {
+    const double x = axes.x(chosen->coverage());
+    svg.line(x, axes.y(low), x, axes.y(1), kMuted, 1.2, "stroke-dasharray=\"5 4\"");
+    svg.raw(str("<circle cx=\"", number(x, 2), "\" cy=\"", number(axes.y(chosen->accuracy()), 2),
+                "\" r=\"4.5\" fill=\"", kColors[1], "\"/>\n"));
+  }
+  return svg.finish();
+}
+
+}  // namespace fovea
