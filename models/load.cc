@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "layers/init.h"
+#include "models/imagenet_classes.h"
 #include "models/transfer.h"
 #include "models/weights/recognize.h"
 
@@ -117,6 +118,9 @@ Model load(const weights::WeightFile& file, const LoadOptions& asked) {
       throw Error(ErrorKind::format, file.path, str("gives no value for ", t.name));
   }
   if (fresh_head) initialize_head(model, asked.seed);
+  // No framework's weight files name ImageNet's classes.
+  const bool imagenet_sized = o.classes == 1000 || o.classes == 1001;
+  if (!fresh_head && o.top == Top::classifier && imagenet_sized) model.class_names = imagenet_class_names(o.classes);
   return model;
 }
 
