@@ -64,6 +64,7 @@ int run(const Options& o) {
   const double resident_before = resident_mb();
   ModelSource source;
   source.path = o.weights.empty() ? o.model : o.weights;
+  source.names_are_networks = o.weights.empty();
   source.image_size = o.size;
   source.width = o.width;
   Model model = open_model(source, o.common.seed);

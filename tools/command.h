@@ -33,6 +33,7 @@ void add_summary(CLI::App& app, Action& action);
 void add_models(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
+void add_weights(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);
 void add_augment_preview(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);

@@ -61,7 +61,9 @@ void add_convert(CLI::App& app, Action& action) {
       "  fovea convert runs/birds --out birds.safetensors --layout torchvision\n\n"
       "A .fovea file runs anywhere: it holds the network, its weights and its preprocessing. A .safetensors file holds "
       "weights only, in the names and axis order of --layout: load it there with load_state_dict().");
-  command->add_option("source", o->source.path, "Model file, run folder, or weight file of another framework")
+  command
+      ->add_option("source", o->source.path,
+                   "Model file, run folder, weight file of another framework, or name of pretrained weights")
       ->required();
   command->add_option("-o,--out", o->out, "File to write: .fovea or .safetensors")->required();
   const auto names =

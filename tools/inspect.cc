@@ -9,6 +9,7 @@
 #include "models/weights/weight_file.h"
 #include "tools/command.h"
 #include "tools/model_source.h"
+#include "tools/pretrained.h"
 #include "tools/table.h"
 
 namespace fovea::tools {
@@ -30,7 +31,7 @@ void list(const char* what, const std::vector<std::string>& names, bool all) {
 }
 
 int run(const Options& o) {
-  const weights::WeightFile file = weights::read_weight_file(o.source.path);
+  const weights::WeightFile file = weights::read_weight_file(weights_path(o.source.path));
   std::int64_t elements = 0;
   std::map<std::string, std::int64_t> types;
   for (const weights::FileTensor& t : file.tensors) {
@@ -107,7 +108,10 @@ void add_inspect(CLI::App& app, Action& action) {
       "  fovea inspect checkpoint.pth --all\n\n"
       "Read are safetensors, Keras .h5, .weights.h5 and .keras, PyTorch .pth and .pt of every age, TensorFlow "
       "checkpoints and SavedModel folders. Nothing in a file is executed.");
-  command->add_option("file", o->source.path, "Weight file, checkpoint prefix or SavedModel folder")->required();
+  command
+      ->add_option("file", o->source.path,
+                   "Weight file, checkpoint prefix, SavedModel folder, or name of pretrained weights")
+      ->required();
   command->add_flag("--all", o->all, "List every tensor");
   add_model_options(*command, o->source);
   add_common(*command, o->common);

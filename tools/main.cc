@@ -79,6 +79,7 @@ int main(int argc, char** argv) {
   add_inspect(app, action);
   add_convert(app, action);
   add_run(app, action);
+  add_weights(app, action);
   add_augment_preview(app, action);
   add_bench(app, action);
   add_version(app, action);

@@ -5,6 +5,7 @@
 
 #include "models/weights/formula.h"
 #include "models/weights/weight_file.h"
+#include "tools/pretrained.h"
 #include "tools/run_folder.h"
 
 namespace fovea::tools {
@@ -70,6 +71,7 @@ Model open_model(const ModelSource& s, std::optional<std::uint64_t> seed) {
     return models::load(weights::read_formula(s.formula), o);
   }
   const bool exists = std::filesystem::exists(s.path);
+  if (!exists && find_pretrained(s.path) && !s.names_are_networks) return load_weights(s.path, o);
   const bool like_a_name = s.path.find_first_of("./") == std::string::npos;
   if (!exists && (models::is_known(s.path) || (seed && like_a_name))) {
     if (!seed) {
@@ -86,7 +88,7 @@ Model open_model(const ModelSource& s, std::optional<std::uint64_t> seed) {
   const bool run_folder = exists && std::filesystem::is_directory(s.path) &&
                           !std::filesystem::exists(std::filesystem::path(s.path) / "variables") &&
                           !std::filesystem::exists(std::filesystem::path(s.path) / "variables.index");
-  return models::load(run_folder ? model_path(s.path) : s.path, o);
+  return load_weights(run_folder ? model_path(s.path) : s.path, o);
 }
 
 std::string describe(const Model& model) {

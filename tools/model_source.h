@@ -1,4 +1,5 @@
-// The model a user means: a zoo name, a model file, a run folder, or a weight file of any framework. Internal to
+// The model a user means: a zoo name, pretrained weights by name, a model file, a run folder, or a weight file of any
+// framework. Internal to
 // tools/.
 #pragma once
 
@@ -19,12 +20,15 @@ struct ModelSource {
   int classes = 0;              ///< --classes
   std::string variant;          ///< --variant
   std::string formula;          ///< --formula: weights from a formula instead of a file
+  /// A name means a network with fresh weights, even where pretrained weights have that name.
+  bool names_are_networks = false;
 };
 
 /// Adds --model, --layout, --width, --size, --classes and --variant.
 void add_model_options(CLI::App& command, ModelSource& source);
 models::LoadOptions load_options(const ModelSource& source);
-/// Loads it. With a seed, a zoo name is accepted too and gives fresh weights drawn by it.
+/// Loads it. With a seed, a zoo name is accepted too and gives fresh weights drawn by it, unless pretrained weights
+/// have that name.
 Model open_model(const ModelSource& source, std::optional<std::uint64_t> seed = {});
 
 /// "mobilenet_v2, width 0.35, 10 classes, keras conventions, input 96×96×3".

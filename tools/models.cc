@@ -51,6 +51,9 @@ void add_models(CLI::App& app, Action& action) {
   auto common = std::make_shared<Common>();
   CLI::App* command =
       app.add_subcommand("models", "List the networks with parameters, multiply-adds and whose weights fit");
+  command->footer(
+      "Examples:\n"
+      "  fovea models --json    with other frameworks' names for each");
   add_common(*command, *common);
   command->callback([&action, common] { action = [common] { return run(*common); }; });
 }

@@ -79,9 +79,12 @@ void add_predict(CLI::App& app, Action& action) {
   command->footer(
       "Examples:\n"
       "  fovea predict runs/birds new/*.jpg\n"
+      "  fovea predict efficientnet_lite0 new/*.jpg    with weights that `fovea weights get` brought\n"
       "  fovea predict runs/birds/model.fovea new/*.jpg --top 1 --json    one JSON object per picture\n\n"
       "A picture that cannot be read is reported and the others go on; the exit code is then 1.");
-  command->add_option("source", o->source.path, "Model file, run folder, or weight file of another framework")
+  command
+      ->add_option("source", o->source.path,
+                   "Model file, run folder, weight file of another framework, or name of pretrained weights")
       ->required();
   command->add_option("files", o->files, "Pictures: JPEG, PNG or BMP")->required();
   command->add_option("--top", o->top, "How many classes to print per picture")

@@ -78,8 +78,9 @@ void add_run(CLI::App& app, Action& action) {
       "it is: no resizing and no normalisation but what the network itself contains. The output file gets `logits` "
       "(before any softmax), or `features` if the file has no classifier, and with --activations the result of every "
       "layer under the name that the weights' framework gives it, NHWC.");
-  command->add_option("source", o->source.path,
-                      "Model file, run folder, weight file of another framework, or name of a network");
+  command->add_option(
+      "source", o->source.path,
+      "Model file, run folder, weight file of another framework, or name of pretrained weights or of a network");
   command->add_option("--input", o->input, "safetensors file with a tensor `input`")->required();
   command->add_option("--output", o->output, "safetensors file to write")->required();
   command->add_flag("--activations", o->activations, "Write every layer's result too");

@@ -19,7 +19,8 @@ struct Options {
   std::int64_t batch = 1;
 };
 
-int run(const Options& o) {
+int run(Options o) {
+  o.source.names_are_networks = true;
   const Model model = open_model(o.source, o.common.seed);
   const OpList list = model.capture(o.batch);
   struct Row {

@@ -7,7 +7,8 @@
 using namespace tool;
 
 namespace {
-const Words kCommands = {"train", "evaluate", "predict", "summary", "augment-preview", "bench", "version"};
+const Words kCommands = {"train",   "evaluate", "predict", "models",          "summary", "inspect",
+                         "convert", "run",      "weights", "augment-preview", "bench",   "version"};
 }
 
 TEST_CASE("usage: help teaches by example, on standard output") {
@@ -17,6 +18,7 @@ TEST_CASE("usage: help teaches by example, on standard output") {
   for (const std::string& command : kCommands) {
     CHECK(contains(whole.out, command));
     const Outcome help = run({command, "--help"});
+    INFO(help.out);
     CHECK(help.code == 0);
     CHECK(help.err.empty());
     if (command != "version") {
