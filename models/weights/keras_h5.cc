@@ -72,11 +72,11 @@ void add_tensors(const std::shared_ptr<File>& file, std::vector<Named>& tensors,
       throw Error(ErrorKind::format, file->where(),
                   str("'", tensor.name, "' holds ", dataset.type.name, ", not numbers that are weights"));
     }
-    // Values of different tensors do not share their place in a file: without this, a small one could name a large
-    // part of itself thousands of times.
+    // Values of different tensors do not share their place in a file, and weights are noise that packs badly: a small
+    // file that names a large part of itself thousands of times, or is one of zeros, is made to harm.
     total += dataset.count * dataset.type.size;
     packed = packed || !dataset.filters.empty();
-    if (total > file->size() * (packed ? 1032 : 2) + (1 << 20)) {
+    if (total > file->size() * (packed ? 64 : 2) + ((packed ? 64u : 1u) << 20)) {
       throw Error(ErrorKind::format, file->where(), "its tensors are together far larger than the file");
     }
     std::vector<std::int64_t> dims(dataset.space.dims.begin(), dataset.space.dims.end());

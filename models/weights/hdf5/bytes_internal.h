@@ -16,8 +16,10 @@ namespace fovea::weights::hdf5 {
 /// "There is none": the address or size with all bits set, whatever its width in the file.
 inline constexpr std::uint64_t kUndefined = ~std::uint64_t{0};
 
-/// A piece of metadata, read from the front. Reading past its end is Error{format}.
 class Cursor;
+
+/// Whether wrong checksums of metadata are errors. Only the fuzz target says no: whoever means harm gets them right.
+extern bool verify_checksums;
 
 struct Source {
   std::span<const std::uint8_t> bytes;  ///< from the base address to the end that the superblock gives
@@ -43,6 +45,7 @@ struct Source {
   Cursor block(std::uint64_t address, std::uint64_t size, std::string_view signature, bool checksum, const char* what);
 };
 
+/// A piece of metadata, read from the front. Reading past its end is Error{format}.
 class Cursor {
  public:
   Cursor(Source& source, std::span<const std::uint8_t> bytes, const char* what)

@@ -138,7 +138,7 @@ void FractalHeap::add_direct(std::uint64_t address, std::uint64_t offset, std::u
   if (block.u8() != 0) block.damaged("unknown version");
   if (block.offset() != address_) block.damaged("it belongs to another heap");
   if (block.sized(offset_bytes_) != offset) block.damaged("it is not where it should be");
-  if (checksums_) {
+  if (checksums_ && verify_checksums) {
     const std::size_t at = block.position();
     const std::uint32_t stored = block.u32();
     std::vector<std::uint8_t> copy(bytes.begin(), bytes.end());
