@@ -80,8 +80,7 @@ const std::string* Safetensors::find_metadata(std::string_view key) const {
   return nullptr;
 }
 
-Safetensors parse_safetensors(std::span<std::uint8_t> bytes, std::shared_ptr<const void> owner,
-                              const std::string& where) {
+SafetensorsIndex index_safetensors(std::span<std::uint8_t> bytes, const std::string& where) {
   const auto malformed = [&](const std::string& what) {
     throw Error(ErrorKind::format, where, str("not a valid safetensors file: ", what));
   };
@@ -93,20 +92,23 @@ Safetensors parse_safetensors(std::span<std::uint8_t> bytes, std::shared_ptr<con
   }
   const auto* text = reinterpret_cast<const char*>(bytes.data()) + 8;
   const std::span<std::uint8_t> data = bytes.subspan(8 + static_cast<std::size_t>(header_size));
-  Safetensors result;
+  if (header_size == 0 || *text != '{') malformed("the header is no JSON object");
+  SafetensorsIndex result;
   std::vector<Entry> entries;
   try {
-    // nlohmann keeps the last of two equal keys silently; this callback refuses them.
-    std::set<std::string> keys;
+    // nlohmann keeps the last of two equal keys silently; this callback refuses them, of tensors and within one.
+    std::set<std::string> names, fields;
     bool duplicate = false;
     const json header = json::parse(text, text + header_size, [&](int depth, json::parse_event_t event, json& parsed) {
-      if (event == json::parse_event_t::key && depth == 1) duplicate |= !keys.insert(parsed.get<std::string>()).second;
+      if (event != json::parse_event_t::key || depth > 2) return true;
+      if (depth == 1) fields.clear();
+      duplicate |= !(depth == 1 ? names : fields).insert(parsed.get<std::string>()).second;
       return true;
     });
     if (duplicate) malformed("a name occurs twice");
-    if (!header.is_object()) malformed("the header is no JSON object");
     for (const auto& [name, item] : header.items()) {
       if (name == "__metadata__") {
+        if (!item.is_object()) malformed("__metadata__ is no object");
         for (const auto& [key, value] : item.items()) result.metadata.emplace_back(key, value.get<std::string>());
       } else {
         entries.push_back(parse_entry(name, item, malformed));
@@ -131,7 +133,20 @@ Safetensors parse_safetensors(std::span<std::uint8_t> bytes, std::shared_ptr<con
                     "; it may have been cut off"));
     }
     position = entry.end;
-    std::uint8_t* at = data.data() + entry.begin;
+    result.entries.push_back(
+        {entry.name, entry.spec, data.subspan(static_cast<std::size_t>(entry.begin), static_cast<std::size_t>(size))});
+  }
+  if (position != data.size()) malformed(str("its tensors end at byte ", position, ", its data at ", data.size()));
+  return result;
+}
+
+Safetensors parse_safetensors(std::span<std::uint8_t> bytes, std::shared_ptr<const void> owner,
+                              const std::string& where) {
+  SafetensorsIndex index = index_safetensors(bytes, where);
+  Safetensors result;
+  result.metadata = std::move(index.metadata);
+  for (const SafetensorsIndex::Entry& entry : index.entries) {
+    std::uint8_t* at = entry.bytes.data();
     if (reinterpret_cast<std::uintptr_t>(at) % dtype_size(entry.spec.dtype) == 0) {
       result.tensors.emplace_back(entry.name, Tensor::borrow(at, entry.spec.shape, entry.spec.dtype, owner));
     } else {
@@ -140,7 +155,6 @@ Safetensors parse_safetensors(std::span<std::uint8_t> bytes, std::shared_ptr<con
       result.tensors.emplace_back(entry.name, std::move(copy));
     }
   }
-  if (position != data.size()) malformed(str("its tensors end at byte ", position, ", its data at ", data.size()));
   return result;
 }
 

@@ -32,6 +32,17 @@ FOVEA_API Safetensors read_safetensors(const std::string& path);
 /// The same from memory that `owner` keeps alive. `where` names the source in errors.
 FOVEA_API Safetensors parse_safetensors(std::span<std::uint8_t> bytes, std::shared_ptr<const void> owner,
                                         const std::string& where);
+/// What parse_safetensors() checks, without making tensors: their bytes may lie at any address.
+struct FOVEA_API SafetensorsIndex {
+  struct Entry {
+    std::string name;
+    TensorSpec spec;
+    std::span<std::uint8_t> bytes;
+  };
+  std::vector<Entry> entries;  ///< in file order
+  std::vector<std::pair<std::string, std::string>> metadata;
+};
+FOVEA_API SafetensorsIndex index_safetensors(std::span<std::uint8_t> bytes, const std::string& where);
 /// Atomic. Tensors are stored in the given order within each element size, larger elements first, so that all are
 /// aligned.
 FOVEA_API void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,

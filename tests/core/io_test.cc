@@ -170,7 +170,9 @@ TEST_CASE("hostile headers are refused") {
        std::string(R"({"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1,4],"data_offsets":[0,16]}})"),
        std::string(R"({"a":{"dtype":"F32","shape":[4]}})"), std::string(R"({"a":7})"), std::string(R"([])"),
        std::string(R"({"__metadata__":{"k":1},"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})"),
-       std::string(100000, '['),
+       std::string(100000, '['), std::string(R"( {"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})"),
+       std::string(R"({"__metadata__":["k"],"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})"),
+       std::string(R"({"a":{"dtype":"F64","dtype":"F32","shape":[4],"data_offsets":[0,16]}})"),
        std::string(
            R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})")}) {
     CAPTURE(header.substr(0, 150));

@@ -189,16 +189,19 @@ TEST_CASE("pickles: a network that was pickled whole gives what its state_dict w
     return call(global("torch._utils", "_rebuild_parameter"),
                 {data, "\x88", global("collections", "OrderedDict") + ")R"});
   };
-  const std::string passing = text("_non_persistent_buffers_set") + "\x8f(" + text("scratch") + "\x90";
-  const std::string body = module(
-      "Net", "}", "}",
-      dict({{"conv", module("Conv", dict({{"weight", parameter(matrix())}, {"bias", "N"}}), "}", "}")},
-            {"bn",
-             module("Norm", "}", dict({{"mean", tensor(six(), 0, {6}, {1})}, {"scratch", matrix()}}), "}", passing)}}));
-  for (const std::string& whole : {body, dict({{"epoch", byte(1)}, {"model", body}})}) {
-    const WeightFile file = read_zip(pytorch_zip(whole, {{"0", kSix}}));
-    CHECK(names(file) == Names{"conv.weight", "bn.mean"});
-    CHECK(metadata(file, "pytorch.module") == "net.Net");
+  // A set has opcodes since protocol 4 and is a call of its class before.
+  for (const std::string& set :
+       {"\x8f(" + text("scratch") + "\x90", call(global("__builtin__", "set"), {"](" + text("scratch") + "e"})}) {
+    const std::string body =
+        module("Net", "}", "}",
+               dict({{"conv", module("Conv", dict({{"weight", parameter(matrix())}, {"bias", "N"}}), "}", "}")},
+                     {"bn", module("Norm", "}", dict({{"mean", tensor(six(), 0, {6}, {1})}, {"scratch", matrix()}}),
+                                   "}", text("_non_persistent_buffers_set") + set)}}));
+    for (const std::string& whole : {body, dict({{"epoch", byte(1)}, {"model", body}})}) {
+      const WeightFile file = read_zip(pytorch_zip(whole, {{"0", kSix}}));
+      CHECK(names(file) == Names{"conv.weight", "bn.mean"});
+      CHECK(metadata(file, "pytorch.module") == "net.Net");
+    }
   }
   // torch before 1.6 kept the class's source beside it.
   const std::string with_source = "(" + text("module") + global("net", "Net") + text("net.py") +

@@ -96,7 +96,8 @@ Value Builder::instance(const Value& type, const Value& arguments) {
   const std::size_t count = arguments_of(arguments).size();
   if (type.kind == Kind::global && count <= kMaxArguments) {
     const Global global = graph_.globals[type.index];
-    if (global.known == Known::dict || global.known == Known::tuple) return known_call(global, copy(arguments));
+    if (global.known == Known::dict || global.known == Known::set || global.known == Known::tuple)
+      return known_call(global, copy(arguments));
   }
   return object(type);
 }
@@ -122,10 +123,16 @@ Value Builder::known_call(const Global& global, std::span<const Value> arguments
   };
   switch (global.known) {
     case Known::dict: return mapping(global, arguments);
-    case Known::tuple:
+    case Known::set:
+    case Known::tuple: {
+      const Kind kind = global.known == Known::set ? Kind::set : Kind::tuple;
+      if (kind == Kind::set && arguments.empty()) return container(kind);
       need(1);
-      if (arguments[0].kind != Kind::tuple && arguments[0].kind != Kind::list) damaged("a torch.Size of no numbers");
-      return container(Kind::tuple, copy(arguments[0]));
+      if (arguments[0].kind != Kind::tuple && arguments[0].kind != Kind::list) {
+        damaged(str(global.name, " of what is no list"));
+      }
+      return container(kind, copy(arguments[0]));
+    }
     case Known::rebuild_parameter: need(1); return arguments[0];
     case Known::rebuild_from_type: {
       need(3);

@@ -13,6 +13,8 @@ constexpr Entry kNames[] = {
     {"collections", "defaultdict", Known::dict},
     {"builtins", "dict", Known::dict},
     {"__builtin__", "dict", Known::dict},
+    {"builtins", "set", Known::set},
+    {"__builtin__", "set", Known::set},
     {"torch", "Size", Known::tuple},
     {"torch._utils", "_rebuild_tensor", Known::rebuild_tensor},
     {"torch._utils", "_rebuild_tensor_v2", Known::rebuild_tensor},

@@ -11,6 +11,7 @@ namespace fovea::weights::pytorch {
 enum class Known : std::uint8_t {
   nothing,  ///< any name outside the list: never called, only remembered
   dict,     ///< collections.OrderedDict and its like
+  set,      ///< before protocol 4 a set is a call of its class
   tuple,    ///< torch.Size
   storage_type,
   dtype,

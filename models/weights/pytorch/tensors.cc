@@ -96,7 +96,7 @@ FileTensor TensorMaker::make(const std::string& name, const TensorRecord& record
     if (record.sizes.size() <= static_cast<std::size_t>(Shape::kMaxRank)) result.shape = Shape(record.sizes);
     result.read = [name, unsupported, source = source_]() -> Tensor {
       throw Error(ErrorKind::format, source->where, str("tensor '", name, "' ", unsupported),
-                  "convert it in PyTorch, for example with .float() or .dequantize(), and save again");
+                  "convert it in PyTorch (.to_dense(), .dequantize(), .float()) and save again");
     };
     return result;
   }
