@@ -48,7 +48,7 @@ std::string confusion_svg(const std::vector<std::vector<std::int64_t>>& confusio
   const bool upright = label_font * 0.62 * static_cast<double>(longest) < cell - 4;
   const double top = 56, wide = cell * static_cast<double>(columns), high = cell * static_cast<double>(rows),
                width = margin + std::max(wide, 6.1 * static_cast<double>(kConfusionNote.size())) + 24,
-               height = top + high + (upright ? 30 : margin) + 8;
+               height = top + high + (upright ? 38 : margin - 8);
   Svg svg(width, height);
   svg.title(margin, 24, plot.title);
   svg.text(margin, 44, kConfusionNote, 11, "start", kMuted);
@@ -69,7 +69,7 @@ std::string confusion_svg(const std::vector<std::vector<std::int64_t>>& confusio
       const double share = total > 0 ? static_cast<double>(confusion[i][j]) / static_cast<double>(total) : 0;
       const double x = margin + cell * static_cast<double>(j);
       if (numbers || share > 0) svg.rect(x, y, cell, cell, shade(share), numbers ? str("stroke=\"", kGrid, "\"") : "");
-      if (!numbers || confusion[i][j] == 0) continue;
+      if (!numbers || (confusion[i][j] == 0 && !costs)) continue;
       const auto write = [&](const std::string& text, double size, double below) {
         const double fit = std::min(size, cell * 0.92 / (0.64 * static_cast<double>(text.size())));
         svg.text(x + cell / 2, y + cell / 2 + fit * 0.36 + below, text, fit, "middle", share > 0.35 ? "#ffffff" : kInk);

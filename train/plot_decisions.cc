@@ -1,6 +1,7 @@
 // ROC curves and coverage as SVG text.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 
 #include "core/error.h"
 #include "train/plot.h"
@@ -43,6 +44,13 @@ class ShareAxes {
   double width_, height_, low_;
 };
 
+/// Three digits, zeros too: "0.920".
+std::string fixed(double v) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3f", v);
+  return text;
+}
+
 std::string percent(double share, int digits = 1) { return number(100 * share, digits) + " %"; }
 
 }  // namespace
@@ -50,8 +58,8 @@ std::string percent(double share, int digits = 1) { return number(100 * share, d
 std::string roc_svg(const RocCurve& curve, const std::vector<RocMark>& marks, const std::string& title) {
   const ShareAxes axes(400, 400, 0);
   const bool defined = !std::isnan(curve.auc);
-  const std::string note = defined ? str("area ", number(curve.auc, 3), ", 95 % interval ",
-                                         number(curve.auc_interval.low, 3), " to ", number(curve.auc_interval.high, 3))
+  const std::string note = defined ? str("area ", fixed(curve.auc), ", 95 % interval ", fixed(curve.auc_interval.low),
+                                         " to ", fixed(curve.auc_interval.high))
                                    : "the data does not hold both kinds";
   Svg svg = axes.draw(title, note, "1 - specificity (false alarms among the negative)", "sensitivity");
   svg.line(axes.x(0), axes.y(0), axes.x(1), axes.y(1), kMuted, 1.2, "stroke-dasharray=\"5 4\"");
@@ -75,12 +83,11 @@ std::string roc_svg(const RocCurve& curve, const std::vector<RocMark>& marks, co
     svg.line(x, axes.y(se.low), x, axes.y(se.high), color, 1.6);
     svg.raw(str("<circle cx=\"", number(x, 2), "\" cy=\"", number(y, 2), "\" r=\"4.5\" fill=\"", color, "\"/>\n"));
     below += 18;
-    const std::string text = str(marks[i].name, ": sensitivity ", percent(counts.sensitivity()), ", specificity ",
-                                 percent(counts.specificity()));
-    const double left = axes.x(1) - 6.5 * static_cast<double>(text.size());
-    svg.raw(str("<circle cx=\"", number(left - 10, 2), "\" cy=\"", number(below - 4, 2), "\" r=\"4.5\" fill=\"", color,
-                "\"/>\n"));
-    svg.text(axes.x(1) - 6, below, text, 12, "end");
+    const std::string text = str(shorten(marks[i].name, 20), ": sensitivity ", percent(counts.sensitivity()),
+                                 ", specificity ", percent(counts.specificity()));
+    svg.raw(str("<circle cx=\"", number(axes.x(0.12), 2), "\" cy=\"", number(below - 4, 2), "\" r=\"4.5\" fill=\"",
+                color, "\"/>\n"));
+    svg.text(axes.x(0.12) + 10, below, text, 12);
   }
   return svg.finish();
 }
@@ -107,10 +114,11 @@ std::string coverage_svg(const std::vector<CoveragePoint>& curve, const std::opt
     upper += str(upper.empty() ? "M" : "L", at(interval.high));
     lower = str("L", at(interval.low), lower);
   }
-  const std::string note = chosen
-                               ? str("below ", number(chosen->threshold, 3), " unsure: ", percent(chosen->coverage()),
-                                     " answered, ", percent(chosen->accuracy()), " of them right")
-                               : str("all answered: ", percent(curve.back().accuracy()), " right");
+  const std::string note = !chosen ? str("all answered: ", percent(curve.back().accuracy()), " right")
+                           : chosen->kept == 0
+                               ? str("below ", fixed(chosen->threshold), " unsure: none answered")
+                               : str("below ", fixed(chosen->threshold), " unsure: ", percent(chosen->coverage()),
+                                     " answered, ", percent(chosen->accuracy()), " of them right");
   Svg svg = axes.draw(title, note, "share answered", "right answers among them");
   svg.raw(str("<path d=\"", upper, lower, "Z\" fill=\"", kColors[0], "\" fill-opacity=\"0.15\"/>\n"));
   svg.raw(str("<path d=\"", line, "\" fill=\"none\" stroke=\"", kColors[0],

@@ -126,18 +126,25 @@ RocCurve roc_curve(const std::vector<float>& scores, const std::vector<bool>& po
 }
 
 const RocPoint& at_sensitivity(const RocCurve& curve, double at_least) {
+  const RocPoint* best = nullptr;
   for (const RocPoint& point : curve.points) {
-    if (point.counts.sensitivity() >= at_least) return point;
+    if (!(point.counts.sensitivity() >= at_least)) continue;
+    if (best && point.counts.false_positives > best->counts.false_positives) break;
+    best = &point;
   }
+  if (best) return *best;
   throw Error(ErrorKind::usage, "at_sensitivity",
               str("no threshold finds a share of ", at_least, " of the positive ones"),
               "a share is 0 to 1, and the data must hold positive ones");
 }
 
 const RocPoint& at_specificity(const RocCurve& curve, double at_least) {
-  for (auto point = curve.points.rbegin(); point != curve.points.rend(); ++point) {
-    if (point->counts.specificity() >= at_least) return *point;
+  const RocPoint* best = nullptr;
+  for (const RocPoint& point : curve.points) {
+    if (!(point.counts.specificity() >= at_least)) break;
+    if (!best || point.counts.true_positives > best->counts.true_positives) best = &point;
   }
+  if (best) return *best;
   throw Error(ErrorKind::usage, "at_specificity",
               str("no threshold passes a share of ", at_least, " of the negative ones"),
               "a share is 0 to 1, and the data must hold negative ones");

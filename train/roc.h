@@ -53,10 +53,11 @@ struct RocCurve {
 /// Error{shape} unless both lists are equally long, Error{usage} for empty ones, Error{numeric} for NaN.
 FOVEA_API RocCurve roc_curve(const std::vector<float>& scores, const std::vector<bool>& positive);
 
-/// The highest threshold that finds at least this share of the positive ones, and so the best specificity that goes
-/// with it. A target above what the curve has (above 1) or a curve without positives: Error{usage}.
+/// The point of best specificity among those that find at least this share of the positive ones; of equal ones that
+/// which finds most. Error{usage} for a share above 1 or a curve without positives.
 FOVEA_API const RocPoint& at_sensitivity(const RocCurve& curve, double at_least);
-/// The lowest threshold that passes at least this share of the negative ones.
+/// The point of best sensitivity among those that pass at least this share of the negative ones; of equal ones that
+/// which passes most.
 FOVEA_API const RocPoint& at_specificity(const RocCurve& curve, double at_least);
 /// Where sensitivity + specificity - 1 (Youden 1950) is largest: both kinds count alike, however many there are. Of
 /// equal ones the highest threshold.

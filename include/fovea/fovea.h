@@ -2,6 +2,8 @@
 // use.
 #pragma once
 
+#include "augment/coco_dataset.h"
+#include "augment/csv_dataset.h"
 #include "augment/image_folder.h"
 #include "augment/loader.h"
 #include "augment/open.h"
@@ -11,6 +13,7 @@
 #include "core/device.h"
 #include "core/dtype.h"
 #include "core/error.h"
+#include "core/io/file.h"
 #include "core/rng.h"
 #include "core/shape.h"
 #include "core/tensor.h"
@@ -20,7 +23,14 @@
 #include "layers/module.h"
 #include "layers/modules.h"
 #include "layers/ops.h"
+#include "models/load.h"
 #include "models/model.h"
+#include "models/options.h"
+#include "models/transfer.h"
 #include "train/evaluation.h"
 #include "train/optimizer.h"
+#include "train/plot.h"
+#include "train/roc.h"
+#include "train/run_log.h"
+#include "train/selective.h"
 #include "train/trainer.h"

@@ -97,6 +97,9 @@ TEST_CASE("ROC curves at their limits") {
   close(at_lowest_cost(perfect, {1, 100}).threshold, (0.8f + 0.3f) / 2);
   CHECK(at_lowest_cost(perfect, {1, 0}).threshold == -kInfinity);  // false alarms are free: fewest missed, always
   close(at_youden(perfect).threshold, (0.8f + 0.3f) / 2);
+  // Half of the positive ones would do, but the other half costs nothing; and so for the negative ones.
+  close(at_sensitivity(perfect, 0.5).threshold, (0.8f + 0.3f) / 2);
+  close(at_specificity(perfect, 0.5).threshold, (0.8f + 0.3f) / 2);
   // Of equal costs the one that misses fewer: all the same score, one of each.
   CHECK(at_lowest_cost(roc_curve({1, 1}, {true, false}), {1, 1}).counts.false_negatives == 0);
 
@@ -122,7 +125,7 @@ TEST_CASE("ROC curves at their limits") {
   CHECK(std::isnan(one_kind.points[1].counts.specificity()));
   CHECK_THROWS_AS(at_youden(one_kind), Error);
   CHECK_THROWS_AS(at_specificity(one_kind, 0.5), Error);
-  CHECK(at_sensitivity(one_kind, 0.5).counts.true_positives == 1);
+  CHECK(at_sensitivity(one_kind, 0.5).counts.true_positives == 2);
   CHECK_THROWS_AS(at_sensitivity(one_kind, 1.5), Error);
   CHECK_THROWS_AS(roc_curve({}, {}), Error);
   CHECK_THROWS_AS(roc_curve({1}, {true, false}), Error);

@@ -36,8 +36,9 @@ def roc_case(seed, n, share, shift, digits):
     assert abs(auc - skm.roc_auc_score(positive, scores)) < 1e-12
     missed, alarm = 7.0, 1.5
     cost = [missed * (positive & (scores < t)).sum() + alarm * (~positive & (scores >= t)).sum() for t in thresholds]
-    sensitivity_90 = int(np.argmax(tpr >= 0.9))
-    specificity_90 = int(np.flatnonzero(1 - fpr >= 0.9)[-1])
+    points = range(len(tpr))
+    sensitivity_90 = max((i for i in points if tpr[i] >= 0.9), key=lambda i: (-fpr[i], tpr[i]))
+    specificity_90 = max((i for i in points if 1 - fpr[i] >= 0.9), key=lambda i: (tpr[i], -fpr[i]))
     at = float(np.median(scores))
     tp, fn = int((positive & (scores >= at)).sum()), int((positive & (scores < at)).sum())
     wilson = binomtest(tp, tp + fn).proportion_ci(method="wilson")
