@@ -96,10 +96,16 @@ Model load(const weights::WeightFile& file, const LoadOptions& asked) {
                 "to train it for other classes, replace its head");
   }
   o.seed = asked.seed;
+  // A Keras model's own head is built as its config says, but for the zoo's where that is not dense layers behind a
+  // pooling (MobileNetV1's and V3's are convolutions).
+  const bool own_head = m.frame && asked.head == Head::keep && (m.frame->classes > 0 || o.top == Top::pooled);
+  if (m.frame && asked.image_size == 0 && m.frame->graph.height > 0) o.image_size = m.frame->graph.height;
   Model model;
   {
     const ParameterMode mode(ParameterMode::Kind::uninitialized);
-    model = build(*m.architecture, resolve(m.architecture->name, o).options);
+    Options inside = resolve(m.architecture->name, o).options;
+    if (own_head) inside.top = Top::none;
+    model = build(*m.architecture, inside);
   }
   std::unordered_map<std::string, Tensor> ours;
   for (const NamedTensor& t : model.network().named_tensors()) ours.emplace(t.name, t.tensor);
@@ -118,6 +124,14 @@ Model load(const weights::WeightFile& file, const LoadOptions& asked) {
       throw Error(ErrorKind::format, file.path, str("gives no value for ", t.name));
   }
   if (fresh_head) initialize_head(model, asked.seed);
+  if (m.frame) {
+    model = framed(model, *m.frame, own_head);
+    model.options.top = o.top;
+    if (asked.image_size == 0 && m.frame->graph.height > 0 && m.frame->graph.width > 0) {
+      model.preprocessing.height = m.frame->graph.height;
+      model.preprocessing.width = m.frame->graph.width;
+    }
+  }
   // No framework's weight files name ImageNet's classes.
   const bool imagenet_sized = o.classes == 1000 || o.classes == 1001;
   if (!fresh_head && o.top == Top::classifier && imagenet_sized) model.class_names = imagenet_class_names(o.classes);

@@ -92,6 +92,8 @@ class Parser {
     const std::string module = text(item, "module");
     result.is_layer = !module.starts_with("keras.src.ops") && !module.starts_with("keras.ops");
     if (const json* nodes = member(item, "inbound_nodes"); nodes && nodes->is_array() && !nodes->empty()) {
+      result.calls = static_cast<int>(nodes->size());
+      result.call = (*nodes)[0].dump();
       collect_inputs((*nodes)[0], result.inbound);
       std::erase(result.inbound, "_CONSTANT_VALUE");
     }

@@ -17,6 +17,9 @@ struct KerasLayer {
   /// The layers whose outputs it takes, in the order of its arguments; of its first call, if it is called repeatedly.
   /// In a Sequential the layer before.
   std::vector<std::string> inbound;
+  /// The arguments of its first call as JSON, with their constants; empty in a Sequential.
+  std::string call;
+  int calls = 0;  ///< how often it is called
   /// False for a bare operation such as x * 2, which Keras 3 lists among the layers.
   bool is_layer = true;
   /// The layers of a nested model; the one layer of a wrapper such as TimeDistributed.

@@ -6,6 +6,8 @@
 
 #include "core/error.h"
 #include "layers/init.h"
+#include "models/weights/keras_frame.h"
+#include "models/weights/keras_join.h"
 #include "models/weights/recognize.h"
 
 namespace fovea::models {
@@ -32,6 +34,17 @@ int classes_of(const Shape& shape, Layout layout) {
   if (shape.rank() < 2) return 0;
   const bool keras_like = layout == Layout::keras || layout == Layout::tfslim;
   return static_cast<int>(std::min<std::int64_t>(keras_like ? shape.dim(-1) : shape[0], 1 << 24));
+}
+
+/// What the first convolution takes, if that is a number of channels that pictures can have.
+template <class TensorOf>
+std::optional<int> channels_of(const std::vector<TensorPair>& pairs, TensorOf&& tensor_of, Layout layout) {
+  const auto first = std::find_if(pairs.begin(), pairs.end(),
+                                  [](const TensorPair& p) { return p.is_weight && p.kind == LayerKind::conv; });
+  const FileTensor* t = first == pairs.end() ? nullptr : tensor_of(*first);
+  if (!t || t->shape.rank() != 4) return std::nullopt;
+  const std::int64_t in = t->shape[layout == Layout::keras || layout == Layout::tfslim ? 2 : 1];
+  return in == 1 || in == 3 ? std::optional(static_cast<int>(in)) : std::nullopt;
 }
 
 /// The names without their first component: a Hugging Face model saved without its classifier.
@@ -76,8 +89,8 @@ class Recognizer {
         if (found_ && found_->fits()) break;
       }
     }
+    if (!found_ || !found_->fits()) search_sizes();
     if (!found_) nothing_known();
-    if (!found_->fits()) search_sizes();
     return std::move(*found_);
   }
 
@@ -89,6 +102,7 @@ class Recognizer {
   struct Names {
     LayerNames names;
     std::string prefix;
+    std::shared_ptr<const KerasJoin> join = nullptr;  ///< the file under other names
   };
 
   /// The layer names that occur in the file, if its first layer does.
@@ -110,10 +124,30 @@ class Recognizer {
   }
 
   void consider(const Architecture& a, const Options& o, bool any_width) {
-    const std::optional<Names> names = names_in_file(a, o);
-    if (!names) return;
-    keep(match(a, o, *names));
-    if (any_width && a.scalable) scalable_.push_back({&a, o});
+    std::optional<Match> m = try_names(a, o);
+    if (any_width && a.scalable && (m || numbered_by_class(o))) scalable_.push_back({&a, o});
+    if (m) keep(std::move(*m));
+  }
+
+  /// The better of the matches by the file's own names and by Keras' numbering; nothing if none knows the first layer.
+  std::optional<Match> try_names(const Architecture& a, const Options& o) const {
+    std::optional<Match> best;
+    if (const std::optional<Names> names = names_in_file(a, o)) best = match(a, o, *names);
+    if (o.layout != Layout::keras || !a.layer_names || (best && best->fits())) return best;
+    LayerNames names = a.layer_names(a, o, Layout::keras);
+    const LayerName& first = names.layers.front();
+    if (std::optional<KerasJoin> join = keras_join(file_, names); join && join->file.find(first.source + "/kernel")) {
+      Match m = match(a, o, {std::move(names), "", std::make_shared<const KerasJoin>(std::move(*join))});
+      if (!best || m.misfits() < best->misfits()) best = std::move(m);
+    }
+    return best;
+  }
+
+  /// Whether the file says of its layers no more than their classes, so that its first layer may be any network's.
+  bool numbered_by_class(const Options& o) const {
+    return o.layout == Layout::keras &&
+           std::any_of(file_.tensors.begin(), file_.tensors.end(),
+                       [](const FileTensor& t) { return t.name.find("/vars/") != std::string::npos; });
   }
 
   void keep(Match m) {
@@ -121,9 +155,10 @@ class Recognizer {
   }
 
   Match match(const Architecture& a, Options o, const Names& in_file) const {
+    const WeightFile& file = in_file.join ? in_file.join->file : file_;
     const std::vector<TensorPair> pairs = tensor_pairs(in_file.names, *o.layout);
     std::unordered_map<std::string, const FileTensor*> by_name;
-    for (const FileTensor& t : file_.tensors) {
+    for (const FileTensor& t : file.tensors) {
       if (t.name.starts_with(in_file.prefix)) by_name.emplace(t.name.substr(in_file.prefix.size()), &t);
     }
     const auto tensor_of = [&](const TensorPair& pair) -> const FileTensor* {
@@ -143,9 +178,11 @@ class Recognizer {
       }
     }
     if (o.classes < 1) o.classes = a.classes;
+    if (const std::optional<int> channels = channels_of(pairs, tensor_of, *o.layout)) o.channels = *channels;
     Match m;
     m.architecture = &a;
     m.prefix = in_file.prefix;
+    m.join = in_file.join;
     m.names = in_file.names;
     const ParameterMode meta(ParameterMode::Kind::meta);
     const Model model = build(a, o);
@@ -167,10 +204,11 @@ class Recognizer {
       }
       m.tensors.push_back({pair, t});
     }
-    for (const FileTensor& t : file_.tensors) {
+    for (std::size_t i = 0; i < file.tensors.size(); ++i) {
+      const FileTensor& t = file.tensors[i];
       if (used.contains(&t)) continue;
       const std::string name = t.name.starts_with(m.prefix) ? t.name.substr(m.prefix.size()) : t.name;
-      if (!is_ignored(name, m.names)) m.unexpected.push_back(t.name);
+      if (!is_ignored(name, m.names)) m.unexpected.push_back(in_file.join ? in_file.join->originals[i] : t.name);
     }
     m.options = std::move(o);
     return m;
@@ -200,18 +238,15 @@ class Recognizer {
       o.depth = depth;
       for (const double w : widths) {
         o.width = w;
-        const std::optional<Names> names = names_in_file(*a, o);
-        if (names) keep(match(*a, o, *names));
-        if (found_->fits()) return;
+        if (std::optional<Match> m = try_names(*a, o)) keep(std::move(*m));
+        if (found_ && found_->fits()) return;
       }
     }
   }
 
   std::size_t names_off(const Architecture& a, const Options& o) const {
-    const std::optional<Names> names = names_in_file(a, o);
-    if (!names) return ~std::size_t{0};
-    const Match m = match(a, o, *names);
-    return m.missing.size() + m.unexpected.size();
+    const std::optional<Match> m = try_names(a, o);
+    return m ? m->missing.size() + m->unexpected.size() : ~std::size_t{0};
   }
 
   [[noreturn]] void nothing_known() const {
@@ -235,7 +270,20 @@ class Recognizer {
 
 }  // namespace
 
-Match find_match(const WeightFile& file, const LoadOptions& options) { return Recognizer(file, options).best(); }
+Match find_match(const WeightFile& file, const LoadOptions& options) {
+  const bool other = options.layout && *options.layout != Layout::keras;
+  const std::shared_ptr<const KerasFrame> frame = other ? nullptr : keras_frame(file);
+  if (!frame) return Recognizer(file, options).best();
+  Match m = Recognizer(frame->network, options).best();
+  m.frame = frame;
+  if (frame->classes > 0) {
+    m.options.top = Top::classifier;
+    m.options.classes = frame->classes;
+  } else if (m.options.top == Top::none && !frame->graph.behind.empty()) {
+    m.options.top = Top::pooled;
+  }
+  return m;
+}
 
 Recognition recognize(const WeightFile& file, const LoadOptions& options) {
   Match m = find_match(file, options);

