@@ -1,86 +1,179 @@
-// How long a weight file takes to read and how much memory that costs beyond what is kept: load_weights FILE...
-// Memory is RssAnon of /proc/self/status, so pages of the mapped file do not count; its peak is what the kernel saw
-// when a tensor was at hand, sampled after each. The first round finds cold caches and fresh pages, the best of ten
-// does not.
+// Time and memory of loading weight files: `load_weights FILE…` prints a line per file, measured in fresh processes: of
+// the first load in a process and of the best of several, wall clock and processor time. Memory is what the process
+// holds of its own (RssAnon: pages of mapped files do not count), sampled while the file is loaded, less what it held
+// before and the parameters themselves.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
-#include <fstream>
-#include <string>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <thread>
 #include <vector>
 
 #include "core/error.h"
+#include "core/io/file.h"
+#include "models/load.h"
 #include "models/weights/weight_file.h"
+
+using namespace fovea;
+using Clock = std::chrono::steady_clock;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
+namespace fs = std::filesystem;
 
-double milliseconds(Clock::duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
+constexpr double kMegabyte = 1e6;
 
-/// kB of memory that is no file's.
-long anonymous() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("RssAnon:")) return std::stol(line.substr(8));
+/// The value of a line of /proc/self/status, in bytes.
+std::int64_t status_bytes(const char* name) {
+  std::FILE* file = std::fopen("/proc/self/status", "r");
+  if (!file) return 0;
+  char line[256];
+  long long kilobytes = 0;
+  while (std::fgets(line, sizeof line, file)) {
+    if (std::strncmp(line, name, std::strlen(name)) == 0) std::sscanf(line + std::strlen(name), ": %lld", &kilobytes);
   }
+  std::fclose(file);
+  return kilobytes * 1024;
+}
+
+/// Samples RssAnon some 10 000 times a second while it lives.
+class MemoryWatch {
+ public:
+  MemoryWatch() : before_(status_bytes("RssAnon")), thread_([this] { watch(); }) {
+    while (samples_ == 0) std::this_thread::yield();
+  }
+  ~MemoryWatch() { stop(); }
+  /// The most that was held since it was made, beyond what was held then.
+  std::int64_t stop() {
+    if (thread_.joinable()) {
+      done_ = true;
+      thread_.join();
+    }
+    return most_ - before_;
+  }
+
+ private:
+  void watch() {
+    while (!done_) {
+      most_ = std::max(most_, status_bytes("RssAnon"));
+      ++samples_;
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+    most_ = std::max(most_, status_bytes("RssAnon"));
+  }
+  std::int64_t before_, most_ = 0;
+  std::atomic<bool> done_{false};
+  std::atomic<int> samples_{0};
+  std::thread thread_;
+};
+
+std::int64_t parameter_bytes(const Model& model) {
+  std::int64_t bytes = 0;
+  for (const NamedTensor& t : model.network().named_tensors()) bytes += static_cast<std::int64_t>(t.tensor.nbytes());
+  return bytes;
+}
+
+double milliseconds(Clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+}
+
+/// Of this process, all threads.
+double cpu_milliseconds() {
+  timespec now{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) / 1e6;
+}
+
+std::uintmax_t size_of(const std::string& path) {
+  if (!fs::is_directory(path)) return fs::file_size(path);
+  std::uintmax_t size = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(path))
+    size += entry.is_regular_file() ? entry.file_size() : 0;
+  return size;
+}
+
+void read_all(const weights::WeightFile& file) {
+  for (const weights::FileTensor& t : file.tensors) {
+    if (t.shape.numel() > 0) t.read();
+  }
+}
+
+int measure_memory(const std::string& path) {
+  MemoryWatch watch;
+  const Model model = models::load(path);
+  const std::int64_t held = watch.stop();
+  const double size = static_cast<double>(size_of(path)) / kMegabyte, allowed = 0.5 * size + 8;
+  const double extra = static_cast<double>(held - parameter_bytes(model)) / kMegabyte;
+  std::printf("%-42.42s %-28s %-18s %7.1f %8.1f %8.1f %s", fs::path(path).filename().c_str(),
+              weights::read_weight_file(path).format.c_str(), model.architecture.c_str(), size, extra, allowed,
+              extra > allowed ? "!" : " ");
+  return extra > allowed ? 1 : 0;
+}
+
+int measure_time(const std::string& path, int repeats) {
+  read_all(weights::read_weight_file(path));  // the file is in the page cache from here on
+  double first = 0, first_cpu = 0, best = 1e9, best_cpu = 1e9;
+  for (int i = 0; i <= repeats; ++i) {
+    const double cpu_before = cpu_milliseconds();
+    const Clock::time_point begin = Clock::now();
+    const Model model = models::load(path);
+    const double wall = milliseconds(begin), cpu = cpu_milliseconds() - cpu_before;
+    if (i == 0) first = wall, first_cpu = cpu;
+    best = std::min(best, wall);
+    best_cpu = std::min(best_cpu, cpu);
+  }
+  std::printf("%8.1f %8.1f %8.1f %8.1f\n", first, first_cpu, best, best_cpu);
   return 0;
 }
 
-struct Round {
-  double open_ms = 0, read_ms = 0;
-  long peak_kb = 0, kept_kb = 0;
-};
-
-Round read_once(const std::string& path, bool watch_memory) {
-  Round round;
-  const long before = anonymous();
-  const auto start = Clock::now();
-  const fovea::weights::WeightFile file = fovea::weights::read_weight_file(path);
-  const auto opened = Clock::now();
-  if (watch_memory) round.peak_kb = anonymous() - before;
-  std::vector<fovea::Tensor> all;
-  unsigned touched = 0;
-  for (const auto& entry : file.tensors) {
+/// In a process of its own, so that nothing an earlier load left behind helps or counts.
+template <class Measure>
+bool apart(const Measure& measure) {
+  std::fflush(stdout);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    int code = 1;
     try {
-      all.push_back(entry.read());
-    } catch (const fovea::Error&) {
-      continue;  // a type without a counterpart
+      code = measure();
+    } catch (const std::exception& e) {
+      std::printf("%s\n", e.what());
     }
-    const auto* p = static_cast<const unsigned char*>(all.back().view().data);
-    for (std::size_t i = 0; i < all.back().nbytes(); i += 4096) touched += p[i];
-    if (watch_memory) round.peak_kb = std::max(round.peak_kb, anonymous() - before);
+    std::fflush(stdout);
+    ::_exit(code);
   }
-  [[maybe_unused]] const volatile unsigned sink = touched;
-  round.open_ms = milliseconds(opened - start);
-  round.read_ms = milliseconds(Clock::now() - opened);
-  std::size_t bytes = 0;
-  for (const fovea::Tensor& t : all) bytes += t.nbytes();
-  round.kept_kb = static_cast<long>(bytes / 1024);
-  return round;
+  int status = 0;
+  return child > 0 && ::waitpid(child, &status, 0) == child && status == 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "load_weights FILE...\n");
-    return 2;
-  }
-  std::printf("%9s %9s %9s %9s %9s  file\n", "first ms", "open ms", "read ms", "tensor kB", "peak kB");
+  int repeats = 9;
+  std::vector<std::string> files;
   for (int i = 1; i < argc; ++i) {
-    try {
-      const Round first = read_once(argv[i], true);
-      Round best = read_once(argv[i], false);
-      for (int n = 0; n < 9; ++n) {
-        const Round next = read_once(argv[i], false);
-        best.open_ms = std::min(best.open_ms, next.open_ms);
-        best.read_ms = std::min(best.read_ms, next.read_ms);
-      }
-      std::printf("%9.1f %9.2f %9.2f %9ld %9ld  %s\n", first.open_ms + first.read_ms, best.open_ms, best.read_ms,
-                  first.kept_kb, first.peak_kb, argv[i]);
-    } catch (const fovea::Error& e) {
-      std::printf("%s\n", e.what());
+    if (std::strncmp(argv[i], "--repeats=", 10) == 0) {
+      repeats = std::max(1, std::atoi(argv[i] + 10));
+    } else {
+      files.emplace_back(argv[i]);
     }
   }
+  if (files.empty()) {
+    std::fprintf(stderr, "usage: load_weights [--repeats=N] WEIGHT_FILE…\n");
+    return 2;
+  }
+  std::printf("%-42s %-28s %-18s %7s %8s %8s  %8s %8s %8s %8s\n", "file", "format", "network", "MB", "extra MB",
+              "allowed", "first ms", "CPU ms", "best ms", "CPU ms");
+  bool well = true;
+  for (const std::string& path : files) {
+    const bool small = apart([&] { return measure_memory(path); });
+    well = apart([&] { return measure_time(path, repeats); }) && small && well;
+  }
+  return well ? 0 : 1;
 }

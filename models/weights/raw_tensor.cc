@@ -1,5 +1,7 @@
 #include "models/weights/raw_tensor_internal.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -90,13 +92,22 @@ bool RawTensor::needs_copy() const {
          reinterpret_cast<std::uintptr_t>(data) % std::max<std::size_t>(size, 1) != 0;
 }
 
+Tensor transient_tensor(const Shape& shape, DType dtype) {
+  const std::size_t bytes = static_cast<std::size_t>(shape.numel()) * dtype_size(dtype);
+  if (bytes < (64u << 10)) return Tensor(shape, dtype);
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  if (memory == MAP_FAILED) throw Error(ErrorKind::memory, "weights", str("the system has no ", bytes, " bytes left"));
+  return Tensor::borrow(memory, shape, dtype,
+                        std::shared_ptr<const void>(memory, [bytes](void* p) { ::munmap(p, bytes); }));
+}
+
 Tensor RawTensor::read(const std::shared_ptr<const void>& owner) const {
   const auto size = static_cast<std::size_t>(element_size(element));
   if (size == 0) throw Error(ErrorKind::usage, "RawTensor", "its element type has no counterpart");
   const DType dtype = dtype_of_element(element);
   if (shape.numel() == 0) return Tensor(shape, dtype);
   if (!needs_copy()) return Tensor::borrow(data, shape, dtype, owner);
-  Tensor result(shape, dtype);
+  Tensor result = transient_tensor(shape, dtype);
   auto* to = static_cast<std::uint8_t*>(result.mutable_view().data);
   // i16 lies in the upper half of the i32 array while it is widened from the front.
   const auto count = static_cast<std::size_t>(shape.numel());

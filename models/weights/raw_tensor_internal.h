@@ -31,4 +31,8 @@ struct RawTensor {
   Tensor read(const std::shared_ptr<const void>& owner) const;
 };
 
+/// Memory for what is needed only until it is copied into a network: it goes back to the system at once, while the
+/// allocator of tensors would keep a block of each size, which together can be as large as the file.
+Tensor transient_tensor(const Shape& shape, DType dtype);
+
 }  // namespace fovea::weights

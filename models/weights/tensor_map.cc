@@ -47,6 +47,15 @@ std::vector<Part> parts(LayerKind kind, Layout layout) {
   return {};
 }
 
+template <class To, class From>
+To number(From value) {
+  if constexpr (std::is_same_v<From, f16> || std::is_same_v<From, bf16>) {
+    return static_cast<To>(static_cast<float>(value));
+  } else {
+    return static_cast<To>(value);
+  }
+}
+
 /// dst[…] in order, src by strides; rank 2 to 4. Blocks of the two innermost axes keep both sides in cache.
 template <class To, class From>
 void permute(const From* src, To* dst, const std::array<std::int64_t, 4>& extent,
@@ -62,7 +71,7 @@ void permute(const From* src, To* dst, const std::array<std::int64_t, 4>& extent
           const std::int64_t d1 = std::min(d0 + kBlock, extent[3]);
           for (std::int64_t c = c0; c < c1; ++c) {
             for (std::int64_t d = d0; d < d1; ++d)
-              to[c * extent[3] + d] = static_cast<To>(from[c * stride[2] + d * stride[3]]);
+              to[c * extent[3] + d] = number<To>(from[c * stride[2] + d * stride[3]]);
           }
         }
       }
@@ -91,13 +100,15 @@ Tensor floating(const Tensor& t, std::string_view name) {
   return t;
 }
 
+/// Straight from the file's own element type: a converted copy would take up to twice a half-precision file's size.
 template <class To>
 void permute_into(const Tensor& source, To* dst, const Walk& w) {
-  if (source.dtype() == DType::f64) {
-    permute(source.data<double>(), dst, w.extent, w.stride);
-  } else {
-    const Tensor single = source.to(DType::f32);
-    permute(single.data<float>(), dst, w.extent, w.stride);
+  const auto from = [&]<class From>(From) { permute(source.data<From>(), dst, w.extent, w.stride); };
+  switch (source.dtype()) {
+    case DType::f64: return from(double{});
+    case DType::f16: return from(f16{});
+    case DType::bf16: return from(bf16{});
+    default: return from(float{});
   }
 }
 
@@ -152,11 +163,9 @@ bool fits(const Shape& theirs, const Shape& ours, const TensorPair& pair, Layout
 
 void to_ours(const Tensor& theirs, Tensor ours, const TensorPair& pair, Layout layout) {
   const Tensor source = floating(theirs, pair.theirs.front());
-  if (!pair.is_weight || !is_pytorch(layout)) {
-    ours.copy_from(source.view_as(ours.shape()).to(ours.dtype()));
-    return;
-  }
-  const Walk w = walk(ours.shape(), pair.kind, true);
+  const bool turned = pair.is_weight && is_pytorch(layout);
+  const Walk w = turned ? walk(ours.shape(), pair.kind, true) : Walk{{1, 1, 1, ours.numel()}, {0, 0, 0, 1}};
+  if (!turned) source.view_as(ours.shape());  // as many elements
   if (ours.dtype() == DType::f64) {
     permute_into(source, ours.mutable_data<double>(), w);
   } else {

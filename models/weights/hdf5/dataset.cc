@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "models/weights/hdf5/hdf5_internal.h"
+#include "models/weights/raw_tensor_internal.h"
 
 namespace fovea::weights::hdf5 {
 namespace {
@@ -220,7 +221,7 @@ Tensor File::read(const Dataset& dataset) const {
       return Tensor::borrow(at, shape, *dtype, owner_);
     }
   }
-  Tensor result(shape, *dtype);
+  Tensor result = transient_tensor(shape, *dtype);
   if (dataset.count == 0) return result;
   Reader reader(source_, dataset);
   if (as_stored && !unsigned64) {
