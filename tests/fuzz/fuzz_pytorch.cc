@@ -34,24 +34,6 @@ std::string whole_network() {
          text("_modules") + "}" + "ub";
 }
 
-std::string golden(const std::string& name, std::size_t most) {
-  const char* shared = std::getenv("FOVEA_SHARED");
-  if (!shared) return {};
-  std::ifstream file(std::string(shared) + "/golden/files/" + name, std::ios::binary);
-  std::string bytes(most, '\0');
-  file.read(bytes.data(), static_cast<std::streamsize>(most));
-  bytes.resize(static_cast<std::size_t>(file.gcount()));
-  return bytes;
-}
-
-/// The pickle of a golden archive, which is stored as it is: up to its STOP.
-std::string golden_pickle(const std::string& name) {
-  const std::string head = golden(name, 60'000);
-  const std::size_t begin = head.find("\x80\x02");
-  const std::size_t end = head.find("PK\3\4", begin == std::string::npos ? 0 : begin);
-  return begin == std::string::npos || end == std::string::npos ? std::string() : head.substr(begin, end - begin);
-}
-
 void read_all(const WeightFile& file) {
   unsigned sum = 0;
   for (const auto& t : file.tensors) {
@@ -107,9 +89,10 @@ std::vector<std::string> fuzz_seeds() {
       pickle("]q\1(K\1J\1\2\3\4I7\nL8L\nNe0}(" + text("k") + ")" + text("t") + "K\1K\2\x86" + "u0\x8f(K\1\x90" +
              "0h\1"),
   };
-  for (const char* name : {"torch_ddp_ckpt", "torch_views", "torch_parameters"}) {
-    const std::string found = golden_pickle(std::string("mbv2_035_96_c10_") + name + ".pth");
-    if (!found.empty()) seeds.push_back(found.substr(0, 4000) + found.substr(found.size() - 200));
+  for (const auto& entry : std::filesystem::directory_iterator(FOVEA_SOURCE_DIR "/tests/models/data/pytorch")) {
+    if (entry.path().extension() != ".pth") continue;
+    std::ifstream file(entry.path(), std::ios::binary);
+    seeds.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
   }
   return seeds;
 }

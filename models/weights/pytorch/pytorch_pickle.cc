@@ -12,15 +12,16 @@ namespace {
 
 using namespace pytorch;
 
-// PROTO 2, LONG1 of ten bytes: 0x1950a86a20f9469cfc6c. Longer than 64 bits, so compared as it is spelled.
+// LONG1 of ten bytes, STOP: 0x1950a86a20f9469cfc6c. Longer than 64 bits, so compared as it is spelled.
 constexpr std::uint8_t kMagic[] = {0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.'};
 constexpr std::int64_t kProtocol = 1001;
 
 /// Behind the magic number, or an error that says what the file is instead.
 std::size_t skip_magic(std::span<const std::uint8_t> bytes, const std::string& where) {
-  const std::size_t proto = bytes.size() >= 2 && bytes[0] == 0x80 ? 2 : 0;
-  if (bytes.size() >= proto + sizeof kMagic && std::memcmp(bytes.data() + proto, kMagic, sizeof kMagic) == 0) {
-    return proto + sizeof kMagic;
+  std::size_t at = bytes.size() >= 2 && bytes[0] == 0x80 ? 2 : 0;
+  if (bytes.size() > at && bytes[at] == 0x95) at += 9;  // protocol 4 frames even this
+  if (bytes.size() >= at + sizeof kMagic && std::memcmp(bytes.data() + at, kMagic, sizeof kMagic) == 0) {
+    return at + sizeof kMagic;
   }
   constexpr std::size_t kTarMark = 257;
   if (bytes.size() > kTarMark + 5 && std::memcmp(bytes.data() + kTarMark, "ustar", 5) == 0) {
