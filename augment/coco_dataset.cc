@@ -197,6 +197,7 @@ CocoDataset::CocoDataset(const std::string& json, const CocoOptions& options) {
   state->class_names = options.class_names;
   if (state->class_names.empty()) {
     std::vector<std::uint32_t> used;
+    used.reserve(kept.size());
     for (const auto& [image, category] : kept) used.push_back(category);
     std::sort(used.begin(), used.end());
     used.erase(std::unique(used.begin(), used.end()), used.end());
