@@ -13,6 +13,8 @@ using nlohmann::json;  // sorts keys, which keeps the order of arguments but for
 
 /// JSON this deep is no config: Keras' own are some ten deep, and ten more for each level of nested models.
 constexpr int kMaxDepth = 256;
+/// Keras writes some 1 KB per layer; in memory it is a dozen times that.
+constexpr std::size_t kMaxText = 64u << 20;
 /// Models within models.
 constexpr int kMaxModels = 16;
 
@@ -143,6 +145,7 @@ bool KerasLayer::is_model() const {
 
 KerasLayer keras_model(std::string_view text, const std::string& where) {
   const Parser parser(where);
+  if (text.size() > kMaxText) parser.malformed(str("it has ", text.size(), " bytes"));
   if (depth_of(text) > kMaxDepth) parser.malformed("it is nested too deep");
   try {
     json config = json::parse(text.begin(), text.end());

@@ -74,7 +74,7 @@ void add_tensors(const std::shared_ptr<File>& file, std::vector<Named>& tensors,
     }
     // Values of different tensors do not share their place in a file, and weights are noise that packs badly: a small
     // file that names a large part of itself thousands of times, or is one of zeros, is made to harm.
-    total += dataset.count * dataset.type.size;
+    total += dataset.unpacked;
     packed = packed || !dataset.filters.empty();
     if (total > file->size() * (packed ? 64 : 2) + ((packed ? 64u : 1u) << 20)) {
       throw Error(ErrorKind::format, file->where(), "its tensors are together far larger than the file");

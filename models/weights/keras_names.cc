@@ -67,29 +67,38 @@ std::vector<std::string> variables_of(const std::string& path, const std::string
   return result;
 }
 
-void add_layers(const KerasLayer& model, const std::string& path, const std::string& names,
+/// Returns whether there are any variables.
+bool add_layers(const KerasLayer& model, const std::string& path, const std::string& names, KerasContainer container,
                 std::vector<KerasVariables>& result) {
+  const bool old = container == KerasContainer::checkpoint_dependencies;
+  const std::string folder = path + (old ? "_layer_checkpoint_dependencies/" : "layers/");
   std::map<std::string, std::size_t> used;
-  bool first = true;
+  bool first = true, any = false;
   for (const KerasLayer& layer : model.children) {
     // A Sequential does not count its input among its layers; a Functional does.
     const bool input =
         std::exchange(first, false) && model.class_name == "Sequential" && layer.class_name == "InputLayer";
     if (input || !layer.is_layer) continue;
     const std::string base = keras_snake_case(layer.class_name);
-    const std::size_t number = used[base]++;
-    const std::string here = path + "layers/" + base + (number == 0 ? "" : "_" + std::to_string(number));
+    std::size_t& number = used[base];
+    const std::string here = folder + base + (number == 0 ? "" : "_" + std::to_string(number));
+    bool weights = false;
     if (layer.is_model()) {
-      add_layers(layer, here + "/", names.empty() ? layer.name : names + "/" + layer.name, result);
-      continue;
+      weights = add_layers(layer, here + "/", names.empty() ? layer.name : names + "/" + layer.name, container, result);
+    } else {
+      result.push_back({layer.class_name, layer.name, here, names, variables_of(base, layer.config)});
+      weights = !result.back().variables.empty();
+      if (!layer.children.empty()) {  // a wrapper, whose variables are those of what it wraps
+        const KerasLayer& inner = layer.children[0];
+        result.push_back({inner.class_name, layer.name, here + "/layer", names,
+                          variables_of(keras_snake_case(inner.class_name), inner.config)});
+        weights = weights || !result.back().variables.empty();
+      }
     }
-    result.push_back({layer.class_name, layer.name, here, names, variables_of(base, layer.config)});
-    if (!layer.children.empty()) {  // a wrapper, whose variables are those of what it wraps
-      const KerasLayer& inner = layer.children[0];
-      result.push_back({inner.class_name, layer.name, here + "/layer", names,
-                        variables_of(keras_snake_case(inner.class_name), inner.config)});
-    }
+    number += old && weights ? 2 : 1;
+    any = any || weights;
   }
+  return any;
 }
 
 bool is_lower(char c) { return std::islower(static_cast<unsigned char>(c)) != 0; }
@@ -131,9 +140,9 @@ std::pair<std::string, std::size_t> keras_counter(std::string_view group) {
   return {std::string(group.substr(0, bar)), std::stoul(std::string(digits))};
 }
 
-std::vector<KerasVariables> keras_variables(const KerasLayer& model) {
+std::vector<KerasVariables> keras_variables(const KerasLayer& model, KerasContainer container) {
   std::vector<KerasVariables> result;
-  add_layers(model, "", "", result);
+  add_layers(model, "", "", container, result);
   return result;
 }
 

@@ -43,8 +43,12 @@ struct KerasVariables {
   std::vector<std::string> variables;
 };
 
+/// How groups of layers are named and counted. Keras 2.12 to 2.15 called the container of a model's layers
+/// "_layer_checkpoint_dependencies", and counted layers that have weights twice.
+enum class KerasContainer { layers, checkpoint_dependencies };
+
 /// Every layer in the order of the config, nested models' layers in place of them.
-std::vector<KerasVariables> keras_variables(const KerasLayer& model);
+std::vector<KerasVariables> keras_variables(const KerasLayer& model, KerasContainer container = KerasContainer::layers);
 
 /// What the `count` variables of a layer of this class (in the spelling of group names: "conv2d") are called, as far as
 /// their number tells: three of a batch_normalization are taken as those without gamma, as in Inception.

@@ -107,35 +107,15 @@ struct Leaf {
 };
 
 void collect(const Node& node, const std::string& path, const std::string& models, std::vector<Leaf>& leaves) {
-  if (!node.variables.empty()) leaves.push_back({path, models, &node});
+  if (!node.variables.empty()) {
+    leaves.push_back({path, models, &node});
+    std::string& made = leaves.back().path;
+    std::replace(made.begin(), made.end(), '\\', '/');  // Windows wrote "layers\conv2d" for a while
+  }
   std::string inner = models;
   if (!path.empty() && !node.layer.empty()) inner += (inner.empty() ? "" : "/") + node.layer;
   for (const Node& child : node.children) {
     collect(child, path.empty() ? child.name : path + "/" + child.name, inner, leaves);
-  }
-}
-
-/// Before Keras 3 (TensorFlow 2.12 to 2.15) the layers' container was "_layer_checkpoint_dependencies", and its
-/// counters may skip numbers. So its groups are matched by rank: the n-th of a class that has variables is the n-th
-/// layer of that class that has some. Windows wrote "layers\conv2d".
-void rename_old_containers(std::vector<Leaf>& leaves, const std::vector<KerasVariables>& layers) {
-  const std::string old = "_layer_checkpoint_dependencies/";
-  std::map<std::string, std::vector<std::string>> expected;
-  for (const KerasVariables& layer : layers) {
-    if (!layer.variables.empty()) expected[keras_snake_case(layer.class_name)].push_back(layer.path);
-  }
-  std::map<std::string, std::vector<std::pair<std::size_t, Leaf*>>> found;
-  for (Leaf& leaf : leaves) {
-    std::replace(leaf.path.begin(), leaf.path.end(), '\\', '/');
-    if (!leaf.path.starts_with(old)) continue;
-    const auto [name, number] = keras_counter(std::string_view(leaf.path).substr(old.size()));
-    found[name].emplace_back(number, &leaf);
-  }
-  for (auto& [name, groups] : found) {
-    std::sort(groups.begin(), groups.end());
-    const auto wanted = expected.find(name);
-    if (wanted == expected.end() || wanted->second.size() != groups.size()) continue;
-    for (std::size_t i = 0; i < groups.size(); ++i) groups[i].second->path = wanted->second[i];
   }
 }
 
@@ -187,8 +167,12 @@ std::vector<Named> version3_tensors(File& file, const std::string* config, std::
   std::vector<Leaf> leaves;
   collect(root, "", "", leaves);
   std::vector<KerasVariables> layers;
-  if (config) layers = keras_variables(keras_model(*config, file.where()));
-  rename_old_containers(leaves, layers);
+  if (config) {
+    const bool old = std::any_of(leaves.begin(), leaves.end(),
+                                 [](const Leaf& leaf) { return leaf.path.starts_with("_layer_checkpoint"); });
+    layers = keras_variables(keras_model(*config, file.where()),
+                             old ? KerasContainer::checkpoint_dependencies : KerasContainer::layers);
+  }
   std::map<std::string, std::size_t, std::less<>> by_path;
   for (std::size_t i = 0; i < layers.size(); ++i) by_path.emplace(layers[i].path, i);
 

@@ -77,7 +77,7 @@ std::string with_deflated(const std::string& name, const std::string& packed, st
 TEST_CASE("Keras files of every layout hold what Keras has, under the names of layers") {
   std::ifstream in(kData + "keras.json");
   const nlohmann::json expected = nlohmann::json::parse(in);
-  REQUIRE(expected.size() == 5);
+  REQUIRE(expected.size() == 6);
   for (const auto& [name, wanted] : expected.items()) {
     CAPTURE(name);
     const WeightFile file = weights::read_weight_file(kData + name);

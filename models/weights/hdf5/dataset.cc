@@ -52,7 +52,7 @@ class Reader {
     }
     // Not more than elements, of which File::dataset has checked the number.
     std::vector<bool> seen(static_cast<std::size_t>(product(source_, counts)));
-    std::uint64_t found = 0, stored = 0;
+    std::uint64_t found = 0;
     const auto place = [&](const Chunk& chunk) {
       std::uint64_t number = 0;
       bool edge = false;
@@ -63,9 +63,6 @@ class Reader {
       if (seen[static_cast<std::size_t>(number)]) source_.damaged("a chunk occurs twice");
       seen[static_cast<std::size_t>(number)] = true;
       ++found;
-      // Chunks do not overlap in the file; if they did, a small file could keep us busy for long.
-      stored += chunk.size;
-      if (stored > source_.bytes.size()) source_.damaged("the chunks together are larger than the file");
       const std::span<const std::uint8_t> bytes = source_.data(chunk.address, chunk.size, "a chunk");
       if (dataset_.filters.empty() || (edge && dataset_.layout.plain_edges)) {
         if (bytes.size() != whole) source_.damaged(str("a chunk has ", bytes.size(), " bytes instead of ", whole));
@@ -179,6 +176,11 @@ Dataset File::dataset(std::uint64_t address, std::string name) {
                           "write it without compression, or with gzip");
     }
   }
+  check_storage(dataset);
+  return dataset;
+}
+
+void File::check_storage(Dataset& dataset) {
   const std::size_t rank = dataset.space.dims.size();
   if (rank > static_cast<std::size_t>(kMaxRank)) source_.unsupported(str("'", dataset.name, "' with ", rank, " axes"));
   dataset.count = dataset.space.null ? 0 : product(source_, dataset.space.dims);
@@ -201,7 +203,17 @@ Dataset File::dataset(std::uint64_t address, std::string name) {
       std::any_of(dataset.filters.begin(), dataset.filters.end(), [](const Filter& f) { return f.id == 1; });
   const std::uint64_t most = source_.bytes.size() * (packed ? 1032u : 1u) + (1u << 20);
   if (bytes > most) source_.damaged(str(what, " claims ", bytes, " bytes in a file of ", source_.bytes.size()));
-  return dataset;
+  dataset.unpacked = bytes;
+  if (layout.kind == Layout::Kind::chunked && bytes > 0) {
+    // Chunks do not overlap in the file; if they did, a small file could keep us busy for long.
+    std::uint64_t stored = 0, whole = 0;
+    for_each_chunk(source_, dataset, [&](const Chunk& chunk) {
+      stored += source_.data(chunk.address, chunk.size, what.c_str()).size();
+      whole += chunk_bytes(source_, dataset);
+      if (stored > source_.bytes.size()) source_.damaged(str("the chunks of ", what, " are larger than the file"));
+    });
+    dataset.unpacked = std::max(bytes, whole);
+  }
 }
 
 Tensor File::read(const Dataset& dataset) const {

@@ -86,7 +86,8 @@ struct Dataset {
   Layout layout;
   std::vector<Filter> filters;  ///< in the order of writing
   std::span<const std::uint8_t> fill;
-  std::uint64_t count = 0;  ///< elements
+  std::uint64_t count = 0;     ///< elements
+  std::uint64_t unpacked = 0;  ///< bytes that reading has to go through: those of all chunks, or of the elements
 };
 
 struct Chunk {
@@ -119,7 +120,7 @@ class File {
   /// Follows names and soft links from a group. Nothing if a name on the way is not there; Error{format} for external
   /// links, links in a circle, and ways through datasets.
   std::optional<std::uint64_t> find(std::uint64_t from, std::string_view path);
-  /// `name` is used in messages.
+  /// `name` is used in messages. Walks through the index of chunks, so that damage there shows now.
   Dataset dataset(std::uint64_t address, std::string name);
 
   /// Lets go of what was parsed; the file stays usable.
@@ -137,6 +138,8 @@ class File {
 
  private:
   const std::vector<Message>& messages(std::uint64_t address);
+  /// Error{format} unless the file has room for what the dataset claims.
+  void check_storage(Dataset& dataset);
 
   Source source_;
   std::span<std::uint8_t> writable_;  ///< the same bytes as source_.bytes
