@@ -16,7 +16,7 @@ ConvBnAct conv_bn(int in, int out, const ConvOptions& o, const Conventions& c) {
   return ConvBnAct(in, out,
                    {.kernel = o.kernel,
                     .stride = o.stride,
-                    .padding = c.padding(o.kernel),
+                    .padding = o.padding.value_or(c.padding(o.kernel)),
                     .groups = o.groups,
                     .norm = c.norm,
                     .activation = o.activation,
@@ -44,7 +44,9 @@ InvertedResidual::InvertedResidual(const InvertedResidualOptions& o, const Conve
   depthwise_ = register_module(
       "depthwise",
       std::make_shared<ConvBnAct>(conv_bn(
-          inner, inner, {.kernel = o.kernel, .stride = o.stride, .groups = inner, .activation = o.activation}, c)));
+          inner, inner,
+          {.kernel = o.kernel, .stride = o.stride, .groups = inner, .activation = o.activation, .padding = o.padding},
+          c)));
   if (o.squeezed > 0) excite_ = register_module("se", std::make_shared<SqueezeExcite>(inner, o.squeezed, o.excite));
   project_ =
       register_module("project", std::make_shared<ConvBnAct>(conv_bn(inner, o.out, {.activation = kNoActivation}, c)));
@@ -57,6 +59,16 @@ Tensor InvertedResidual::forward(const Tensor& x) {
   y = (*project_)(y);
   return residual_ ? add(x, y) : y;
 }
+
+Tensor Rescale::forward(const Tensor& x) { return affine(x, scale_, offset_); }
+
+ScaleChannels::ScaleChannels(const std::vector<float>& scales) {
+  const Shape shape{static_cast<std::int64_t>(scales.size())};
+  const bool meta = ParameterMode::current() == ParameterMode::Kind::meta;
+  register_buffer("scale", meta ? Tensor(shape, DType::f32, kMeta) : Tensor::from(shape, scales));
+}
+
+Tensor ScaleChannels::forward(const Tensor& x) { return multiply(x, own_at(0)); }
 
 void add_top(Sequential& net, int features, double dropout, const Options& o) {
   if (o.top == Top::none) return;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include "layers/modules.h"
 #include "models/conventions.h"
@@ -17,6 +18,7 @@ struct ConvOptions {
   int stride = 1;
   int groups = 1;
   ActivationParams activation = {Activation::relu6};
+  std::optional<Padding> padding = std::nullopt;  ///< default: the layout's
 };
 /// Convolution, batch norm, activation in the layout's conventions.
 ConvBnAct conv_bn(int in, int out, const ConvOptions& options, const Conventions& conventions);
@@ -44,9 +46,10 @@ struct InvertedResidualOptions {
   int in = 0, expanded = 0, out = 0;
   int kernel = 3;
   int stride = 1;
-  int squeezed = 0;      ///< channels inside squeeze and excite; 0: none
-  bool expand = true;    ///< false: `expanded` is `in` and there is no expanding convolution
-  bool shortcut = true;  ///< where possible
+  int squeezed = 0;                               ///< channels inside squeeze and excite; 0: none
+  bool expand = true;                             ///< false: `expanded` is `in` and there is no expanding convolution
+  bool shortcut = true;                           ///< where possible
+  std::optional<Padding> padding = std::nullopt;  ///< of the depthwise convolution; default: the layout's
   ActivationParams activation = {Activation::relu6};
   SqueezeExciteOptions excite = {};
 };
@@ -59,6 +62,25 @@ class InvertedResidual final : public Module {
  private:
   ModulePtr expand_, depthwise_, excite_, project_;
   bool residual_;
+};
+
+/// scale·x + offset, a Keras Rescaling layer inside the network. No tensors.
+class Rescale final : public Module {
+ public:
+  explicit Rescale(double scale, double offset = 0) : scale_(scale), offset_(offset) {}
+  std::string_view kind() const override { return "Rescale"; }
+  Tensor forward(const Tensor& x) override;
+
+ private:
+  double scale_, offset_;
+};
+
+/// Each channel times a constant of its own: buffer "scale" [channels].
+class ScaleChannels final : public Module {
+ public:
+  explicit ScaleChannels(const std::vector<float>& scales);
+  std::string_view kind() const override { return "ScaleChannels"; }
+  Tensor forward(const Tensor& x) override;
 };
 
 /// Appends "pool", "dropout" and "classifier" as far as `options.top` says. `features` is the number of channels.

@@ -117,11 +117,16 @@ Model load(const weights::WeightFile& file, const LoadOptions& asked) {
     to_ours(matched.tensor->read(), at->second, matched.pair, *o.layout);
     ours.erase(at);
   }
-  // What the file does not give must be a new head, or constants of the architecture.
+  // What the file does not give must be a new head, or constants of the architecture. A network cut off before its
+  // pooling has nothing for MobileNetV3's layer behind it either.
+  const bool fresh_hidden = fresh_head && m.options.top == Top::none;
   for (const NamedTensor& t : model.network().named_tensors()) {
     if (!ours.contains(t.name) || t.is_buffer) continue;
-    if (!fresh_head || !t.name.starts_with("classifier."))
-      throw Error(ErrorKind::format, file.path, str("gives no value for ", t.name));
+    const bool fresh = t.name.starts_with("classifier.") || (fresh_hidden && t.name.starts_with("hidden."));
+    if (!fresh_head || !fresh) throw Error(ErrorKind::format, file.path, str("gives no value for ", t.name));
+  }
+  for (const auto& [name, child] : model.network().children()) {
+    if (fresh_hidden && name == "hidden") child->initialize(asked.seed);
   }
   if (fresh_head) initialize_head(model, asked.seed);
   if (m.frame) {

@@ -5,6 +5,7 @@
 
 #include "layers/init.h"
 #include "models/aliases.h"
+#include "models/efficientnet.h"
 
 namespace fovea::models {
 namespace {
@@ -31,6 +32,12 @@ std::vector<Architecture> make_table() {
   own("fashion_cnn_wide", fashion_cnn, 28, 1, 4, 1);
   own("picture_cnn", picture_cnn, 64, 3, 16);
 
+  table.push_back({.name = "mobilenet_v1",
+                   .build = mobilenet_v1,
+                   .layer_names = mobilenet_v1_names,
+                   .layouts = {keras, timm, huggingface, tfslim},
+                   .scalable = true});
+
   // scale 1: stem, head and the single blocks keep their size whatever width and depth (timm's fix_stem_head).
   const std::vector<Layout> mobilenet = {torchvision, timm, keras, huggingface, tfslim};
   table.push_back({.name = "mobilenet_v2",
@@ -52,6 +59,45 @@ std::vector<Architecture> make_table() {
                    .scale = 1,
                    .width = 1.2,
                    .depth = 1.4});
+
+  // scale 1: large. "no_rescaling": Keras' include_preprocessing=False.
+  for (const bool large : {false, true}) {
+    table.push_back({.name = large ? "mobilenet_v3_large" : "mobilenet_v3_small",
+                     .build = mobilenet_v3,
+                     .layer_names = mobilenet_v3_names,
+                     .layouts = {torchvision, timm, keras, tfslim},
+                     .scale = large,
+                     .scalable = true,
+                     .deepens = false,
+                     .variants = {{timm, "tf"}, {keras, "no_rescaling"}}});
+  }
+
+  // scale: n of bn and liten.
+  const auto efficientnets = [&](std::span<const EfficientNetSize> sizes, bool lite) {
+    Architecture a{.name = "", .build = lite ? efficientnet_lite : efficientnet};
+    a.layer_names = lite ? efficientnet_lite_names : efficientnet_names;
+    a.layouts = lite ? std::vector<Layout>{timm, lukemelas}
+                     : std::vector<Layout>{torchvision, timm, keras, lukemelas, huggingface};
+    a.variants = {{timm, "tf"}};
+    if (!lite) a.variants.emplace_back(keras, "imagenet");
+    a.layout_image_size = efficientnet_image_size;
+    for (const EfficientNetSize& size : sizes) {
+      a.name = size.name;
+      a.width = size.width;
+      a.depth = size.depth;
+      a.image_size = size.image_size;
+      table.push_back(a);
+      ++a.scale;
+    }
+    a.name = lite ? "efficientnet_lite" : "efficientnet";
+    a.width = a.depth = 1;
+    a.image_size = 224;
+    a.scale = kEfficientNetAnySize;
+    a.scalable = true;
+    table.push_back(a);
+  };
+  efficientnets(efficientnet_b_sizes(), false);
+  efficientnets(efficientnet_lite_sizes(), true);
 
   // scale: the number of layers with weights.
   const std::pair<const char*, int> resnets[] = {
@@ -75,7 +121,13 @@ std::vector<Architecture> make_table() {
 [[noreturn]] void bad(const Architecture& a, std::string_view what) { throw Error(ErrorKind::usage, a.name, what); }
 
 void fill_in_and_check(const Architecture& a, Options& o) {
-  if (!o.layout) o.layout = a.layouts.front();
+  // A network that is not to read anybody's weights has the published size.
+  const bool of_weights = o.layout && a.layout_image_size;
+  if (!o.layout) {
+    const auto layout =
+        std::find_if(a.layouts.begin(), a.layouts.end(), [&](Layout l) { return takes_variant(a, l, o.variant); });
+    o.layout = layout == a.layouts.end() ? a.layouts.front() : *layout;
+  }
   if (*o.layout != Layout::fovea && std::find(a.layouts.begin(), a.layouts.end(), *o.layout) == a.layouts.end()) {
     std::string known;
     for (const Layout l : a.layouts) known += str(known.empty() ? "" : ", ", to_string(l));
@@ -83,7 +135,9 @@ void fill_in_and_check(const Architecture& a, Options& o) {
   }
   if (*o.layout == Layout::fovea) o.layout = a.layouts.front();
   if (o.classes == 0) o.classes = a.classes;
-  if (o.image_size == 0) o.image_size = a.image_size;
+  if (!takes_variant(a, *o.layout, o.variant))
+    bad(a, str("has no variant '", o.variant, "' in the layout ", to_string(*o.layout)));
+  if (o.image_size == 0) o.image_size = of_weights ? a.layout_image_size(a, o) : a.image_size;
   if (o.channels == 0) o.channels = a.channels;
   if (o.width == 0) o.width = a.width;
   if (o.depth == 0) o.depth = a.depth;
@@ -93,12 +147,18 @@ void fill_in_and_check(const Architecture& a, Options& o) {
   if (o.channels != 1 && o.channels != 3) bad(a, str("takes 1 or 3 channels, not ", o.channels));
   if (!a.scalable && (o.width != a.width || o.depth != a.depth))
     bad(a, str("comes in one size; width ", o.width, " and depth ", o.depth, " do not apply"));
+  if (!a.deepens && o.depth != a.depth) bad(a, str("comes in one depth; depth ", o.depth, " does not apply"));
   // Beyond 32 times the paper's channels a typing error is likelier than a network.
   if (!(o.width >= 0.01 && o.width <= 32) || !(o.depth >= 0.01 && o.depth <= 32))
     bad(a, str("width and depth are multipliers from 0.01 to 32, not ", o.width, " and ", o.depth));
 }
 
 }  // namespace
+
+bool takes_variant(const Architecture& a, Layout layout, std::string_view variant) {
+  return variant.empty() || std::any_of(a.variants.begin(), a.variants.end(),
+                                        [&](const auto& v) { return v.first == layout && v.second == variant; });
+}
 
 const std::vector<Architecture>& architectures() {
   static const std::vector<Architecture> table = make_table();

@@ -51,7 +51,15 @@ struct Architecture {
   int scale = 0;      ///< what distinguishes members of a family: 50 for resnet50, 3 for efficientnet_b3
   double width = 1, depth = 1;
   bool scalable = false;  ///< takes other widths and depths
+  bool deepens = true;    ///< false: other widths only
+  /// Options::variant besides "" by layout.
+  std::vector<std::pair<Layout, const char*>> variants = {};
+  /// The image size of the weights of a layout that was asked for, where it is not `image_size`; nullptr: it always is.
+  int (*layout_image_size)(const Architecture&, const Options&) = nullptr;
 };
+
+/// Whether the layout has that variant; the empty one it always has.
+bool takes_variant(const Architecture& architecture, Layout layout, std::string_view variant);
 
 /// Every architecture once, by family.
 const std::vector<Architecture>& architectures();
@@ -71,12 +79,20 @@ Model build(const Architecture& architecture, const Options& resolved);
 Model small_cnn(const Architecture&, const Options&);
 Model fashion_cnn(const Architecture&, const Options&);
 Model picture_cnn(const Architecture&, const Options&);
+Model mobilenet_v1(const Architecture&, const Options&);
 Model mobilenet_v2(const Architecture&, const Options&);
+Model mobilenet_v3(const Architecture&, const Options&);
+Model efficientnet(const Architecture&, const Options&);
+Model efficientnet_lite(const Architecture&, const Options&);
 Model resnet(const Architecture&, const Options&);
 Model inception_v3(const Architecture&, const Options&);
 
 // The names of their layers elsewhere (models/weights/names/).
+LayerNames mobilenet_v1_names(const Architecture&, const Options&, Layout);
 LayerNames mobilenet_v2_names(const Architecture&, const Options&, Layout);
+LayerNames mobilenet_v3_names(const Architecture&, const Options&, Layout);
+LayerNames efficientnet_names(const Architecture&, const Options&, Layout);
+LayerNames efficientnet_lite_names(const Architecture&, const Options&, Layout);
 LayerNames resnet_names(const Architecture&, const Options&, Layout);
 LayerNames inception_v3_names(const Architecture&, const Options&, Layout);
 

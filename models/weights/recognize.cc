@@ -9,6 +9,7 @@
 #include "models/weights/keras_frame.h"
 #include "models/weights/keras_join.h"
 #include "models/weights/recognize.h"
+#include "models/weights/variant.h"
 
 namespace fovea::models {
 namespace {
@@ -67,13 +68,14 @@ class Recognizer {
       asked.layout = wanted_.layout;
       asked.variant = wanted_.variant;
       const Resolved resolved = resolve(wanted_.model, asked);
+      const Architecture& a = *resolved.architecture;
       // A name of another framework says its layout; a canonical name leaves it open.
-      const bool open = !wanted_.layout && !implies_layout(wanted_.model);
-      for (const Layout layout : resolved.architecture->layouts) {
-        if (!open && layout != resolved.options.layout) continue;
-        Options o = resolved.options;
+      const bool alias = find_architecture(wanted_.model) == nullptr;
+      for (const Layout layout : a.layouts) {
+        if ((alias || wanted_.layout) && layout != resolved.options.layout) continue;
+        Options o = alias ? resolved.options : asked;
         o.layout = layout;
-        consider(*resolved.architecture, o, wanted_.width == 0 && o.width == resolved.architecture->width);
+        consider(a, o, wanted_.width == 0 && resolved.options.width == a.width, !alias);
       }
     } else {
       for (const Architecture& a : architectures()) {
@@ -84,7 +86,7 @@ class Recognizer {
           o.width = a.scalable ? wanted_.width : 0;
           o.variant = wanted_.variant;
           if (!a.scalable && wanted_.width > 0 && wanted_.width != a.width) continue;
-          consider(a, resolve(a.name, o).options, wanted_.width == 0);
+          consider(a, o, wanted_.width == 0, true);
         }
         if (found_ && found_->fits()) break;
       }
@@ -95,10 +97,6 @@ class Recognizer {
   }
 
  private:
-  static bool implies_layout(const std::string& name) {
-    return find_architecture(name) == nullptr;  // any alias
-  }
-
   struct Names {
     LayerNames names;
     std::string prefix;
@@ -123,7 +121,14 @@ class Recognizer {
     return std::nullopt;
   }
 
-  void consider(const Architecture& a, const Options& o, bool any_width) {
+  void consider(const Architecture& a, Options asked, bool any_width, bool by_file_name) {
+    if (!takes_variant(a, *asked.layout, asked.variant)) return;
+    Options o = resolve(a.name, asked).options;
+    if (o.variant.empty()) {
+      const std::optional<Names> names = names_in_file(a, o);
+      if (names) asked.variant = told_variant(a, *o.layout, names->names, names->prefix, file_, by_file_name);
+      o = resolve(a.name, asked).options;
+    }
     std::optional<Match> m = try_names(a, o);
     if (any_width && a.scalable && (m || numbered_by_class(o))) scalable_.push_back({&a, o});
     if (m) keep(std::move(*m));
@@ -167,13 +172,16 @@ class Recognizer {
       }
       return nullptr;
     };
+    // What stands behind the pooling says where the file's network ends.
+    bool has_hidden = true;
     o.top = Top::none;
     for (const TensorPair& pair : pairs) {
+      if (pair.ours == "hidden.weight") has_hidden = tensor_of(pair) != nullptr;
       if (pair.ours != "classifier.weight") continue;
       if (const FileTensor* t = tensor_of(pair)) {
         o.top = Top::classifier;
         o.classes = classes_of(t->shape, *o.layout);
-      } else if (*o.layout != Layout::keras && *o.layout != Layout::tfslim) {
+      } else if (*o.layout != Layout::keras && *o.layout != Layout::tfslim && has_hidden) {
         o.top = Top::pooled;
       }
     }

@@ -135,7 +135,12 @@ std::vector<TensorPair> tensor_pairs(const LayerNames& names, Layout layout) {
 }
 
 bool is_ignored(const std::string& name, const LayerNames& names) {
-  if (name.ends_with(".num_batches_tracked") || name.ends_with("/count")) return true;
+  // TensorFlow's training state stands beside the weights in its checkpoints.
+  for (const char* end : {".num_batches_tracked", "/count", "/ExponentialMovingAverage", "/RMSProp", "/RMSProp_1",
+                          "/Momentum", "/Adam", "/Adam_1"}) {
+    if (name.ends_with(end)) return true;
+  }
+  if (name == "global_step") return true;
   return std::any_of(names.ignored.begin(), names.ignored.end(),
                      [&](const std::string& beginning) { return name.starts_with(beginning); });
 }

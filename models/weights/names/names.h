@@ -22,6 +22,12 @@ class NameList {
     add(module + ".bn", norm, LayerKind::norm);
     plain(module, activation.empty() ? norm : activation);
   }
+  /// The same where the other framework has no layer that gives the activated result.
+  void conv_bn(const std::string& module, const std::string& conv, const std::string& norm,
+               LayerKind kind = LayerKind::conv) {
+    add(module + ".conv", conv, kind);
+    add(module + ".bn", norm, LayerKind::norm);
+  }
   void conv(const std::string& module, const std::string& source) { add(module, source, LayerKind::conv); }
   void norm(const std::string& module, const std::string& source) { add(module, source, LayerKind::norm); }
   void dense(const std::string& module, const std::string& source) { add(module, source, LayerKind::dense); }
