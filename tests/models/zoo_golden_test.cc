@@ -1,5 +1,6 @@
 // Whole networks against the frameworks they come from: weights and input by formula, logits, sampled activations and
 // their checksums in shared/golden/zoo (its README gives the tolerances and their reasons).
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
