@@ -2,11 +2,19 @@
 #include "train/ema.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/error.h"
 #include "kernels/optimizer.h"
 
 namespace fovea {
+namespace {
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.device() == kCpu && std::memcmp(a.view().data, b.view().data, a.nbytes()) == 0;
+}
+
+}  // namespace
 
 WeightAverage::WeightAverage(std::vector<NamedTensor> tensors, const EmaOptions& options)
     : live_(std::move(tensors)), options_(options) {
@@ -24,6 +32,8 @@ void WeightAverage::update() {
   for (std::size_t i = 0; i < live_.size(); ++i) {
     const Tensor& from = live_[i].tensor;
     if (from.numel() == 0) continue;
+    // A tensor that never changes, as a frozen layer's, keeps its bits: decay·a + (1−decay)·a may round away from a.
+    if (same_bits(from, average_[i])) continue;
     if (from.dtype() == DType::f32 || from.dtype() == DType::f64) {
       kernels::lerp_in_place(decay, from.view(), average_[i].mutable_view());
     } else {
