@@ -9,11 +9,13 @@ void add_augment_options(CLI::App& command, AugmentOptions& o) {
   command
       .add_option("--augment", o.preset,
                   "Preset: none; flip (mirror left and right, half of the time); light (flip, shift by 2 pixels); "
+                  "transfer (flip, half of them turned, moved and enlarged a little, brightness and contrast: for "
+                  "fine-tuning); "
                   "standard (random crop, flip, colour); strong "
                   "(standard, rotation, "
                   "erasing); trivial (TrivialAugmentWide); rand (RandAugment). Default: light for pictures up to 32 "
                   "pixels, else standard")
-      ->check(CLI::IsMember({"none", "flip", "light", "standard", "strong", "trivial", "rand"}))
+      ->check(CLI::IsMember({"none", "flip", "light", "transfer", "standard", "strong", "trivial", "rand"}))
       ->group(group);
   const auto probability = CLI::Range(0.0, 1.0);
   command
@@ -54,13 +56,22 @@ void add_augment_options(CLI::App& command, AugmentOptions& o) {
 std::vector<TransformPtr> make_transforms(const AugmentOptions& o, int width, int height, bool small) {
   const std::string preset = !o.preset.empty() ? o.preset : small ? "light" : "standard";
   std::vector<TransformPtr> list;
-  const bool crops = preset != "none" && preset != "flip" && preset != "light";
+  const bool crops = preset != "none" && preset != "flip" && preset != "light" && preset != "transfer";
   if (crops && !small) {
     list.push_back(transforms::random_resized_crop(
         {.width = width, .height = height, .scale = {preset == "strong" ? 0.25 : 0.4, 1.0}}));
   }
   const double hflip = o.hflip >= 0 ? o.hflip : preset == "none" ? 0.0 : 0.5;
   if (hflip > 0) list.push_back(transforms::horizontal_flip(hflip));
+  // Half of the pictures only: resampling blurs, and a network that never saw a sharp picture in training misjudges
+  // them afterwards. Mirrored borders, since black corners would tell which ones were turned.
+  if (preset == "transfer") {
+    list.push_back(transforms::maybe(0.5, transforms::affine({.degrees = 11,
+                                                              .translate = {0.1, 0.1},
+                                                              .scale = {0.8, 1.28},
+                                                              .shear = {0, 0},
+                                                              .warp = {.border = Border::reflect}})));
+  }
   if (o.vflip > 0) list.push_back(transforms::vertical_flip(o.vflip));
   const int shift = o.shift >= 0 ? o.shift : preset == "light" || (crops && small) ? 2 : 0;
   if (shift > 0) list.push_back(transforms::shift(shift));
@@ -68,11 +79,11 @@ std::vector<TransformPtr> make_transforms(const AugmentOptions& o, int width, in
   // Black corners would tell photographs that were turned from those that were not.
   if (rotate > 0) list.push_back(transforms::rotation(rotate, {.border = small ? Border::constant : Border::reflect}));
   const bool color = preset == "standard" || preset == "strong";
-  const double base = color ? (preset == "strong" ? 0.3 : 0.15) : 0.0;
+  const double base = color || preset == "transfer" ? (preset == "strong" || preset == "transfer" ? 0.3 : 0.15) : 0.0;
   const auto pick = [&](double given, double standard) { return given > 0 ? given : standard; };
   const transforms::ColorJitterOptions jitter{.brightness = pick(o.brightness, base),
                                               .contrast = pick(o.contrast, base),
-                                              .saturation = pick(o.saturation, base),
+                                              .saturation = pick(o.saturation, color ? base : 0.0),
                                               .hue = pick(o.hue, color ? 0.02 : 0.0)};
   if (jitter.brightness + jitter.contrast + jitter.saturation + jitter.hue > 0)
     list.push_back(transforms::color_jitter(jitter));

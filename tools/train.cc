@@ -11,10 +11,13 @@
 #include "core/io/file.h"
 #include "core/threads/parallel.h"
 #include "tools/command.h"
+#include "tools/model_source.h"
 #include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/train_options.h"
+#include "tools/train_transfer.h"
 #include "train/evaluation.h"
+#include "train/finetune.h"
 #include "train/lr_finder.h"
 #include "train/run_log.h"
 #include "train/trainer.h"
@@ -129,11 +132,21 @@ int find_lr(const TrainOptions& o, const TrainData& data, const Model& model, co
 int run(TrainOptions o) {
   apply_common(o.common);
   CancelToken& cancel = catch_interrupts();
+  check_transfer_options(o);
+  const bool pretrained = !o.weights.empty();
   const TrainData data = open_data(o);
-  apply_preset(o, data);
+  if (pretrained) {
+    apply_transfer_preset(o, data.train->size());
+  } else {
+    apply_preset(o, data);
+  }
   for (const std::string& warning : data.warnings) std::fprintf(stderr, "fovea: warning: %s\n", warning.c_str());
-  const Model model = build_model(o, data);
+  Model model = pretrained ? open_pretrained(o, data) : build_model(o, data);
   TrainerOptions trainer = trainer_options(o, data, model);
+  if (pretrained) {
+    trainer.optimizer_options.lr_scales =
+        begin_finetuning(model, {.unfreeze = o.unfreeze, .lr_decay = o.lr_decay, .train_norm = o.train_bn});
+  }
   if (o.find_lr) return find_lr(o, data, model, trainer);
 
   const std::string folder = choose_folder(o, data.name);
@@ -147,21 +160,34 @@ int run(TrainOptions o) {
   trainer.observers = {&view, &log};
   trainer.cancel = &cancel;
   if (show) {
-    std::fprintf(stderr, "%s on %s\n  optimizer     %s\n  schedule      %s\n  augmentation  %s\n", o.model.c_str(),
-                 o.data.c_str(), describe(trainer.optimizer).c_str(), describe(trainer.schedule).c_str(),
-                 trainer.transforms.empty() ? "none" : to_string(trainer.transforms).c_str());
+    const std::string network = pretrained ? describe(model) : o.model;
+    std::fprintf(stderr, "%s on %s\n", network.c_str(), o.data.c_str());
+    if (!o.linear_probe) {
+      std::fprintf(stderr, "  optimizer     %s\n  schedule      %s\n  augmentation  %s\n",
+                   describe(trainer.optimizer).c_str(), describe(trainer.schedule).c_str(),
+                   trainer.transforms.empty() ? "none" : to_string(trainer.transforms).c_str());
+    }
   }
   if (o.resume && !fs::exists(trainer.checkpoint)) {
     std::fprintf(stderr, "fovea: warning: there is no checkpoint in %s yet; training begins at the start\n",
                  folder.c_str());
   }
   const auto begin = std::chrono::steady_clock::now();
-  const History history = Trainer(model, trainer).fit(data.train, data.val);
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(); };
+  std::optional<ProbeStart> start;
+  if (pretrained) start = fit_start(o, data, model, trainer, inside("probe.safetensors"));
+  const History history = o.linear_probe ? report_probe(o, data, model, trainer, passed())
+                                         : Trainer(model, trainer).fit(data.train, data.val);
+  const double seconds = passed();
   if (history.cancelled) {
     std::fprintf(stderr, "fovea: stopped; go on with: fovea train %s --out '%s' --resume and the same options\n",
                  o.data.c_str(), folder.c_str());
     return interrupted_code();
+  }
+  if (start && !o.linear_probe && worse_than_probe(*start, history)) {
+    std::fprintf(stderr, "fovea: warning: fine-tuning made validation worse; the linear probe is kept\n");
+    model = open_pretrained(o, data);
+    set_classifier(model, {.weight = start->weight, .bias = start->bias});
   }
   save(model, inside("model.fovea"));
   if (!log.warning().empty()) std::fprintf(stderr, "fovea: warning: %s\n", log.warning().c_str());
@@ -210,6 +236,7 @@ void add_train(CLI::App& app, Action& action) {
       "  fovea train fashion-mnist                             the demo: about 93 % in minutes\n"
       "  fovea train photos                                    photos/cat/*.jpg, photos/dog/*.jpg, …\n"
       "  fovea train photos --image-size 96 --epochs 60 --out runs/pets\n"
+      "  fovea train photos --weights efficientnet_lite0       from pretrained weights: better, and with few pictures\n"
       "  fovea train photos --out runs/pets --resume           go on after Ctrl-C, a crash or a power cut\n"
       "  fovea train scans.csv --group-prefix 8 --balance weights --patience 10\n\n"
       "The run folder holds model.fovea, checkpoint.safetensors, metrics.jsonl and .csv, TensorBoard events, "

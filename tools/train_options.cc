@@ -8,6 +8,7 @@
 #include "augment/open.h"
 #include "core/error.h"
 #include "tools/data_source.h"
+#include "tools/train_transfer.h"
 
 namespace fovea::tools {
 namespace {
@@ -110,12 +111,17 @@ void apply_preset(TrainOptions& o, const TrainData& data) {
   }
 }
 
-Model build_model(const TrainOptions& o, const TrainData& data) {
+int check_classes(const TrainOptions& o, const TrainData& data) {
   const int classes = static_cast<int>(data.train->num_classes());
   if (classes < 2) {
     throw Error(ErrorKind::usage, o.data, str("has ", classes, " class; a classifier needs at least 2"),
                 "make one folder of pictures per class");
   }
+  return classes;
+}
+
+Model build_model(const TrainOptions& o, const TrainData& data) {
+  const int classes = check_classes(o, data);
   int size = o.image_size > 0 ? o.image_size : data.train->image_size();
   int channels = 0;
   if (data.small) {
@@ -154,8 +160,8 @@ TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, con
   t.loss.focal_gamma = o.focal;
   t.loss.label_smoothing = o.label_smoothing;
   t.seed = o.common.seed;
-  t.transforms =
-      make_transforms(o.augment, model.preprocessing.width, model.preprocessing.height, data.small.has_value());
+  t.transforms = make_transforms(o.augment, model.preprocessing.width, model.preprocessing.height,
+                                 data.small.has_value() && o.weights.empty());
   t.batch_transforms = make_batch_transforms(o.augment);
   t.balance = o.balance == "weights"      ? ClassBalance::weights
               : o.balance == "oversample" ? ClassBalance::oversample
@@ -196,6 +202,7 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
       ->check(CLI::Range(4, 4096))
       ->group("Network");
 
+  add_transfer_options(c, o);
   const std::string training = "Training";
   c.add_option("--epochs", o.epochs, "Passes over the training pictures")
       ->check(CLI::Range(1, 100000))

@@ -35,6 +35,9 @@ struct TrainOptions {
   int patience = 0, accumulate = 1, workers = 1;
   std::int64_t checkpoint_every = 0;
   std::int64_t limit = 0;
+  std::string weights, layout = "auto", unfreeze;  ///< transfer learning, as the next three
+  double lr_decay = 0;
+  bool linear_probe = false, train_bn = false;
   bool resume = false, overwrite = false, skip_corrupt = false, find_lr = false, no_cache = false;
 };
 
@@ -49,6 +52,8 @@ struct TrainData {
 TrainData open_data(const TrainOptions& options);
 /// Fills in what was not given: by the preset, or by the kind of data.
 void apply_preset(TrainOptions& options, const TrainData& data);
+/// The number of classes. Error{usage} below 2.
+int check_classes(const TrainOptions& options, const TrainData& data);
 Model build_model(const TrainOptions& options, const TrainData& data);
 TrainerOptions trainer_options(const TrainOptions& options, const TrainData& data, const Model& model);
 

@@ -48,7 +48,7 @@ TEST_CASE("usage: what is wrong is said, what was meant is guessed, code 2") {
       {{"train"}, "fovea train: source is required"},
       {{"train", "--epohcs", "3", "x"}, "no option '--epohcs'; did you mean '--epochs'?"},
       {{"train", "x", "-epochs", "3"}, "did you mean '--epochs'?"},
-      {{"train", "x", "--weight=3"}, "no option '--weight'; did you mean '--weight-decay'?"},
+      {{"train", "x", "--weight-dcay=3"}, "no option '--weight-dcay'; did you mean '--weight-decay'?"},
       {{"train", "x", "--zzzzzz"}, "no option '--zzzzzz'\n"},
       {{"train", "x", "--epochs", "2", "--epochs", "3"}, "--epochs: is given 2 times"},
       {{"train", "x", "y"}, "'y' is one argument too many"},
