@@ -26,7 +26,7 @@ namespace {
 struct Options {
   Common common;
   std::string model;
-  bool train = false;
+  bool train = false, frozen_norms = false;
   std::string weights;
   std::int64_t batch = 1;
   int size = 0;
@@ -76,6 +76,7 @@ int run(const Options& o) {
   Tensor labels({o.batch}, DType::i64);
 
   std::unique_ptr<Optimizer> optimizer;
+  if (o.frozen_norms) model.freeze("*.bn.*");
   if (o.train) {
     // Adam for the small CNN, SGD with momentum otherwise: what their trainings use.
     const OptimizerConfig config =
@@ -149,6 +150,7 @@ void add_bench(CLI::App& app, Action& action) {
       "Memory is the highest resident size minus the resident size before the model was built.");
   command->add_option("model", o->model, "Name of a network, model file, run folder, or weight file")->required();
   command->add_flag("--train", o->train, "Time training steps (forward, loss, backward, optimizer)");
+  command->add_flag("--frozen-norms", o->frozen_norms, "With --train: batch norms frozen, as fine-tuning does");
   command->add_option("--weights", o->weights, "Model or weight file instead of seeded random weights");
   command->add_option("--batch", o->batch, "Pictures per run")->check(CLI::Range(1, 1 << 20))->capture_default_str();
   command->add_option("--size", o->size, "Height and width in pixels (default: the network's own)")

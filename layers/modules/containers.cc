@@ -1,5 +1,6 @@
 #include "layers/modules/containers.h"
 
+#include "core/autograd/modes.h"
 #include "core/graph/op_list.h"
 #include "layers/ops/arithmetic.h"
 #include "layers/ops/shape_ops.h"
@@ -74,6 +75,16 @@ ConvBnAct::ConvBnAct(int in, int out, const ConvBnActOptions& o) {
   BatchNormOptions norm = o.norm;
   norm.activation = o.activation;
   bn_ = register_module("bn", std::make_shared<BatchNorm>(out, norm, o.scale));
+}
+
+Tensor ConvBnAct::forward(const Tensor& x) {
+  if (!is_training() || !bn_->constant()) return (*bn_)((*conv_)(x));
+  const NameScope scope("conv");
+  const auto [scaling, shift] = bn_->affine();
+  const Tensor bias = conv_->bias();
+  return conv2d(x, multiply(conv_->weight(), scaling),
+                bias.defined() ? fovea::add(multiply(bias, scaling), shift) : shift, conv_->params(),
+                bn_->options().activation);
 }
 
 }  // namespace fovea

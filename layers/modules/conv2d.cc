@@ -44,7 +44,7 @@ bool Conv2d::fuses(const ActivationParams& activation) const {
 }
 
 Tensor Conv2d::forward_fused(const Tensor& x, ActivationParams activation) {
-  return conv2d(x, own_at(0), bias_ ? own_at(1) : Tensor(), params_, activation);
+  return conv2d(x, weight(), bias(), params_, activation);
 }
 
 DepthwiseConv2d::DepthwiseConv2d(int channels, const DepthwiseConv2dOptions& o)

@@ -33,6 +33,9 @@ class FOVEA_API Conv2d : public FusableModule {
   bool fuses(const ActivationParams& activation) const override;
   Tensor forward_fused(const Tensor& x, ActivationParams activation) override;
   const Conv2dParams& params() const { return params_; }
+  Tensor weight() const { return own_at(0); }
+  /// Undefined where there is none.
+  Tensor bias() const { return bias_ ? own_at(1) : Tensor(); }
 
  private:
   Conv2dParams params_;

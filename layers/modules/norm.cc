@@ -1,5 +1,8 @@
 #include "layers/modules/norm.h"
 
+#include <cmath>
+#include <vector>
+
 namespace fovea {
 namespace {
 
@@ -24,11 +27,26 @@ bool BatchNorm::fuses(const ActivationParams&) const { return options_.activatio
 Tensor BatchNorm::forward_fused(const Tensor& x, ActivationParams activation) {
   BatchNormOptions options = options_;
   options.activation = activation;
-  options.frozen = options_.frozen || frozen();
+  options.frozen = constant();
   std::size_t next = 0;
   const Tensor gamma = scale_ ? own_at(next++) : Tensor();
   const Tensor beta = center_ ? own_at(next++) : Tensor();
   return batch_norm(x, gamma, beta, own_at(next), own_at(next + 1), options);
+}
+
+BatchNorm::Affine BatchNorm::affine() const {
+  std::size_t next = 0;
+  const std::vector<double> gamma = scale_ ? own_at(next++).to_vector<double>() : std::vector<double>();
+  const std::vector<double> beta = center_ ? own_at(next++).to_vector<double>() : std::vector<double>();
+  const std::vector<double> mean = own_at(next).to_vector<double>(), variance = own_at(next + 1).to_vector<double>();
+  std::vector<double> scale(mean.size()), shift(mean.size());
+  for (std::size_t c = 0; c < mean.size(); ++c) {
+    scale[c] = (scale_ ? gamma[c] : 1) / std::sqrt(variance[c] + options_.epsilon);
+    shift[c] = (center_ ? beta[c] : 0) - mean[c] * scale[c];
+  }
+  const Shape shape = own_at(next).shape();
+  const DType dtype = own_at(next).dtype();
+  return {Tensor::from(shape, scale).to(dtype), Tensor::from(shape, shift).to(dtype)};
 }
 
 namespace {

@@ -17,6 +17,13 @@ class FOVEA_API BatchNorm : public FusableModule {
   bool fuses(const ActivationParams& activation) const override;
   Tensor forward_fused(const Tensor& x, ActivationParams activation) override;
   const BatchNormOptions& options() const { return options_; }
+  /// True where results do not depend on the batch in training either, nor do gradients reach gamma and beta.
+  bool constant() const { return options_.frozen || frozen(); }
+  /// What a constant one computes: scale·x + shift, each [channels]; gamma/√(variance + epsilon), beta − mean·scale.
+  struct Affine {
+    Tensor scale, shift;
+  };
+  Affine affine() const;
 
  private:
   BatchNormOptions options_;

@@ -5,6 +5,7 @@
 #include "catch.h"
 #include "core/autograd/modes.h"
 #include "core/autograd/tape.h"
+#include "layers/grad_check.h"
 #include "layers/modules.h"
 #include "layers/ops.h"
 #include "support.h"
@@ -335,6 +336,50 @@ TEST_CASE("a fused activation gives what the two modules give one after the othe
       Sequential both(head, act);
       const TrainingMode training({.update_statistics = false});
       CHECK(relative_difference(both(x), (*act)((*head)(x))) < 1e-6);
+    }
+  }
+}
+
+TEST_CASE("a convolution with a frozen batch norm trains as one op with the same results and gradients") {
+  for (const bool bias : {false, true}) {
+    for (const Activation activation : {Activation::none, Activation::relu6, Activation::silu}) {
+      for (const int groups : {1, 4}) {
+        INFO("bias " << bias << ", activation " << static_cast<int>(activation) << ", groups " << groups);
+        ConvBnAct block(4, 4,
+                        {.kernel = 3,
+                         .stride = 2,
+                         .padding = Padding::tf_same(),
+                         .groups = groups,
+                         .bias = bias,
+                         .norm = BatchNormOptions::keras(),
+                         .activation = {activation}});
+        block.initialize(5);
+        std::vector<NamedTensor> values;
+        for (const NamedTensor& t : block.named_tensors()) {
+          if (t.name.starts_with("bn.")) {
+            Tensor v = random(t.tensor.shape(), t.name, 0.5, 1.5).to(DType::f32);
+            values.push_back({t.name, v});
+          } else {
+            values.push_back({t.name, t.tensor.clone()});
+          }
+        }
+        block.load(values);
+        block.freeze("bn");
+        const Tensor x = random({2, 5, 6, 4}, "x").to(DType::f32);
+        Tensor y;
+        {
+          const TrainingMode training;
+          y = block(x);
+        }
+        const std::vector<float> got = y.to_vector<float>(), want = block(x).to_vector<float>();  // apart, in inference
+        for (std::size_t i = 0; i < want.size(); ++i) CHECK(got[i] == Approx(want[i]).margin(1e-5));
+        const GradCheckReport report = check_module_gradients(block, x, {.training = true});
+        INFO(report.text);
+        CHECK(report.ok);
+        for (const NamedTensor& t : values) {
+          if (t.name.starts_with("bn.")) CHECK(same_bits(block.tensor(t.name), t.tensor));
+        }
+      }
     }
   }
 }
