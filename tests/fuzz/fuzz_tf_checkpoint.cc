@@ -6,7 +6,7 @@
 #include <iterator>
 
 #include "fuzz/driver.h"
-#include "models/weight_file_writer.h"
+#include "models/tf_writer.h"
 
 namespace {
 
@@ -21,40 +21,6 @@ std::string file(const fs::path& path) {
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
-std::string varint(std::uint64_t v) {
-  std::string out;
-  for (; v >= 0x80; v >>= 7) out += static_cast<char>(v | 0x80);
-  return out + static_cast<char>(v);
-}
-
-std::string sealed(std::string block) {
-  block += '\0';
-  return block + little(masked(crc32c(as_bytes(block))));
-}
-
-/// A table whose one data block is `block`, with right checksums.
-std::string table_of(const std::string& block) {
-  const std::string nothing = sealed(little(0u));
-  const std::string handle = varint(0) + varint(block.size());
-  const std::string entry = varint(0) + varint(1) + varint(handle.size()) + "z" + handle;
-  const std::string index = sealed(entry + little(0u) + little(1u));
-  const std::size_t meta_at = block.size() + 5, index_at = meta_at + nothing.size();
-  std::string footer = varint(meta_at) + varint(nothing.size() - 5) + varint(index_at) + varint(index.size() - 5);
-  footer.resize(40, '\0');
-  return sealed(block) + nothing + index + footer + little<std::uint64_t>(0xdb4775248b80fb57u);
-}
-
-std::string entry(const std::string& key, const std::string& value) {
-  return varint(0) + varint(key.size()) + varint(value.size()) + key + value;
-}
-std::string field(int number, const std::string& content) {
-  return varint(static_cast<std::uint64_t>(number) << 3 | 2) + varint(content.size()) + content;
-}
-std::string field(int number, std::uint64_t value) {
-  return varint(static_cast<std::uint64_t>(number) << 3) + varint(value);
-}
-std::string check(std::uint32_t crc) { return "\x35" + little(crc); }
-
 /// A block with a header and the object graph `graph`; `content` becomes the data file, which begins with the graph.
 std::string graph_block(const std::string& graph, std::string& content) {
   const std::string lengths = varint(graph.size());
@@ -68,7 +34,7 @@ std::string graph_block(const std::string& graph, std::string& content) {
          entry("_CHECKPOINTABLE_OBJECT_GRAPH", field(1, 7) + field(5, text.size()) + check(crc)) +
          entry("v", field(1, 1) + field(2, field(2, field(1, 4))) + field(4, text.size()) + field(5, 16) +
                         check(masked(crc32c(as_bytes(numbers))))) +
-         little(0u) + little(1u);
+         block_end();
 }
 
 void read(const std::string& index, const std::string& content) {

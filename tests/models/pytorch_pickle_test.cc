@@ -390,6 +390,25 @@ TEST_CASE("archives: damage and other archives") {
   CHECK(has(archive({pkl, data, data}), "occurs twice"));
   CHECK(has(archive({pkl, {"a/data/0", kSix, 8}}), "compressed"));
   CHECK(has(archive({pkl, data, {"a/byteorder", "middle"}}), "byte order"));
+  // zip64: numbers that do not fit 32 bits stand in an extra field of the directory.
+  std::string large = zip({pkl, data});
+  const std::size_t central = large.rfind("PK\1\2"), end = large.rfind("PK\5\6");
+  std::uint32_t size = 0, offset = 0;
+  std::memcpy(&size, large.data() + central + 24, 4);
+  std::memcpy(&offset, large.data() + central + 42, 4);
+  const std::string wide = little(std::uint64_t{size}) + little(std::uint64_t{size}) + little(std::uint64_t{offset});
+  const auto with_extra = [&](const std::string& extra) {
+    std::string file = large;
+    for (const std::size_t at : {20u, 24u, 42u}) file.replace(central + at, 4, "\xff\xff\xff\xff");
+    file.replace(central + 30, 2, little(static_cast<std::uint16_t>(extra.size())));
+    file.replace(end + 12, 4, little(static_cast<std::uint32_t>(end - large.find("PK\1\2") + extra.size())));
+    return file.insert(end, extra);
+  };
+  CHECK(names(read_zip(with_extra("\1\0\x18\0"s + wide))) == Names{"w"});
+  CHECK(names(read_zip(with_extra("xy\2\0zz\1\0\x18\0"s + wide))) == Names{"w"});
+  CHECK(has(error_of([&] { read_zip(with_extra("\1\0\x10\0"s + wide.substr(0, 16))); }), "too short"));
+  CHECK(has(error_of([&] { read_zip(with_extra("\1\0\xff\0"s + wide)); }), "too long"));
+  CHECK(has(error_of([&] { read_zip(with_extra("")); }), "not where the directory says"));
   // torch.serialization.set_crc32_options(False)
   CHECK(names(read_zip(zip({pkl, data}, false))) == Names{"w"});
 }
