@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/io/safetensors.h"
 #include "fuzz/driver.h"
+#include "models/weights/weight_file.h"
 
 namespace {
 
@@ -35,6 +36,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const fovea::Safetensors file = fovea::parse_safetensors(*bytes, bytes, "fuzz");
     unsigned sum = 0;
     for (const auto& [name, tensor] : file.tensors) {
+      const auto* p = static_cast<const std::uint8_t*>(tensor.view().data);
+      for (std::size_t i = 0; i < tensor.nbytes(); ++i) sum += p[i];
+    }
+    for (const auto& entry : fovea::weights::parse_safetensors_weights(*bytes, bytes, "fuzz").tensors) {
+      const fovea::Tensor tensor = entry.read();
       const auto* p = static_cast<const std::uint8_t*>(tensor.view().data);
       for (std::size_t i = 0; i < tensor.nbytes(); ++i) sum += p[i];
     }

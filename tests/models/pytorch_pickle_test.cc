@@ -313,6 +313,8 @@ TEST_CASE("pickles: hostile ones end in an error that says where") {
 
   // The machine itself.
   CHECK(has(refused("0"), "empty stack"));
+  CHECK(has(refused("N(Q"), "empty stack"));  // nothing is taken from below a mark
+  CHECK(has(refused("N(K\1\x86"), "empty stack"));
   CHECK(has(refused("K\1K\2"), "left over"));
   CHECK(has(refused("(K\1"), "left over"));
   CHECK(has(refused("h\7"), "never set"));

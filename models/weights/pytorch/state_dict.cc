@@ -17,6 +17,11 @@ constexpr std::size_t kMaxModuleDepth = 64;   // modules within modules
 constexpr std::size_t kMaxNames = 16u << 20;  // bytes of all names together: a module may contain itself
 constexpr const char* kHint = "save the weights alone: torch.save(model.state_dict(), path)";
 
+std::string spelled(const Global& type) {
+  constexpr std::size_t kMost = 120;  // names have no bound in a hostile file
+  return str(type.module.substr(0, kMost), ".", type.name.substr(0, kMost));
+}
+
 struct Found {
   std::string name;
   std::uint32_t tensor;
@@ -31,7 +36,7 @@ class Search {
     for (std::size_t depth = 0; depth <= kMaxNesting; ++depth) {
       if (is_module(at)) {
         const Global& type = *graph_.type_of(at);
-        metadata.emplace_back("pytorch.module", str(type.module, ".", type.name));
+        metadata.emplace_back("pytorch.module", spelled(type));
         walk(at);
         break;
       }
@@ -172,7 +177,7 @@ class Search {
     if (v.kind == Kind::tensor) {
       what = "a single tensor";
     } else if (const Global* type = graph_.type_of(v)) {
-      what = str("an object of the class ", type->module, ".", type->name);
+      what = str("an object of the class ", spelled(*type));
     } else if (v.kind == Kind::list || v.kind == Kind::tuple) {
       what = str("a list of ", graph_.node(v).items.size());
     } else if (v.kind == Kind::dict) {
