@@ -6,6 +6,8 @@
 
 #include "core/error.h"
 #include "layers/init.h"
+#include "layers/modules.h"
+#include "models/graph_module.h"
 #include "models/imagenet_classes.h"
 #include "models/transfer.h"
 #include "models/weights/recognize.h"
@@ -30,6 +32,35 @@ std::string listing(std::string_view what, const std::vector<std::string>& names
                   ", but its tensors do not fit:", listing("missing", m.missing), listing("unexpected", m.unexpected),
                   listing("misshapen", m.misshapen), "\n"),
               hint);
+}
+
+/// What a Keras model does to its input before the zoo's network (models/weights/keras_frame.h), of a model file; null
+/// if there is nothing.
+ModulePtr preprocessing_stage(const Model& stored) {
+  const OpList whole = stored.capture();
+  OpList part;
+  std::map<int, int> moved;
+  const auto value = [&](int old) {
+    if (old < 0) return old;
+    const auto [at, fresh] = moved.try_emplace(old, static_cast<int>(part.values.size()));
+    if (fresh) {
+      part.values.push_back(whole.values[static_cast<std::size_t>(old)]);
+      std::string& name = part.values.back().name;
+      name = name.substr(name.rfind('.') + 1);
+    }
+    return at->second;
+  };
+  for (const int input : whole.inputs) part.inputs.push_back(value(input));
+  for (OpList::Node node : whole.nodes) {
+    if (node.scope != kPreprocessingStage) continue;
+    for (int& v : node.inputs) v = value(v);
+    for (int& v : node.outputs) v = value(v);
+    part.outputs = {node.outputs.front()};
+    node.scope.clear();
+    part.nodes.push_back(std::move(node));
+  }
+  if (part.nodes.empty()) return nullptr;
+  return std::make_shared<GraphModule>(std::move(part), std::map<std::string, ParameterRole>());
 }
 
 /// A model file's network built anew by the zoo, with the file's weights: for another head or input size.
@@ -69,6 +100,16 @@ Model rebuilt(const Model& stored, const LoadOptions& asked, const std::string& 
     model.class_names = o.top == Top::classifier ? stored.class_names : std::vector<std::string>();
   }
   const image::Preprocessing fresh = model.preprocessing;
+  if (ModulePtr before = preprocessing_stage(stored)) {
+    auto net = std::make_shared<Sequential>();
+    net->add(kPreprocessingStage, std::move(before));
+    for (const auto& [name, module] : model.network().children()) net->add(name, module);
+    Model whole(ModulePtr(std::move(net)));
+    whole.architecture = model.architecture;
+    whole.options = model.options;
+    whole.class_names = model.class_names;
+    model = std::move(whole);
+  }
   model.preprocessing = stored.preprocessing;
   if (asked.image_size > 0) {
     model.preprocessing.width = fresh.width;

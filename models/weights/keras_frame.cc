@@ -76,7 +76,8 @@ Model framed(const Model& inside, const KerasFrame& frame, bool with_head) {
   }
   std::vector<std::size_t> before(graph.before.begin(), graph.before.end() - static_cast<std::ptrdiff_t>(own));
   const InputTransform transform = input_transform(frame, before);
-  if (ModulePtr module = transform.module(inside.preprocessing.channels)) net->add("preprocessing", std::move(module));
+  if (ModulePtr module = transform.module(inside.preprocessing.channels))
+    net->add(kPreprocessingStage, std::move(module));
   for (const auto& [name, module] : inside.network().children()) net->add(name, module);
   if (with_head) add_stages(*net, frame, std::move(taken));
   Model out(ModulePtr(std::move(net)));

@@ -27,6 +27,9 @@ struct KerasFrame {
   const weights::FileTensor* find(std::size_t node, std::string_view variable) const;
 };
 
+/// The stage of a network that does what a Keras model does to its input.
+inline constexpr std::string_view kPreprocessingStage = "preprocessing";
+
 /// Nothing for files without "keras.config". The result points into `file`.
 std::shared_ptr<const KerasFrame> keras_frame(const weights::WeightFile& file);
 

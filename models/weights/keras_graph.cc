@@ -1,6 +1,7 @@
 #include "models/weights/keras_graph.h"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <unordered_map>
@@ -37,6 +38,14 @@ bool finishes(const KerasNode& n) {
                                            "AlphaDropout", "ActivityRegularization"});
 }
 
+/// What networks of the zoo are made of, in Keras 2 and 3, without what pools and finishes them.
+bool belongs_inside(const KerasNode& n) {
+  return finishes(n) || n.class_name.starts_with("tf.") ||
+         one_of(n.class_name, {"Conv2D", "DepthwiseConv2D", "Add", "Multiply", "Concatenate", "ZeroPadding2D",
+                               "Normalization", "HardSigmoid", "HardSwish", "HardSilu", "Relu6", "Sigmoid", "Silu",
+                               "Relu", "DropConnect", "FixedDropout"});
+}
+
 /// The layer names in a config's "input_layers" or "output_layers": [["name", 0, 0]], or ["name", 0, 0] for one.
 std::vector<std::string> ends_of(const std::string& config, const char* key) {
   std::vector<std::string> out;
@@ -65,6 +74,7 @@ class Dissolver {
     }
     find_before();
     find_behind();
+    check_inside();
     return std::move(graph_);
   }
 
@@ -183,9 +193,51 @@ class Dissolver {
     std::reverse(chain.begin(), chain.end());
     // The network's own norm and activation may end the feature map: the head begins with a pooling.
     const auto first = std::find_if(chain.begin(), chain.end(), [&](std::size_t i) { return pools(graph_.nodes[i]); });
+    if (first != chain.end()) check_end({chain.begin(), first});
     graph_.behind.assign(first, chain.end());
     graph_.has_dense = std::any_of(graph_.behind.begin(), graph_.behind.end(),
                                    [&](std::size_t i) { return graph_.nodes[i].class_name == "Dense"; });
+  }
+
+  [[noreturn]] void refuse(const KerasNode& n, std::string_view what) const {
+    refuse(KerasLayer{.class_name = n.class_name, .name = n.name}, what);
+  }
+
+  /// Only names and shapes of tensors are compared with the zoo's network, so a layer without any that the zoo would
+  /// not have there must not pass unseen: more than a norm and an activation before the pooling,
+  void check_end(const std::vector<std::size_t>& tail) const {
+    int stage = 0;  // 1: a norm was there, 2: an activation
+    for (const std::size_t i : tail) {
+      const KerasNode& n = graph_.nodes[i];
+      if (n.class_name.find("Dropout") != std::string::npos || n.class_name == "ActivityRegularization") continue;
+      const int next = n.class_name == "BatchNormalization" ? 1 : 2;
+      if (next <= stage) refuse(n, "stands between the network and its pooling");
+      stage = next;
+    }
+  }
+
+  /// or a layer of another kind, or one beside a network that is nested.
+  void check_inside() const {
+    std::set<std::size_t> around(graph_.before.begin(), graph_.before.end());
+    around.insert(graph_.behind.begin(), graph_.behind.end());
+    for (const std::size_t i : graph_.before) {
+      const std::vector<std::size_t>& parts = graph_.nodes[i].inputs;  // the channels, where they are stacked anew
+      if (graph_.nodes[i].class_name == "Stack") around.insert(parts.begin(), parts.end());
+    }
+    std::map<std::string, int> convolutions;
+    for (const KerasNode& n : graph_.nodes) convolutions[n.model] += n.class_name == "Conv2D";
+    const auto home = std::max_element(convolutions.begin(), convolutions.end(),
+                                       [](const auto& a, const auto& b) { return a.second < b.second; });
+    const KerasNode* beside = nullptr;
+    for (std::size_t i = 1; i < graph_.nodes.size(); ++i) {
+      if (around.contains(i)) continue;
+      const KerasNode& n = graph_.nodes[i];
+      if (!belongs_inside(n)) refuse(n, "is none that networks of the zoo have");
+      const bool idle = n.class_name.find("Dropout") != std::string::npos || n.class_name == "GaussianNoise" ||
+                        (n.class_name == "Activation" && n.config.find("\"linear\"") != std::string::npos);
+      if (n.model != home->first && !idle && !beside) beside = &n;
+    }
+    if (beside) refuse(*beside, str("stands beside the network '", home->first, "', where it is not understood"));
   }
 
   const std::string& where_;

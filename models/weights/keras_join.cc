@@ -75,12 +75,15 @@ class Joiner {
 
   void rename(const FileLayer& layer, const std::string& source) {
     const std::vector<std::string> variables = weights::keras_variables(layer.kind, layer.tensors.size());
-    for (std::size_t i = 0; i < layer.tensors.size(); ++i) {
-      const std::string& name = file_.tensors[layer.tensors[i]].name;
-      const std::string last = name.substr(name.rfind('/') + 1);
-      const bool number = last.find_first_not_of("0123456789") == std::string::npos;
-      if (number && i >= variables.size()) continue;
-      renamed_[layer.tensors[i]] = source + "/" + (number ? variables[i] : last);
+    for (const std::size_t tensor : layer.tensors) {
+      const std::string& name = file_.tensors[tensor].name;
+      std::string last = name.substr(name.rfind('/') + 1);
+      if (last.size() < 6 && last.find_first_not_of("0123456789") == std::string::npos) {
+        const std::size_t number = last.empty() ? variables.size() : std::stoul(last);
+        if (number >= variables.size()) continue;
+        last = variables[number];
+      }
+      renamed_[tensor] = source + "/" + last;
     }
     for (const LayerName& n : names_.layers) classified_ |= n.source == source && n.module == "classifier";
   }
