@@ -160,7 +160,7 @@ Model load(const weights::WeightFile& file, const LoadOptions& asked) {
   }
   // What the file does not give must be a new head, or constants of the architecture. A network cut off before its
   // pooling has nothing for MobileNetV3's layer behind it either.
-  const bool fresh_hidden = fresh_head && m.options.top == Top::none;
+  const bool fresh_hidden = fresh_head && ours.contains("hidden.weight");
   for (const NamedTensor& t : model.network().named_tensors()) {
     if (!ours.contains(t.name) || t.is_buffer) continue;
     const bool fresh = t.name.starts_with("classifier.") || (fresh_hidden && t.name.starts_with("hidden."));

@@ -28,7 +28,7 @@ const FileTensor* KerasFrame::find(std::size_t node, std::string_view variable) 
   return nullptr;
 }
 
-std::shared_ptr<const KerasFrame> keras_frame(const WeightFile& file) {
+std::shared_ptr<const KerasFrame> keras_frame(const WeightFile& file, bool normalizes) {
   const std::string* config = file.find_metadata("keras.config");
   if (!config) return nullptr;
   auto out = std::make_shared<KerasFrame>();
@@ -36,10 +36,11 @@ std::shared_ptr<const KerasFrame> keras_frame(const WeightFile& file) {
   const KerasGraph& graph = out->graph;
   std::set<std::size_t> outside;
   if (graph.has_dense) outside.insert(graph.behind.begin(), graph.behind.end());
-  // EfficientNet normalises in the network: a normalisation is the network's own if a Rescaling stands before it.
-  for (std::size_t i = 0; i < graph.before.size(); ++i) {
-    const bool own = i > 0 && graph.nodes[graph.before[i - 1]].class_name == "Rescaling";
-    if (graph.nodes[graph.before[i]].class_name == "Normalization" && !own) outside.insert(graph.before[i]);
+  bool others = false;
+  for (std::size_t i = graph.before.size(); i-- > 0;) {
+    if (graph.nodes[graph.before[i]].class_name != "Normalization") continue;
+    if (!normalizes || others) outside.insert(graph.before[i]);
+    others = true;
   }
   out->network.path = file.path;
   out->network.format = file.format;

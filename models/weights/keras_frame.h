@@ -30,8 +30,9 @@ struct KerasFrame {
 /// The stage of a network that does what a Keras model does to its input.
 inline constexpr std::string_view kPreprocessingStage = "preprocessing";
 
-/// Nothing for files without "keras.config". The result points into `file`.
-std::shared_ptr<const KerasFrame> keras_frame(const weights::WeightFile& file);
+/// Nothing for files without "keras.config". The result points into `file`. `normalizes`: the last normalisation before
+/// the network is part of it, as EfficientNet's.
+std::shared_ptr<const KerasFrame> keras_frame(const weights::WeightFile& file, bool normalizes);
 
 /// The zoo's network `inside`, which ends with a feature map where `with_head`, between the chains of the file. Stages
 /// behind are called "pool", "dropout" and "classifier" where they are what the zoo calls so, else as in the file. A

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "layers/ops/arithmetic.h"
 #include "layers/ops/reduce.h"
+#include "models/blocks.h"
 
 namespace fovea::models {
 namespace {
@@ -201,16 +202,6 @@ class ChannelTransform final : public Module {
   Tensor forward(const Tensor& x) override { return conv2d(x, own_at(0), own_at(1), {}); }
 };
 
-class ScaleShift final : public Module {
- public:
-  ScaleShift(double scale, double shift) : scale_(scale), shift_(shift) {}
-  std::string_view kind() const override { return "ScaleShift"; }
-  Tensor forward(const Tensor& x) override { return affine(x, scale_, shift_); }
-
- private:
-  double scale_, shift_;
-};
-
 class GlobalMaxPool final : public Module {
  public:
   std::string_view kind() const override { return "GlobalMaxPool"; }
@@ -317,7 +308,7 @@ class Stages {
       // Only in training.
     } else if (is("Rescaling")) {
       if (!config.contains("scale") || !config["scale"].is_number()) refuse(frame_, n, "scales channels one by one");
-      put(position, ScaleShift(number_or(config, "scale", 1), number_or(config, "offset", 0)));
+      put(position, Rescale(number_or(config, "scale", 1), number_or(config, "offset", 0)));
     } else if (is("ReLU")) {
       const json limit = config.contains("max_value") ? config["max_value"] : json();
       if (!limit.is_null() && limit != 6.0) refuse(frame_, n, str("is cut off at ", limit.dump()));
@@ -421,7 +412,7 @@ bool InputTransform::nothing() const {
 
 ModulePtr InputTransform::module(int channels) const {
   if (nothing()) return nullptr;
-  if (!reversed && scale.size() == 1 && offset.size() == 1) return std::make_shared<ScaleShift>(scale[0], offset[0]);
+  if (!reversed && scale.size() == 1 && offset.size() == 1) return std::make_shared<Rescale>(scale[0], offset[0]);
   const auto c = static_cast<std::size_t>(channels);
   if ((scale.size() != 1 && scale.size() != c) || (offset.size() != 1 && offset.size() != c))
     throw Error(ErrorKind::format, "preprocessing", str("has constants for other than ", channels, " channels"));

@@ -125,8 +125,12 @@ class Recognizer {
     if (!takes_variant(a, *asked.layout, asked.variant)) return;
     Options o = resolve(a.name, asked).options;
     if (o.variant.empty()) {
-      const std::optional<Names> names = names_in_file(a, o);
-      if (names) asked.variant = told_variant(a, *o.layout, names->names, names->prefix, file_, by_file_name);
+      std::optional<Names> names = names_in_file(a, o);
+      if (!names) names = joined_names(a, o);
+      if (names) {
+        const WeightFile& file = names->join ? names->join->file : file_;
+        asked.variant = told_variant(a, *o.layout, names->names, names->prefix, file, by_file_name);
+      }
       o = resolve(a.name, asked).options;
     }
     std::optional<Match> m = try_names(a, o);
@@ -138,14 +142,23 @@ class Recognizer {
   std::optional<Match> try_names(const Architecture& a, const Options& o) const {
     std::optional<Match> best;
     if (const std::optional<Names> names = names_in_file(a, o)) best = match(a, o, *names);
-    if (o.layout != Layout::keras || !a.layer_names || (best && best->fits())) return best;
-    LayerNames names = a.layer_names(a, o, Layout::keras);
-    const LayerName& first = names.layers.front();
-    if (std::optional<KerasJoin> join = keras_join(file_, names); join && join->file.find(first.source + "/kernel")) {
-      Match m = match(a, o, {std::move(names), "", std::make_shared<const KerasJoin>(std::move(*join))});
+    if (best && best->fits()) return best;
+    if (const std::optional<Names> names = joined_names(a, o)) {
+      Match m = match(a, o, *names);
       if (!best || m.misfits() < best->misfits()) best = std::move(m);
     }
     return best;
+  }
+
+  /// The names that Keras' numbering stands for, if it gives the first convolution.
+  std::optional<Names> joined_names(const Architecture& a, const Options& o) const {
+    if (o.layout != Layout::keras || !a.layer_names) return std::nullopt;
+    LayerNames names = a.layer_names(a, o, Layout::keras);
+    const auto first = std::find_if(names.layers.begin(), names.layers.end(),
+                                    [](const LayerName& n) { return n.kind == LayerKind::conv; });
+    std::optional<KerasJoin> join = keras_join(file_, names);
+    if (!join || first == names.layers.end() || !join->file.find(first->source + "/kernel")) return std::nullopt;
+    return Names{std::move(names), "", std::make_shared<const KerasJoin>(std::move(*join))};
   }
 
   /// Whether the file says of its layers no more than their classes, so that its first layer may be any network's.
@@ -243,6 +256,7 @@ class Recognizer {
           depth = d;
         }
       }
+      if (fewest == ~std::size_t{0}) continue;  // other numbers of layers
       o.depth = depth;
       for (const double w : widths) {
         o.width = w;
@@ -280,14 +294,25 @@ class Recognizer {
 
 Match find_match(const WeightFile& file, const LoadOptions& options) {
   const bool other = options.layout && *options.layout != Layout::keras;
-  const std::shared_ptr<const KerasFrame> frame = other ? nullptr : keras_frame(file);
+  const std::shared_ptr<const KerasFrame> frame = other ? nullptr : keras_frame(file, true);
   if (!frame) return Recognizer(file, options).best();
-  Match m = Recognizer(frame->network, options).best();
-  m.frame = frame;
-  if (frame->classes > 0) {
+  const auto best = [&](std::shared_ptr<const KerasFrame> of) {
+    Match m = Recognizer(of->network, options).best();
+    m.frame = std::move(of);
+    return m;
+  };
+  Match m = best(frame);
+  const bool normalized = std::any_of(frame->graph.before.begin(), frame->graph.before.end(), [&](std::size_t i) {
+    return frame->graph.nodes[i].class_name == "Normalization";
+  });
+  if (!m.fits() && normalized) {  // by the user, then
+    Match again = best(keras_frame(file, false));
+    if (again.misfits() < m.misfits()) m = std::move(again);
+  }
+  if (m.frame->classes > 0) {
     m.options.top = Top::classifier;
-    m.options.classes = frame->classes;
-  } else if (m.options.top == Top::none && !frame->graph.behind.empty()) {
+    m.options.classes = m.frame->classes;
+  } else if (m.options.top == Top::none && !m.frame->graph.behind.empty()) {
     m.options.top = Top::pooled;
   }
   return m;

@@ -206,6 +206,19 @@ TEST_CASE("a Keras transfer model is its backbone between what its config says")
     }
     CHECK(greatest_difference(model(x), parts.logits(by_hand)) <= 1e-4);
   }
+  SECTION("a normalisation with tensors, which is no part of the network") {
+    std::vector<std::pair<std::string, Tensor>> tensors = parts.tensors;
+    Tensor mean({3}), variance({3});
+    std::fill_n(mean.mutable_data<float>(), 3, 0.5f);
+    std::fill_n(variance.mutable_data<float>(), 3, 0.25f);
+    tensors.emplace_back("norm/mean", mean);
+    tensors.emplace_back("norm/variance", variance);
+    tensors.emplace_back("norm/count", Tensor::zeros({}, DType::i64));
+    const json before = {layer("Rescaling", "scale", {{"scale", 1 / 255.0}, {"offset", 0}}),
+                         layer("Normalization", "norm")};
+    const Model model = models::load(file_of(tensors, around(parts.backbone, before, {kPool, kDense})));
+    CHECK(greatest_difference(model(x), parts.logits(ready)) <= 2e-5);
+  }
   SECTION("no preprocessing: the convention of Keras for this network") {
     const Model model = models::load(file_of(parts.tensors, around(parts.backbone, {}, {kPool, kDense})));
     CHECK(model.preprocessing.scale == 1 / 127.5);
