@@ -43,7 +43,7 @@ struct KerasVariables {
   std::vector<std::string> variables;
 };
 
-/// How groups of layers are named and counted. Keras 2.12 to 2.15 called the container of a model's layers
+/// How groups of layers are named and counted. Keras 2.12 and 2.13 called the container of a model's layers
 /// "_layer_checkpoint_dependencies", and counted layers that have weights twice.
 enum class KerasContainer { layers, checkpoint_dependencies };
 

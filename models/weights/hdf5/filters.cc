@@ -35,7 +35,7 @@ std::vector<std::uint8_t> inflate_all(Source& source, std::span<const std::uint8
 }
 
 std::vector<std::uint8_t> unshuffle(Source& source, std::span<const std::uint8_t> in, std::uint64_t element) {
-  if (element == 0) source.damaged("a shuffle filter without element size");
+  if (element == 0 || element > in.size()) source.damaged(str("a shuffle filter for elements of ", element, " bytes"));
   std::vector<std::uint8_t> out(in.size());
   const std::size_t width = static_cast<std::size_t>(element), count = in.size() / width;
   for (std::size_t k = 0; k < width; ++k) {
