@@ -200,7 +200,8 @@ int run(TrainOptions o) {
   if (judged) {
     TrainView quiet(show && data.test != nullptr, false);
     EvaluateOptions evaluating;
-    evaluating.batch_size = 128;
+    evaluating.batch_size =
+        model.preprocessing.width * model.preprocessing.height <= 96 * 96 ? 128 : trainer.batch_size;
     evaluating.workers = o.workers;
     evaluating.skip_corrupt = o.skip_corrupt;
     evaluating.cancel = &cancel;

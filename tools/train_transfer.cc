@@ -25,6 +25,7 @@ constexpr double kPicturesInAll = 9000;
 FeatureOptions feature_options(const TrainerOptions& trainer, ProgressBar& bar, const char* what) {
   const auto begin = std::chrono::steady_clock::now();
   FeatureOptions features;
+  features.batch_size = trainer.batch_size;
   features.workers = trainer.workers;
   features.skip_corrupt = trainer.skip_corrupt;
   features.cache = trainer.cache;
@@ -198,6 +199,7 @@ History report_probe(const TrainOptions& o, const TrainData& data, const Model& 
   info.parameters = model.network().parameter_count();
   History history;
   EvaluateOptions evaluating;
+  evaluating.batch_size = trainer.batch_size;
   evaluating.workers = o.workers;
   evaluating.skip_corrupt = o.skip_corrupt;
   evaluating.cancel = trainer.cancel;

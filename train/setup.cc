@@ -48,7 +48,10 @@ LoaderOptions training_loader_options(const Model& model, const Dataset& train, 
 
 LoaderOptions validation_loader_options(const Model& model, const Dataset& val, const TrainerOptions& options) {
   LoaderOptions validating;
-  validating.batch_size = std::min(std::max<std::int64_t>(options.batch_size, 64), val.size());
+  // Larger batches save time with small pictures. With large ones they would take memory that training's do not, for
+  // freed blocks are kept by size.
+  const bool small = model.preprocessing.width * model.preprocessing.height <= 96 * 96;
+  validating.batch_size = std::min(std::max<std::int64_t>(options.batch_size, small ? 64 : 1), val.size());
   validating.workers = options.workers;
   validating.preprocessing = model.preprocessing;
   validating.skip_corrupt = options.skip_corrupt;
