@@ -9,7 +9,7 @@ void add_augment_options(CLI::App& command, AugmentOptions& o) {
   command
       .add_option("--augment", o.preset,
                   "Preset: none; flip (mirror left and right, half of the time); light (flip, shift by 2 pixels); "
-                  "transfer (flip, half of them turned, moved and enlarged a little, brightness and contrast: for "
+                  "transfer (flip, most of them turned, moved and enlarged a little, brightness and contrast: for "
                   "fine-tuning); "
                   "standard (random crop, flip, colour); strong "
                   "(standard, rotation, "
@@ -63,10 +63,10 @@ std::vector<TransformPtr> make_transforms(const AugmentOptions& o, int width, in
   }
   const double hflip = o.hflip >= 0 ? o.hflip : preset == "none" ? 0.0 : 0.5;
   if (hflip > 0) list.push_back(transforms::horizontal_flip(hflip));
-  // Half of the pictures only: resampling blurs, and a network that never saw a sharp picture in training misjudges
+  // Not all of the pictures: resampling blurs, and a network that never saw a sharp picture in training misjudges
   // them afterwards. Mirrored borders, since black corners would tell which ones were turned.
   if (preset == "transfer") {
-    list.push_back(transforms::maybe(0.5, transforms::affine({.degrees = 11,
+    list.push_back(transforms::maybe(0.8, transforms::affine({.degrees = 11,
                                                               .translate = {0.1, 0.1},
                                                               .scale = {0.8, 1.28},
                                                               .shear = {0, 0},
