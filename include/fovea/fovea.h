@@ -28,6 +28,8 @@
 #include "models/options.h"
 #include "models/transfer.h"
 #include "train/evaluation.h"
+#include "train/finetune.h"
+#include "train/linear_probe.h"
 #include "train/optimizer.h"
 #include "train/plot.h"
 #include "train/roc.h"
