@@ -43,7 +43,8 @@ class TrainView final : public TrainObserver {
     bar_.line(str(
         info.train_images, " training pictures, ", info.val_images, " for validation; ", info.parameters, " parameters",
         info.trainable_parameters == info.parameters ? "" : str(", ", info.trainable_parameters, " of them trained"),
-        "; ", info.epochs, " epochs of ", info.batches_per_epoch, " steps; ", num_threads(), " threads"));
+        info.steps > 0 ? str("; ", info.epochs, " epochs of ", info.batches_per_epoch, " steps") : "", "; ",
+        num_threads(), " threads"));
     if (info.resumed) bar_.line(str("resumed after epoch ", info.first_epoch, ", step ", info.first_step));
   }
   void on_batch(const BatchReport& r) override {
@@ -55,12 +56,13 @@ class TrainView final : public TrainObserver {
     bar_.update("validating", batch, batches, -1, "");
   }
   void on_epoch(const EpochRecord& e, const History&, const MetricValues*) override {
-    std::string text = str("epoch ", right(e.epoch), "/", info_.epochs, "  loss ", number(e.train_loss, "%.3f"),
-                           "  accuracy ", percent(e.train_accuracy, 1));
+    // A linear probe has no epochs.
+    const std::string which = info_.steps > 0 ? str("epoch ", right(e.epoch), "/", info_.epochs) : "linear probe";
+    std::string text = str(which, "  loss ", number(e.train_loss, "%.3f"), "  accuracy ", percent(e.train_accuracy, 1));
     if (validates_)
       text += str("  val loss ", number(e.val_loss, "%.3f"), "  val accuracy ", percent(e.val_accuracy, 2));
     text += str("  ", number(e.images_per_s, "%.0f"), " img/s  ", format_duration(e.seconds),
-                e.best && validates_ ? "  best" : "");
+                e.best && validates_ && info_.steps > 0 ? "  best" : "");
     bar_.line(text);
   }
   void on_warning(std::string_view text) override {

@@ -197,6 +197,8 @@ History report_probe(const TrainOptions& o, const TrainData& data, const Model& 
   info.train_images = data.train->size();
   info.val_images = data.val ? data.val->size() : 0;
   info.parameters = model.network().parameter_count();
+  info.trainable_parameters =
+      model.network().tensor("classifier.weight").numel() + model.network().tensor("classifier.bias").numel();
   History history;
   EvaluateOptions evaluating;
   evaluating.batch_size = trainer.batch_size;
