@@ -12,6 +12,7 @@
 #include <map>
 #include <mutex>
 #include <new>
+#include <unordered_map>
 #include <vector>
 
 #include "core/error.h"
@@ -41,12 +42,7 @@ class CpuBackend final : public DeviceBackend {
     void* block = nullptr;
     {
       const std::lock_guard lock(mutex_);
-      auto bucket = free_.find(size);
-      if (bucket != free_.end() && !bucket->second.empty()) {
-        block = bucket->second.back();
-        bucket->second.pop_back();
-        stats_.cached -= static_cast<std::int64_t>(size);
-      }
+      block = take_cached(size);
     }
     if (!block) block = system_allocate(size);
     if (!block) {
@@ -67,9 +63,13 @@ class CpuBackend final : public DeviceBackend {
 
   void deallocate(void* data, std::size_t bytes, int) noexcept override {
     if (!data) return;
-    const std::size_t size = size_class(bytes);
+    std::size_t size = size_class(bytes);
     const std::lock_guard lock(mutex_);
     stats_.current -= static_cast<std::int64_t>(bytes);
+    if (const auto lent = larger_.find(data); lent != larger_.end()) {
+      size = lent->second;
+      larger_.erase(lent);
+    }
     try {
       free_[size].push_back(data);
       stats_.cached += static_cast<std::int64_t>(size);
@@ -131,6 +131,21 @@ class CpuBackend final : public DeviceBackend {
   }
 
  private:
+  /// A free block of that class, or else the smallest of up to twice the size: an epoch's last, smaller batch and
+  /// batches of other sizes (validation, features) would otherwise each keep a set of blocks of their own, two to three
+  /// times the memory of a training step. Call it with the mutex held.
+  void* take_cached(std::size_t size) {
+    for (auto bucket = free_.lower_bound(size); bucket != free_.end() && bucket->first <= 2 * size; ++bucket) {
+      if (bucket->second.empty()) continue;
+      void* block = bucket->second.back();
+      if (bucket->first != size) larger_.emplace(block, bucket->first);
+      bucket->second.pop_back();
+      stats_.cached -= static_cast<std::int64_t>(bucket->first);
+      return block;
+    }
+    return nullptr;
+  }
+
   void* system_allocate(std::size_t size) {
     const bool huge = size >= 2 * kHugePage;
     const std::size_t alignment = huge ? kHugePage : kAlignment;
@@ -144,6 +159,7 @@ class CpuBackend final : public DeviceBackend {
 
   mutable std::mutex mutex_;
   std::map<std::size_t, std::vector<void*>> free_;
+  std::unordered_map<void*, std::size_t> larger_;  // blocks in use that are of a larger class than was asked for
   MemoryStats stats_;
 };
 
