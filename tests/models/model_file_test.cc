@@ -1,6 +1,7 @@
 // Model files: what is saved runs the same without the code that built it, and damaged files are refused.
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "catch.h"
 #include "core/autograd/modes.h"
@@ -8,6 +9,7 @@
 #include "core/io/file.h"
 #include "core/rng.h"
 #include "models/model.h"
+#include "models/zoo.h"
 
 using namespace fovea;
 
@@ -33,7 +35,10 @@ Tensor input_of(const Model& model, std::int64_t batch) {
 
 TEST_CASE("a saved network gives the same bits, at any batch, with its conventions") {
   const TemporaryFile file;
-  for (const std::string& name : models::names()) {
+  std::set<const void*> families;
+  for (const models::Architecture& a : models::architectures()) {
+    if (!families.insert(reinterpret_cast<const void*>(a.build)).second) continue;  // its other members are larger
+    const std::string name = a.name;
     const int size = name == "inception_v3" ? 75 : 32;  // its smallest
     Model model = models::create(name, {.classes = 3, .image_size = size, .channels = 1, .seed = 5});
     model.class_names = {"a", "ü", "c\"\n"};
