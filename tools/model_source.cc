@@ -46,8 +46,8 @@ void add_model_options(CLI::App& c, ModelSource& s) {
   c.add_option(
        "--variant", s.variant,
        "A deviation of conventions that no file tells: tf (timm's tf_ networks), imagenet (Keras EfficientNet with "
-       "weights=\"imagenet\")")
-      ->check(CLI::IsMember({"tf", "imagenet"}))
+       "weights=\"imagenet\"), no_rescaling (Keras MobileNetV3 with include_preprocessing=False)")
+      ->check(CLI::IsMember({"tf", "imagenet", "no_rescaling"}))
       ->group(group);
 }
 

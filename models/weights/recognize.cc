@@ -124,16 +124,13 @@ class Recognizer {
   void consider(const Architecture& a, Options asked, bool any_width, bool by_file_name) {
     if (!takes_variant(a, *asked.layout, asked.variant)) return;
     Options o = resolve(a.name, asked).options;
-    if (o.variant.empty()) {
-      std::optional<Names> names = names_in_file(a, o);
-      if (!names) names = joined_names(a, o);
-      if (names) {
-        const WeightFile& file = names->join ? names->join->file : file_;
-        asked.variant = told_variant(a, *o.layout, names->names, names->prefix, file, by_file_name);
-      }
-      o = resolve(a.name, asked).options;
-    }
     std::optional<Match> m = try_names(a, o);
+    if (m && o.variant.empty()) {
+      const WeightFile& named = m->join ? m->join->file : file_;
+      asked.variant = told_variant(a, *o.layout, m->names, m->prefix, named, by_file_name);
+      o = resolve(a.name, asked).options;
+      if (!o.variant.empty()) m = try_names(a, o);
+    }
     if (any_width && a.scalable && (m || numbered_by_class(o))) scalable_.push_back({&a, o});
     if (m) keep(std::move(*m));
   }

@@ -3,8 +3,7 @@
     python tests/interop/zoo_keras.py build/release/bin/fovea [--format h5|weights.h5|keras|safetensors] [PART OF A NAME ...]
 
 Each case is built there, its batch norms take the statistics of random pictures, it is saved (by default in turn as a
-legacy .h5 with its description, .weights.h5 and .keras) and read here with --layout and --model auto unless the case
-says otherwise. `safetensors` writes the variables by their Keras paths, for want of an HDF5 reader.
+legacy .h5 with its description, .weights.h5 and .keras) and read here with nothing said about it. `safetensors` writes the variables by their Keras paths, for want of an HDF5 reader.
 """
 
 import argparse
@@ -37,25 +36,25 @@ def imagenet_graph(make):
 
 
 def cases():
-    def case(name, size, scale=1.0, options=(), make=None, **kwargs):
+    def case(name, size, scale=1.0, make=None, kind=None, **kwargs):
         kwargs.setdefault("classes", 9)
         kwargs.setdefault("weights", None)
         label = f"keras {name} {size} { {k: v for k, v in kwargs.items() if k != 'weights'} }"
         make = make or getattr(apps, name)
-        return label, lambda: make(input_shape=(size, size, 3), classifier_activation=None, **kwargs), size, scale, options
+        return label, lambda: make(input_shape=(size, size, 3), classifier_activation=None, **kwargs), size, scale, kind
 
     yield case("MobileNet", 224)
     yield case("MobileNet", 129, alpha=0.5)
     yield case("MobileNet", 97, alpha=0.25, include_top=False)
     yield case("MobileNetV3Small", 224, 255)
     yield case("MobileNetV3Small", 101, 255, alpha=0.75)
-    yield case("MobileNetV3Small", 96, 1, ["--variant", "no_rescaling"], include_preprocessing=False)
+    yield case("MobileNetV3Small", 96, include_preprocessing=False, kind="keras")
     yield case("MobileNetV3Large", 129, 255)
     yield case("MobileNetV3Large", 96, 255, alpha=1.25)
     for n, size in enumerate([224, 129, 97, 128, 65, 64, 65, 64]):
         yield case(f"EfficientNetB{n}", size, 255)
     imagenet = imagenet_graph(apps.EfficientNetB1)
-    yield case("EfficientNetB1 imagenet", 96, 255, ["--variant", "imagenet"], classes=1000, make=lambda weights, **k: imagenet(**k))
+    yield case("EfficientNetB1 imagenet", 240, 255, classes=1000, make=lambda weights, **k: imagenet(**k), kind="h5")
     yield case("EfficientNetB0", 75, 255, include_top=False)
     yield case("EfficientNetB0", 75, 255, include_top=False, pooling="avg")
 
@@ -90,16 +89,17 @@ def main():
     parser.add_argument("names", nargs="*")
     a = parser.parse_args()
     fovea, report = Fovea(a.fovea), Report()
-    for number, (name, make, size, scale, options) in enumerate(cases()):
+    for number, (name, make, size, scale, kind) in enumerate(cases()):
         if a.names and not any(w in name for w in a.names):
             continue
         keras.utils.clear_session()
         keras.utils.set_random_seed(0)
         network = make()
         x = (np.random.default_rng(2).random((2, size, size, 3)) * scale).astype(np.float32)
-        settle(network, x)
+        # Small maps need more pictures: deviations of a few values blow up rounding.
+        settle(network, x if size > 80 else (np.random.default_rng(3).random((32, size, size, 3)) * scale).astype(np.float32))
         theirs = np.asarray(network(x, training=False))
-        kind = a.format or ["h5", "weights.h5", "keras"][number % 3]
+        kind = a.format or kind or ["h5", "weights.h5", "keras"][number % 3]
         path = fovea.folder / f"weights.{kind.replace('weights.', '')}"
         if kind == "weights.h5":
             path = fovea.folder / "some.weights.h5"
@@ -109,7 +109,7 @@ def main():
         else:
             network.save(path)
         try:
-            ours, said = fovea.logits(path, x, *options)
+            ours, said = fovea.logits(path, x)
             report.compare(f"{name} .{kind}", ours, theirs, note=said)
         except RuntimeError as error:
             report.fail(f"{name} .{kind}", error)
