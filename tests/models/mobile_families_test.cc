@@ -212,8 +212,8 @@ TEST_CASE("Keras files tell their variant: by their description, or by ImageNet'
   weights::WeightFile file = file_of(model, Layout::keras);
   CHECK(models::recognize(file).options.variant.empty());
   const auto config = [](const char* before) {
-    return str(R"({"class_name":"Functional","config":{"layers":[{"class_name":"Rescaling","config":{"name":"own"}},)",
-               R"({"class_name":"Functional","config":{"name":"efficientnetb0","layers":[{"class_name":"InputLayer",)",
+    return str(R"({"class_name":"Sequential","config":{"layers":[{"class_name":"Rescaling","config":{"name":"own"}},)",
+               R"({"class_name":"Sequential","config":{"name":"efficientnetb0","layers":[{"class_name":"InputLayer",)",
                R"("config":{"name":"x"}},{"class_name":"Rescaling","config":{"name":"rescaling"}},)",
                R"({"class_name":"Normalization","config":{"name":"normalization"}},)", before,
                R"({"class_name":"Conv2D","config":{"name":"stem_conv"}}]}}]}})");
