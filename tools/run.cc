@@ -16,7 +16,7 @@ namespace {
 struct Options {
   Common common;
   ModelSource source;
-  std::string input, output, dtype = "f32";
+  std::string input, output, dtype = "f32", names;
   bool activations = false;
 };
 
@@ -48,7 +48,8 @@ int run(const Options& o) {
     throw Error(ErrorKind::shape, o.input,
                 str("'input' is ", x.shape(), ", the network takes ", model.preprocessing.channels, " channels"));
   }
-  const models::Layout layout = model.options.layout.value_or(models::Layout::fovea);
+  const models::Layout layout =
+      o.names.empty() ? model.options.layout.value_or(models::Layout::fovea) : models::layout_from(o.names);
   const models::Trace trace = models::trace(model, x, layout, o.activations);
   const bool logits = model.options.top == models::Top::classifier;
   std::vector<std::pair<std::string, Tensor>> out{{logits ? "logits" : "features", trace.result}};
@@ -84,6 +85,12 @@ void add_run(CLI::App& app, Action& action) {
   command->add_option("--input", o->input, "safetensors file with a tensor `input`")->required();
   command->add_option("--output", o->output, "safetensors file to write")->required();
   command->add_flag("--activations", o->activations, "Write every layer's result too");
+  command
+      ->add_option(
+          "--names", o->names,
+          "Whose names activations get (default: the source's): torchvision, timm, keras, huggingface, tfslim, "
+          "lukemelas, fovea")
+      ->check(CLI::IsMember({"torchvision", "timm", "keras", "huggingface", "tfslim", "lukemelas", "fovea"}));
   command->add_option("--dtype", o->dtype, "Element type to compute in: f32 or f64")
       ->check(CLI::IsMember({"f32", "f64"}))
       ->capture_default_str();
