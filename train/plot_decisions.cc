@@ -95,13 +95,15 @@ std::string roc_svg(const RocCurve& curve, const std::vector<RocMark>& marks, co
 std::string coverage_svg(const std::vector<CoveragePoint>& curve, const std::optional<CoveragePoint>& chosen,
                          const std::string& title) {
   if (curve.empty()) throw Error(ErrorKind::usage, "coverage plot", "the curve is empty");
-  // Accuracy of a handful says nothing and would only stretch the axis: the curve begins with a twentieth of the data.
-  const double fewest =
-      std::min(0.05 * static_cast<double>(curve.back().total), static_cast<double>(curve.back().kept));
+  // Accuracy of a handful says nothing: the curve begins with a twentieth of the data, and its interval stretches the
+  // axis only where a quarter is answered.
+  const auto total = static_cast<double>(curve.back().total);
+  const double fewest = std::min(0.05 * total, static_cast<double>(curve.back().kept));
   std::string line, upper, lower;
   double low = 1;
   for (const CoveragePoint& point : curve) {
-    if (static_cast<double>(point.kept) >= fewest) low = std::min(low, point.accuracy_interval().low);
+    const auto kept = static_cast<double>(point.kept);
+    if (kept >= fewest) low = std::min(low, kept >= 0.25 * total ? point.accuracy_interval().low : point.accuracy());
   }
   low = low >= 0.8 ? 0.8 : low >= 0.5 ? 0.5 : 0;
   const ShareAxes axes(540, 320, low);
@@ -109,7 +111,7 @@ std::string coverage_svg(const std::vector<CoveragePoint>& curve, const std::opt
     if (static_cast<double>(point.kept) < fewest) continue;
     const Interval interval = point.accuracy_interval();
     const std::string x = number(axes.x(point.coverage()), 2);
-    const auto at = [&](double share) { return str(x, " ", number(axes.y(share), 2), " "); };
+    const auto at = [&](double share) { return str(x, " ", number(axes.y(std::max(share, low)), 2), " "); };
     line += str(line.empty() ? "M" : "L", at(point.accuracy()));
     upper += str(upper.empty() ? "M" : "L", at(interval.high));
     lower = str("L", at(interval.low), lower);

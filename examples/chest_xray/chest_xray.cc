@@ -21,7 +21,7 @@ NOT FOR CLINICAL USE: a demonstration on a small public data set.
                      (default 0.9)
   --weights FILE     pretrained network; without it a small one learns from
                      nothing
-  --epochs N         (default 8)
+  --epochs N         (default: about 9000 pictures in all)
   --limit N          uses so many pictures only, to try things out
   --seed N           (default 1)
   --out FOLDER       for the model and plots (default runs/chest_xray)
@@ -63,7 +63,7 @@ void run(examples::Arguments& arguments) {
   const int prefix = arguments.whole("--patient", 8, 0, 64);
   const std::string wanted = arguments.text("--positive"), weights = arguments.text("--weights");
   const double sensitivity = arguments.number("--sensitivity", 0.9, 0.01, 1);
-  const int epochs = arguments.whole("--epochs", 8, 2, 1000), limit = arguments.whole("--limit", 0, 10, 1 << 30);
+  const int epochs = arguments.whole("--epochs", 0, 1, 1000), limit = arguments.whole("--limit", 0, 10, 1 << 30);
   const auto seed = static_cast<std::uint64_t>(arguments.whole("--seed", 1, 0, 1 << 30));
   const std::string out = arguments.text("--out", "runs/chest_xray");
   const std::string path = arguments.positional("DATA");
@@ -97,8 +97,7 @@ void run(examples::Arguments& arguments) {
   examples::learn(model, !weights.empty(), parts.train, parts.val,
                   {.epochs = epochs,
                    .seed = seed,
-                   .transforms = {transforms::affine({.degrees = 5, .translate = {0.04, 0.04}, .scale = {0.95, 1.05}}),
-                                  transforms::brightness(0.1)},
+                   .transforms = examples::gentle_changes(false),  // the heart is on the left
                    .observers = {&lines}});
 
   const Scores choosing = scores_of(evaluate(model, parts.val, {.skip_corrupt = true}), positive);

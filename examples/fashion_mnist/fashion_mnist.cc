@@ -50,7 +50,7 @@ void run(examples::Arguments& arguments) {
   const Evaluation result = evaluate(model, test);
   save(model, out + "/model.fovea");
   write_file(out + "/confusion.svg", confusion_svg(result.metrics.confusion, test->class_names()));
-  std::printf("test: %s\n", result.metrics.to_string().c_str());
+  examples::print_metrics("test", result.metrics);
   std::printf("%s holds model.fovea, accuracy.svg, loss.svg, confusion.svg\n", out.c_str());
 }
 

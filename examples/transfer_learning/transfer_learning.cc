@@ -9,7 +9,9 @@ constexpr const char* kUsage = R"(usage: example_transfer_learning DATA --weight
   DATA            folder with one folder of pictures per class (or with train/
                   and val/), a CSV manifest, or a COCO Camera Traps .json
   --weights FILE  pretrained network as PyTorch, Keras or TensorFlow wrote it
-  --epochs N      (default 8: half for the new head, half for the whole network)
+  --epochs N      of fine-tuning (default: about 9000 pictures in all)
+  --unfreeze S    the stage from which on the network changes (default: all;
+                  `fovea summary` names them; none: the head alone)
   --image-size N  side of the network's input (default: the weights' own)
   --limit N       uses so many pictures only, to try things out
   --seed N        (default 1)
@@ -17,12 +19,13 @@ constexpr const char* kUsage = R"(usage: example_transfer_learning DATA --weight
 )";
 
 double accuracy(const Model& model, const DatasetPtr& pictures) {
-  return 100 * evaluate(model, pictures, {.skip_corrupt = true}).metrics.accuracy;
+  return evaluate(model, pictures, {.skip_corrupt = true}).metrics.accuracy;
 }
 
 void run(examples::Arguments& arguments) {
   const std::string weights = arguments.text("--weights");
-  const int epochs = arguments.whole("--epochs", 8, 2, 1000);
+  const int epochs = arguments.whole("--epochs", 0, 1, 1000);
+  const std::string unfreeze = arguments.text("--unfreeze", "all");
   const int image_size = arguments.whole("--image-size", 0, 16, 1024);
   const int limit = arguments.whole("--limit", 0, 10, 1 << 30);
   const auto seed = static_cast<std::uint64_t>(arguments.whole("--seed", 1, 0, 1 << 30));
@@ -39,41 +42,54 @@ void run(examples::Arguments& arguments) {
 
   // The file says what network it holds, how pictures are to be prepared for it, and keeps everything but its last
   // layer, which knows other classes than ours.
-  Model model =
-      models::load(weights, {.image_size = image_size, .classes = classes, .head = Head::replace, .seed = seed});
-  model.class_names = parts.train->class_names();
-  std::printf("%s at %d x %d with a new head: %.1f %% on the test pictures, by chance\n", model.architecture.c_str(),
-              model.preprocessing.width, model.preprocessing.height, accuracy(model, parts.test));
-
-  examples::EpochLines lines;
-  const auto train = [&](const char* what, double rate, int count) {
-    std::printf("%s\n", what);
-    Trainer trainer(model, {.optimizer = AdamW{.lr = rate, .weight_decay = 0.02},
-                            .schedule = OneCycleLr{},
-                            .epochs = count,
-                            .batch_size = std::clamp<std::int64_t>(parts.train->size() / 20, 4, 32),
-                            .seed = seed,
-                            .transforms = {transforms::horizontal_flip()},
-                            .skip_corrupt = true,
-                            .restore_best = true,
-                            .observers = {&lines}});
-    trainer.fit(parts.train, parts.val);
-    return accuracy(model, parts.test);
+  const auto start = [&] {
+    Model model =
+        models::load(weights, {.image_size = image_size, .classes = classes, .head = Head::replace, .seed = seed});
+    model.class_names = parts.train->class_names();
+    return model;
   };
-  // First the head alone: its random weights would send the pretrained ones astray.
-  model.freeze_until("classifier");
-  const double head = train("the head:", 2e-3, epochs - epochs / 2);
-  // Then everything, a tenth as fast. Batch norm stays frozen: few pictures make poor statistics.
-  model.unfreeze();
-  examples::freeze_batch_norm(model);
-  const double whole = train("the whole network:", 2e-4, epochs / 2);
+  Model model = start();
+  std::printf("%s at %d x %d\nnew head, not yet trained: %.1f %% of the test pictures\n", model.architecture.c_str(),
+              model.preprocessing.width, model.preprocessing.height, 100 * accuracy(model, parts.test));
+
+  // First the head alone, as a logistic regression on what the frozen network makes of each picture: seconds, and the
+  // best that the pretrained features give as they are.
+  const Features features = compute_features(model, parts.train, {.skip_corrupt = true});
+  const LinearProbe probe = fit_linear_probe(features, classes, {.seed = seed});
+  set_classifier(model, probe);
+  const double before = accuracy(model, parts.val);
+  std::printf("linear probe: %.1f %%; validation %.1f %%\n", 100 * accuracy(model, parts.test), 100 * before);
+
+  // Then the whole network, slowly, and the slower the nearer to the picture: the first layers hold what every picture
+  // needs. Batch norms stay as they are, since few pictures make poor statistics.
+  TrainerOptions options;
+  options.optimizer = AdamW{.lr = 4e-4, .weight_decay = 0.02};
+  options.optimizer_options.lr_scales = begin_finetuning(model, {.unfreeze = unfreeze});
+  options.schedule = CosineLr{};
+  options.epochs = epochs > 0 ? epochs : examples::epochs_for(*parts.train);
+  options.warmup.epochs = 0.1 * options.epochs;
+  options.batch_size = std::clamp<std::int64_t>(parts.train->size() / 4, 1, 32);
+  options.loss.label_smoothing = 0.1;
+  options.ema = EmaOptions{.decay = 0.99};
+  options.seed = seed;
+  options.transforms = examples::gentle_changes();
+  options.skip_corrupt = true;
+  options.restore_best = true;
+  examples::EpochLines lines;
+  options.observers = {&lines};
+  Trainer(model, options).fit(parts.train, parts.val);
+  std::printf("fine-tuned: %.1f %%\n", 100 * accuracy(model, parts.test));
+  if (accuracy(model, parts.val) < before) {
+    std::printf("that made validation worse: the linear probe is kept\n");
+    model = start();
+    set_classifier(model, probe);
+  }
 
   const Evaluation result = evaluate(model, parts.test, {.skip_corrupt = true});
-  std::printf("test: new head %.1f %%, fine-tuned %.1f %%\n      %s\n", head, whole,
-              result.metrics.to_string().c_str());
+  examples::print_metrics("test", result.metrics);
   make_folders(out);
   save(model, out + "/model.fovea");
-  write_file(out + "/accuracy.svg", lines.accuracy_svg("the whole network", epochs - epochs / 2));
+  write_file(out + "/accuracy.svg", lines.accuracy_svg(before));
   write_file(out + "/confusion.svg", confusion_svg(result.metrics.confusion, model.class_names));
   std::printf("%s holds model.fovea, accuracy.svg, confusion.svg\n", out.c_str());
 }

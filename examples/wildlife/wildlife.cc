@@ -17,7 +17,7 @@ constexpr const char* kUsage = R"(usage: example_wildlife DATA [options]
                   nothing, which takes thousands of pictures
   --right SHARE   answers that should be right; pictures on which less is to be
                   expected become "unsure" (default 0.95)
-  --epochs N      (default 8)
+  --epochs N      (default: about 9000 pictures in all)
   --limit N       uses so many pictures only, to try things out
   --seed N        (default 1)
   --out FOLDER    for the model, plots and predictions.csv
@@ -54,7 +54,7 @@ std::string quoted(const std::string& text) {
 void run(examples::Arguments& arguments) {
   const std::string images = arguments.text("--images"), weights = arguments.text("--weights");
   const double right = arguments.number("--right", 0.95, 0, 1);
-  const int epochs = arguments.whole("--epochs", 8, 2, 1000), limit = arguments.whole("--limit", 0, 10, 1 << 30);
+  const int epochs = arguments.whole("--epochs", 0, 1, 1000), limit = arguments.whole("--limit", 0, 10, 1 << 30);
   const auto seed = static_cast<std::uint64_t>(arguments.whole("--seed", 1, 0, 1 << 30));
   const std::string out = arguments.text("--out", "runs/wildlife");
   const std::string path = arguments.positional("DATA");
@@ -77,7 +77,7 @@ void run(examples::Arguments& arguments) {
   examples::learn(model, !weights.empty(), parts.train, parts.val,
                   {.epochs = epochs,
                    .seed = seed,
-                   .transforms = {transforms::horizontal_flip(), transforms::color_jitter({.brightness = 0.2})},
+                   .transforms = examples::gentle_changes(),
                    .balance = ClassBalance::weights,
                    .monitor = Monitor::val_macro_f1,
                    .observers = {&lines}});
