@@ -25,6 +25,7 @@ struct LayerName {
                        ///< A path of a fused activation is that of its norm with "act" for "bn": "block_1.expand.act"
   std::string source;  ///< path in the other framework: "features.2.conv.0.0", "block_1_expand"
   LayerKind kind = LayerKind::plain;
+  bool as_convolution = false;  ///< a dense layer that the other framework holds as a 1×1 convolution
 };
 
 struct LayerNames {

@@ -122,6 +122,7 @@ std::vector<TensorPair> tensor_pairs(const LayerNames& names, Layout layout) {
       TensorPair pair{str(layer.module, ".", part.ours),
                       {},
                       layer.kind,
+                      layer.as_convolution,
                       std::string_view(part.ours) == "weight" && layer.kind != LayerKind::norm};
       for (const char* theirs : part.theirs) pair.theirs.push_back(str(layer.source, separator, theirs));
       for (const auto& [module, source] : names.alternatives) {
@@ -147,20 +148,24 @@ bool is_ignored(const std::string& name, const LayerNames& names) {
 
 Shape their_shape(const Shape& ours, const TensorPair& pair, Layout layout) {
   if (!pair.is_weight) return ours;
-  if (is_pytorch(layout)) {
-    return pair.kind == LayerKind::dense ? Shape{ours[1], ours[0]} : Shape{ours[3], ours[2], ours[0], ours[1]};
-  }
+  const bool dense = pair.kind == LayerKind::dense;
+  if (dense && pair.as_convolution)
+    return is_pytorch(layout) ? Shape{ours[1], ours[0], 1, 1} : Shape{1, 1, ours[0], ours[1]};
+  if (is_pytorch(layout)) return dense ? Shape{ours[1], ours[0]} : Shape{ours[3], ours[2], ours[0], ours[1]};
   if (pair.kind == LayerKind::depthwise) return Shape{ours[0], ours[1], ours[3], 1};
   return ours;
 }
 
 bool fits(const Shape& theirs, const Shape& ours, const TensorPair& pair, Layout layout) {
   if (theirs == their_shape(ours, pair, layout)) return true;
-  if (!pair.is_weight || theirs.rank() != 4) return false;
-  // A dense layer that the file holds as a 1×1 convolution.
+  if (!pair.is_weight) return false;
+  // The other form than usual, of older or newer files.
   if (pair.kind == LayerKind::dense) {
-    return is_pytorch(layout) ? theirs == Shape{ours[1], ours[0], 1, 1} : theirs == Shape{1, 1, ours[0], ours[1]};
+    TensorPair other = pair;
+    other.as_convolution = !pair.as_convolution;
+    return theirs == their_shape(ours, other, layout);
   }
+  if (theirs.rank() != 4) return false;
   // Keras: [kh, kw, C, m] holds C·m results.
   return pair.kind == LayerKind::depthwise && !is_pytorch(layout) && theirs[0] == ours[0] && theirs[1] == ours[1] &&
          theirs[2] * theirs[3] == ours[3];

@@ -14,7 +14,8 @@ struct TensorPair {
   std::string ours;                 ///< "block_1.expand.conv.weight"
   std::vector<std::string> theirs;  ///< the first is how it is written; others occur in older files
   LayerKind kind = LayerKind::conv;
-  bool is_weight = false;  ///< the only part whose axes differ: vectors are vectors everywhere
+  bool as_convolution = false;  ///< LayerName::as_convolution
+  bool is_weight = false;       ///< the only part whose axes differ: vectors are vectors everywhere
 };
 
 /// Every tensor a network of these names can have; biases and scales that a network has not are in the list too.

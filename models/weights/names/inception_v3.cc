@@ -138,7 +138,7 @@ void tfslim(NameList& n) {
     }
     n.plain(str("mixed_", i), root + blocks[i].torch);
   }
-  n.dense("classifier", root + "Logits/Conv2d_1c_1x1");
+  n.dense_as_convolution("classifier", root + "Logits/Conv2d_1c_1x1");
   n.ignore(root + "AuxLogits/");
 }
 

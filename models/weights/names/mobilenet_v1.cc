@@ -15,7 +15,7 @@ void keras(NameList& n, int blocks) {
     n.conv_bn_act(ours + ".pointwise", pointwise, pointwise + "_bn", pointwise + "_relu");
   }
   n.plain("pool", "global_average_pooling2d");
-  n.dense("classifier", "conv_preds");
+  n.dense_as_convolution("classifier", "conv_preds");
 }
 
 void timm(NameList& n, const std::vector<int>& repeats) {
@@ -61,7 +61,7 @@ void tfslim(NameList& n, int blocks) {
     layer(str("block_", block, ".depthwise"), theirs + "_depthwise", LayerKind::depthwise);
     layer(str("block_", block, ".pointwise"), theirs + "_pointwise");
   }
-  n.dense("classifier", root + "Logits/Conv2d_1c_1x1");
+  n.dense_as_convolution("classifier", root + "Logits/Conv2d_1c_1x1");
 }
 
 }  // namespace

@@ -119,7 +119,7 @@ void tfslim(NameList& n, const std::vector<int>& repeats) {
     }
   }
   layer("head", root + "Conv_1");
-  n.dense("classifier", root + "Logits/Conv2d_1c_1x1");
+  n.dense_as_convolution("classifier", root + "Logits/Conv2d_1c_1x1");
 }
 
 }  // namespace

@@ -70,7 +70,7 @@ void timm(NameList& n, const MobileNetV3Sizes& sizes) {
   n.plain("head", head + ".0");
   n.plain("head", head);
   n.plain("pool", "global_pool");
-  n.dense("hidden", "conv_head");
+  n.dense_as_convolution("hidden", "conv_head");
   n.plain("hidden", "act2");
   n.dense("classifier", "classifier");
 }
@@ -126,10 +126,10 @@ void keras(NameList& n, const MobileNetV3Sizes& sizes) {
   }
   layer("head", "conv_1", "Conv_1", hard_swish.next());
   n.plain("pool", "global_average_pooling2d");
-  n.dense("hidden", "conv_2");
+  n.dense_as_convolution("hidden", "conv_2");
   n.also("hidden", "Conv_2");
   n.plain("hidden", hard_swish.next());
-  n.dense("classifier", "logits");
+  n.dense_as_convolution("classifier", "logits");
   n.also("classifier", "Logits");
 }
 
@@ -151,8 +151,8 @@ void tfslim(NameList& n, const MobileNetV3Sizes& sizes) {
     ++block;
   }
   layer("head", root + "Conv_1");
-  n.dense("hidden", root + "Conv_2");
-  n.dense("classifier", root + "Logits/Conv2d_1c_1x1");
+  n.dense_as_convolution("hidden", root + "Conv_2");
+  n.dense_as_convolution("classifier", root + "Logits/Conv2d_1c_1x1");
 }
 
 }  // namespace

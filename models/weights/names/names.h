@@ -31,6 +31,11 @@ class NameList {
   void conv(const std::string& module, const std::string& source) { add(module, source, LayerKind::conv); }
   void norm(const std::string& module, const std::string& source) { add(module, source, LayerKind::norm); }
   void dense(const std::string& module, const std::string& source) { add(module, source, LayerKind::dense); }
+  /// A dense layer of ours that is a 1×1 convolution there.
+  void dense_as_convolution(const std::string& module, const std::string& source) {
+    dense(module, source);
+    names_.layers.back().as_convolution = true;
+  }
   /// A module without tensors, or a second name of one.
   void plain(const std::string& module, const std::string& source) { add(module, source, LayerKind::plain); }
   /// Another name that the layer named last under `module` may have in older files.
