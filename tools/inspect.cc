@@ -75,7 +75,8 @@ int run(const Options& o) {
     if (value.size() <= 60) std::printf("  %s: %s\n", key.c_str(), value.c_str());
   }
   if (fit) {
-    const Model model = models::preview(*fit, o.source.image_size);
+    Model model = models::preview(*fit, o.source.image_size);
+    fill_in(model, weights_path(o.source.path), true);
     std::printf("%s %s\n", fit->fits() ? "fits:" : "comes nearest to:", describe(model).c_str());
     std::printf("  pictures: %s\n", describe(model.preprocessing).c_str());
     if (fit->fits() && !models::undecided(*fit).empty()) std::printf("  note: %s\n", models::undecided(*fit).c_str());

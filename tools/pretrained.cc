@@ -105,15 +105,19 @@ std::string weights_path(const std::string& name_or_path) {
   return installed_path(*known);
 }
 
+void fill_in(Model& model, const std::string& path, bool own_head) {
+  const Pretrained* known = identify(path);
+  if (!known) return;
+  model.preprocessing.filter = known->filter;
+  const bool classifies = own_head && model.options.top == models::Top::classifier;
+  if (classifies && static_cast<std::size_t>(model.options.classes) == known->class_names.size())
+    model.class_names = known->class_names;
+}
+
 Model load_weights(const std::string& name_or_path, const models::LoadOptions& options) {
   const std::string path = weights_path(name_or_path);
   Model model = models::load(path, options);
-  if (const Pretrained* known = identify(path)) {
-    model.preprocessing.filter = known->filter;
-    const bool same_head = options.head == Head::keep && model.options.top == models::Top::classifier;
-    if (same_head && static_cast<std::size_t>(model.options.classes) == known->class_names.size())
-      model.class_names = known->class_names;
-  }
+  fill_in(model, path, options.head == Head::keep);
   return model;
 }
 

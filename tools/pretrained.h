@@ -41,8 +41,10 @@ bool is_installed(const Pretrained& weights);
 /// A file as it is, or the installed file of a name. Error{file} saying how to fetch it for a name whose file is not
 /// there; a word that is neither is returned as it is.
 std::string weights_path(const std::string& name_or_path);
-/// models::load() of weights_path(name_or_path). For a file that is one of pretrained_weights(), by whatever path, what
-/// it does not say is filled in: class names (unless the head is another) and preprocessing.
+/// Where the file is one of pretrained_weights(), by whatever path: what it does not say is filled in, which is
+/// preprocessing and, for the head it comes with, class names.
+void fill_in(Model& model, const std::string& path, bool own_head);
+/// models::load() of weights_path(name_or_path), filled in.
 Model load_weights(const std::string& name_or_path, const models::LoadOptions& options);
 
 }  // namespace fovea::tools

