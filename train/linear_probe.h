@@ -61,8 +61,8 @@ struct LinearProbe {
 
 /// Multinomial logistic regression with an L2 penalty (not on the bias) over standardised features, solved by L-BFGS:
 /// the same input and thread count give the same bits. Groups stay together in the cross-validation, which uses at most
-/// 8000 rows. A class without rows is never predicted. Error{usage} for fewer than 2 classes or values out of range; Error{numeric} for
-/// features that are NaN or Inf.
+/// 8000 rows. A class without rows is never predicted. Error{usage} for fewer than 2 classes or values out of range;
+/// Error{numeric} for features that are NaN or Inf.
 FOVEA_API LinearProbe fit_linear_probe(const Features& features, int classes, const LinearProbeOptions& options = {});
 
 /// Class probabilities f32 [n, K] of feature rows.
