@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 
 #include "core/error.h"
@@ -147,14 +148,18 @@ ProbeStart fit_start(const TrainOptions& o, const TrainData& data, Model& model,
     const Safetensors file = read_safetensors(path);
     const auto value = [&](const char* key) {
       for (const auto& [name, text] : file.metadata) {
-        if (name == key) return std::stod(text);
+        if (name == key) return std::strtod(text.c_str(), nullptr);
       }
       return 0.0;
     };
     for (const auto& [name, tensor] : file.tensors) (name == "weight" ? start.weight : start.bias) = tensor;
+    if (!start.weight.defined() || !start.bias.defined())
+      throw Error(ErrorKind::format, path, "is no linear probe", "begin anew with --overwrite");
     start.has_validation = value("validated") == 1;
     start.val_log_loss = value("val_log_loss");
     start.val_accuracy = value("val_accuracy");
+    // A run that was killed before its first checkpoint begins here again.
+    set_classifier(model, {.weight = start.weight, .bias = start.bias});
     return start;
   }
   const int classes = static_cast<int>(data.train->num_classes());

@@ -64,22 +64,25 @@ TEST_CASE("transfer: killed while fine-tuning, a run ends in the same bytes") {
   const Place place;
   const Words slow = {"--epochs", "3", "--checkpoint-every", "1", "--batch-size", "4"};
   REQUIRE(place.go("whole", slow).code == 0);
-  const std::string checkpoint = place.folder / "killed/checkpoint.safetensors";
-  int seen = 0;
-  auto last = fs::file_time_type::min();
-  const Outcome first = place.go("killed", slow, {.watch = [&] {
-                                   std::error_code error;
-                                   const auto time = fs::last_write_time(checkpoint, error);
-                                   if (!error && time != last) last = time, ++seen;
-                                   return seen >= 5 ? SIGKILL : 0;
-                                 }});
-  CHECK(first.signal == SIGKILL);
   Words resumed = slow;
   resumed.push_back("--resume");
-  const Outcome second = place.go("killed", resumed);
-  INFO(second.err);
-  CHECK(second.code == 0);
-  CHECK(read(place.folder / "whole/model.fovea") == read(place.folder / "killed/model.fovea"));
+  // Before the first checkpoint there is the linear probe only.
+  for (const auto& [file, times] : {std::pair("probe.safetensors", 1), std::pair("checkpoint.safetensors", 5)}) {
+    const std::string out = "killed" + std::to_string(times), path = place.folder / (out + "/" + file);
+    int seen = 0;
+    auto last = fs::file_time_type::min();
+    const Outcome first = place.go(out, slow, {.watch = [&, times = times] {
+                                     std::error_code error;
+                                     const auto time = fs::last_write_time(path, error);
+                                     if (!error && time != last) last = time, ++seen;
+                                     return seen >= times ? SIGKILL : 0;
+                                   }});
+    CHECK(first.signal == SIGKILL);
+    const Outcome second = place.go(out, resumed);
+    INFO(second.err);
+    CHECK(second.code == 0);
+    CHECK(read(place.folder / "whole/model.fovea") == read(place.folder / (out + "/model.fovea")));
+  }
 }
 
 TEST_CASE("transfer: options that do not go together say so") {
