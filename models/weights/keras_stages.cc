@@ -5,9 +5,11 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "layers/init.h"
 #include "layers/ops/arithmetic.h"
 #include "layers/ops/reduce.h"
 #include "models/blocks.h"
+#include "models/weights/tensor_map.h"
 
 namespace fovea::models {
 namespace {
@@ -356,6 +358,10 @@ class Stages {
     }
   }
 
+  static void fill(Module& module, const char* name, const FileTensor& from) {
+    to_ours(from.read(), module.tensor(name), TensorPair{.ours = name, .theirs = {from.name}}, Layout::keras);
+  }
+
   void dense(std::size_t position, std::size_t index, const json& config) {
     const KerasNode& n = node(index);
     const FileTensor& kernel = needed(index, "kernel");
@@ -370,10 +376,11 @@ class Stages {
       }
       act = kNoActivation;
     }
+    const ParameterMode mode(ParameterMode::Kind::uninitialized);
     Dense module(static_cast<int>(kernel.shape[0]), static_cast<int>(kernel.shape[1]),
                  {.bias = bias != nullptr, .activation = *act});
-    module.tensor("weight").copy_from(kernel.read().to(DType::f32));
-    if (bias) module.tensor("bias").copy_from(bias->read().to(DType::f32));
+    fill(module, "weight", kernel);
+    if (bias) fill(module, "bias", *bias);
     put(position, std::move(module));
   }
 
@@ -385,6 +392,7 @@ class Stages {
     options.epsilon = number_or(config, "epsilon", 1e-3);
     options.momentum = 1 - number_or(config, "momentum", 0.99);
     const bool scale = frame_.find(index, "gamma"), center = frame_.find(index, "beta");
+    const ParameterMode mode(ParameterMode::Kind::uninitialized);
     BatchNorm module(static_cast<int>(mean.shape[0]), options, scale, center);
     const std::pair<const char*, const char*> names[] = {
         {"weight", "gamma"}, {"bias", "beta"}, {"running_mean", "moving_mean"}, {"running_var", "moving_variance"}};
@@ -392,7 +400,7 @@ class Stages {
       if ((!scale && theirs == std::string_view("gamma")) || (!center && theirs == std::string_view("beta"))) continue;
       const FileTensor& t = needed(index, theirs);
       if (t.shape != mean.shape) refuse(frame_, node(index), str("has a ", theirs, " of shape ", t.shape));
-      module.tensor(ours).copy_from(t.read().to(DType::f32));
+      fill(module, ours, t);
     }
     put(position, std::move(module));
   }
