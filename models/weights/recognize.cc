@@ -1,6 +1,7 @@
 // Finds the architecture, layout, width and classes of a weight file: names are compared first, shapes second. Networks
 // are built without memory (ParameterMode::meta), so a try costs well under a millisecond.
 #include <algorithm>
+#include <cmath>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -232,40 +233,113 @@ class Recognizer {
     return m;
   }
 
-  /// Other multipliers, for networks whose first layer was found: those in use first, then every hundredth.
+  /// Other multipliers, for networks whose first layer was found. Names depend on the depth alone, shapes on the width.
   void search_sizes() {
     const std::vector<std::pair<const Architecture*, Options>> candidates = scalable_;
-    std::vector<double> widths = {1.0, 0.35, 0.5, 0.75, 1.4, 1.3, 0.25, 1.1, 1.2, 1.6, 1.8, 2.0};
-    for (int i = 1; i <= 400; ++i) widths.push_back(i / 100.0);
-    std::vector<double> depths = {1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1};
-    for (int i = 1; i <= 40; ++i) depths.push_back(i / 10.0);
     for (const auto& [a, start] : candidates) {
       Options o = start;
-      // Names depend on the depth alone, shapes on the width.
-      double depth = o.depth;
-      std::size_t fewest = names_off(*a, o);
-      for (const double d : depths) {
-        if (fewest == 0) break;
-        o.depth = d;
-        const std::size_t off = names_off(*a, o);
-        if (off < fewest) {
-          fewest = off;
-          depth = d;
-        }
-      }
-      if (fewest == ~std::size_t{0}) continue;  // other numbers of layers
-      o.depth = depth;
-      for (const double w : widths) {
-        o.width = w;
+      if (!find_depth(*a, o)) continue;  // other numbers of layers
+      for (const double width : likely_widths(*a, o)) {
+        o.width = width;
         if (std::optional<Match> m = try_names(*a, o)) keep(std::move(*m));
         if (found_ && found_->fits()) return;
       }
     }
   }
 
+  /// Sets the depth whose names come nearest to the file's: one in use, or a multiple of 0.1, which gives every number
+  /// of repeats that any depth gives up to 4. False if none has its first layer.
+  bool find_depth(const Architecture& a, Options& o) const {
+    std::vector<double> depths = {o.depth};
+    if (a.deepens) {
+      depths.insert(depths.end(), {1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1});
+      for (int i = 1; i <= 40; ++i) depths.push_back(i / 10.0);
+    }
+    std::size_t fewest = ~std::size_t{0};
+    double best = o.depth;
+    for (const double depth : depths) {
+      o.depth = depth;
+      const std::size_t off = names_off(a, o);
+      if (off < fewest) {
+        fewest = off;
+        best = depth;
+      }
+      if (fewest == 0) break;
+    }
+    o.depth = best;
+    return fewest != ~std::size_t{0};
+  }
+
+  std::optional<Names> any_names(const Architecture& a, const Options& o) const {
+    std::optional<Names> names = joined_names(a, o);
+    return names ? names : names_in_file(a, o);
+  }
+
+  /// How many weights of the network the file has not, and how many of its tensors the network has not; no network is
+  /// built for it.
   std::size_t names_off(const Architecture& a, const Options& o) const {
-    const std::optional<Match> m = try_names(a, o);
-    return m ? m->missing.size() + m->unexpected.size() : ~std::size_t{0};
+    const std::optional<Names> names = any_names(a, o);
+    if (!names) return ~std::size_t{0};
+    const WeightFile& file = names->join ? names->join->file : file_;
+    std::unordered_set<std::string_view> open;
+    for (const FileTensor& t : file.tensors) {
+      if (t.name.starts_with(names->prefix)) open.insert(std::string_view(t.name).substr(names->prefix.size()));
+    }
+    std::size_t off = 0;
+    for (const TensorPair& pair : tensor_pairs(names->names, *o.layout)) {
+      bool found = false;
+      for (const std::string& name : pair.theirs) found |= open.erase(name) > 0;
+      off += pair.is_weight && !found;
+    }
+    for (const std::string_view name : open) off += !is_ignored(std::string(name), names->names);
+    return off;
+  }
+
+  /// Elements of the network's tensors less those of the file's tensors of the same names; the classifier apart.
+  std::int64_t excess(const Architecture& a, const Options& o, const Names& names) const {
+    const WeightFile& file = names.join ? names.join->file : file_;
+    std::unordered_map<std::string_view, std::int64_t> theirs;
+    for (const FileTensor& t : file.tensors) {
+      if (t.name.starts_with(names.prefix))
+        theirs.emplace(std::string_view(t.name).substr(names.prefix.size()), t.shape.numel());
+    }
+    const ParameterMode meta(ParameterMode::Kind::meta);
+    const Model model = build(a, o);
+    std::unordered_map<std::string, std::int64_t> ours;
+    for (const NamedTensor& t : model.network().named_tensors()) ours.emplace(t.name, t.tensor.numel());
+    std::int64_t sum = 0;
+    for (const TensorPair& pair : tensor_pairs(names.names, *o.layout)) {
+      const auto own = ours.find(pair.ours);
+      if (own == ours.end() || is_classifier(pair.ours)) continue;
+      for (const std::string& name : pair.theirs) {
+        const auto at = theirs.find(name);
+        if (at == theirs.end()) continue;
+        sum += own->second - at->second;
+        break;
+      }
+    }
+    return sum;
+  }
+
+  /// The number of elements grows with the width: bisection finds the widths that give the file's. Of those the ones in
+  /// use come first, then hundredths.
+  std::vector<double> likely_widths(const Architecture& a, Options o) const {
+    const std::optional<Names> names = any_names(a, o);
+    if (!names) return {};
+    double low = 0.01, high = 32, near = 1;
+    for (int i = 0; i < 40 && high / low > 1 + 1e-6; ++i) {
+      near = o.width = std::sqrt(low * high);
+      const std::int64_t over = excess(a, o, *names);
+      if (over == 0) break;
+      (over > 0 ? high : low) = o.width;
+    }
+    std::vector<double> widths = {1.0, 0.35, 0.5, 0.75, 1.4, 1.3, 0.25, 1.1, 1.2, 1.6, 1.8, 2.0};
+    const int hundredths = static_cast<int>(std::lround(near * 100));
+    for (const int step : {0, 1, -1, 2, -2}) widths.push_back((hundredths + step) / 100.0);
+    std::erase_if(widths, [&](double w) { return std::abs(w - near) > 0.1 * near + 0.005 || w < 0.01; });
+    widths.push_back(std::round(near * 1000) / 1000);
+    widths.push_back(near);
+    return widths;
   }
 
   [[noreturn]] void nothing_known() const {
