@@ -132,8 +132,8 @@ class CpuBackend final : public DeviceBackend {
 
  private:
   /// A free block of that class, or else the smallest of up to twice the size: an epoch's last, smaller batch and
-  /// batches of other sizes (validation, features) would otherwise each keep a set of blocks of their own, two to three
-  /// times the memory of a training step. Call it with the mutex held.
+  /// batches of other sizes (validation, features) would otherwise each keep a set of blocks of their own. Call it with
+  /// the mutex held.
   void* take_cached(std::size_t size) {
     for (auto bucket = free_.lower_bound(size); bucket != free_.end() && bucket->first <= 2 * size; ++bucket) {
       if (bucket->second.empty()) continue;
