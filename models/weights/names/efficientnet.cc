@@ -9,11 +9,6 @@ namespace {
 using Channels = EfficientNetChannels;
 using Block = EfficientNetBlock;
 
-void squeeze_excite(NameList& n, const std::string& ours, const std::string& reduce, const std::string& expand) {
-  n.conv(ours + ".se.reduce", reduce);
-  n.conv(ours + ".se.expand", expand);
-}
-
 void torchvision(NameList& n, const Channels& channels) {
   const auto layer = [&](const std::string& ours, const std::string& theirs, LayerKind kind = LayerKind::conv) {
     n.conv_bn_act(ours, theirs + ".0", theirs + ".1", theirs + ".2", kind);
@@ -28,7 +23,7 @@ void torchvision(NameList& n, const Channels& channels) {
     if (b.expand) layer(ours + ".expand", part());
     layer(ours + ".depthwise", part(), LayerKind::depthwise);
     const std::string se = part();
-    squeeze_excite(n, ours, se + ".fc1", se + ".fc2");
+    n.squeeze_excite(ours, se + ".fc1", se + ".fc2");
     n.plain(ours + ".se", se);
     const std::string project = part();
     n.conv_bn_act(ours + ".project", project + ".0", project + ".1");
@@ -53,7 +48,7 @@ void timm(NameList& n, const Channels& channels) {
     n.conv_bn_act(ours + ".depthwise", theirs + ".conv_dw", theirs + (b.expand ? ".bn2" : ".bn1"), {},
                   LayerKind::depthwise);
     if (b.squeezed > 0) {
-      squeeze_excite(n, ours, theirs + ".se.conv_reduce", theirs + ".se.conv_expand");
+      n.squeeze_excite(ours, theirs + ".se.conv_reduce", theirs + ".se.conv_expand");
       n.plain(ours + ".se", theirs + ".se");
     }
     n.conv_bn_act(ours + ".project", theirs + (b.expand ? ".conv_pwl" : ".conv_pw"),
@@ -81,7 +76,7 @@ void keras(NameList& n, const Channels& channels) {
     const std::string theirs = str("block", b.stage + 1, static_cast<char>('a' + b.in_stage), "_");
     if (b.expand) layer(ours + ".expand", theirs + "expand_conv", theirs + "expand_");
     layer(ours + ".depthwise", theirs + "dwconv", theirs, LayerKind::depthwise);
-    squeeze_excite(n, ours, theirs + "se_reduce", theirs + "se_expand");
+    n.squeeze_excite(ours, theirs + "se_reduce", theirs + "se_expand");
     n.plain(ours + ".se.reduce", theirs + "se_reduce");
     n.plain(ours + ".se.expand", theirs + "se_expand");
     n.plain(ours + ".se", theirs + "se_excite");
@@ -108,7 +103,7 @@ void huggingface(NameList& n, const Channels& channels) {
     const std::string depthwise = theirs + ".depthwise_conv";
     n.conv_bn_act(ours + ".depthwise", depthwise + ".depthwise_conv", depthwise + ".depthwise_norm", depthwise,
                   LayerKind::depthwise);
-    squeeze_excite(n, ours, theirs + ".squeeze_excite.reduce", theirs + ".squeeze_excite.expand");
+    n.squeeze_excite(ours, theirs + ".squeeze_excite.reduce", theirs + ".squeeze_excite.expand");
     n.plain(ours + ".se", theirs + ".squeeze_excite");
     n.conv_bn_act(ours + ".project", theirs + ".projection.project_conv", theirs + ".projection.project_bn");
     n.plain(ours, theirs + ".projection");
@@ -128,7 +123,7 @@ void lukemelas(NameList& n, const Channels& channels) {
     ++block;
     if (b.expand) n.conv_bn(ours + ".expand", theirs + "_expand_conv", theirs + "_bn0");
     n.conv_bn(ours + ".depthwise", theirs + "_depthwise_conv", theirs + "_bn1", LayerKind::depthwise);
-    if (b.squeezed > 0) squeeze_excite(n, ours, theirs + "_se_reduce", theirs + "_se_expand");
+    if (b.squeezed > 0) n.squeeze_excite(ours, theirs + "_se_reduce", theirs + "_se_expand");
     n.conv_bn(ours + ".project", theirs + "_project_conv", theirs + "_bn2");
     n.plain(ours, theirs.substr(0, theirs.size() - 1));
   }

@@ -6,11 +6,6 @@
 namespace fovea::models {
 namespace {
 
-void squeeze_excite(NameList& n, const std::string& ours, const std::string& reduce, const std::string& expand) {
-  n.conv(ours + ".se.reduce", reduce);
-  n.conv(ours + ".se.expand", expand);
-}
-
 void torchvision(NameList& n, const MobileNetV3Sizes& sizes) {
   const auto layer = [&](const std::string& ours, const std::string& theirs, LayerKind kind = LayerKind::conv) {
     n.conv_bn_act(ours, theirs + ".0", theirs + ".1", theirs + ".2", kind);
@@ -26,7 +21,7 @@ void torchvision(NameList& n, const MobileNetV3Sizes& sizes) {
     layer(ours + ".depthwise", part(), LayerKind::depthwise);
     if (b.squeezed > 0) {
       const std::string se = part();
-      squeeze_excite(n, ours, se + ".fc1", se + ".fc2");
+      n.squeeze_excite(ours, se + ".fc1", se + ".fc2");
       n.plain(ours + ".se", se);
     }
     const std::string project = part();
@@ -57,7 +52,7 @@ void timm(NameList& n, const MobileNetV3Sizes& sizes) {
     n.conv_bn_act(ours + ".depthwise", theirs + ".conv_dw", theirs + (b.expand ? ".bn2" : ".bn1"), {},
                   LayerKind::depthwise);
     if (b.squeezed > 0) {
-      squeeze_excite(n, ours, theirs + ".se.conv_reduce", theirs + ".se.conv_expand");
+      n.squeeze_excite(ours, theirs + ".se.conv_reduce", theirs + ".se.conv_expand");
       n.plain(ours + ".se", theirs + ".se");
     }
     n.conv_bn_act(ours + ".project", theirs + (b.expand ? ".conv_pwl" : ".conv_pw"),
@@ -113,7 +108,7 @@ void keras(NameList& n, const MobileNetV3Sizes& sizes) {
     part("depthwise", activation(), LayerKind::depthwise);
     if (b.squeezed > 0) {
       const std::string se = root + "_squeeze_excite_", older = root + "/squeeze_excite/";
-      squeeze_excite(n, ours, se + "conv", se + "conv_1");
+      n.squeeze_excite(ours, se + "conv", se + "conv_1");
       n.also(ours + ".se.reduce", older + "Conv");
       n.also(ours + ".se.expand", older + "Conv_1");
       n.plain(ours + ".se.reduce", se + "relu");
@@ -145,7 +140,7 @@ void tfslim(NameList& n, const MobileNetV3Sizes& sizes) {
     const std::string theirs = block == 0 ? root + "expanded_conv" : str(root, "expanded_conv_", block);
     if (b.expand) layer(ours + ".expand", theirs + "/expand");
     layer(ours + ".depthwise", theirs + "/depthwise", LayerKind::depthwise);
-    if (b.squeezed > 0) squeeze_excite(n, ours, theirs + "/squeeze_excite/Conv", theirs + "/squeeze_excite/Conv_1");
+    if (b.squeezed > 0) n.squeeze_excite(ours, theirs + "/squeeze_excite/Conv", theirs + "/squeeze_excite/Conv_1");
     layer(ours + ".project", theirs + "/project");
     n.plain(ours, theirs);
     ++block;

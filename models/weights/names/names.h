@@ -28,6 +28,11 @@ class NameList {
     add(module + ".conv", conv, kind);
     add(module + ".bn", norm, LayerKind::norm);
   }
+  /// A SqueezeExcite under `module` (children "se.reduce" and "se.expand").
+  void squeeze_excite(const std::string& module, const std::string& reduce, const std::string& expand) {
+    conv(module + ".se.reduce", reduce);
+    conv(module + ".se.expand", expand);
+  }
   void conv(const std::string& module, const std::string& source) { add(module, source, LayerKind::conv); }
   void norm(const std::string& module, const std::string& source) { add(module, source, LayerKind::norm); }
   void dense(const std::string& module, const std::string& source) { add(module, source, LayerKind::dense); }
