@@ -83,6 +83,7 @@ void end(pid_t child) {
 Finished run_program(const std::vector<std::string>& words, const std::string& folder, std::chrono::seconds limit,
                      const CancelToken& cancel) {
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
   Pipe output(words[0]), failure(words[0]);
