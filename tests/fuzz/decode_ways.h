@@ -1,18 +1,15 @@
 // What the fuzz targets of the picture formats share: seeds of one format, and the ways through a decoder.
 #pragma once
 
-#include <algorithm>
 #include <array>
-#include <filesystem>
-#include <fstream>
 #include <initializer_list>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/error.h"
 #include "fuzz/driver.h"
+#include "fuzz/seed_files.h"
 #include "image/decode.h"
 
 namespace fuzz {
@@ -21,18 +18,7 @@ using namespace fovea::image;
 
 /// The pictures of tests/image/data with one of these endings.
 inline std::vector<std::string> pictures(std::initializer_list<std::string_view> endings) {
-  std::vector<std::string> seeds;
-  std::vector<std::filesystem::path> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(FOVEA_SOURCE_DIR "/tests/image/data")) {
-    if (std::find(endings.begin(), endings.end(), entry.path().extension().string()) == endings.end()) continue;
-    paths.push_back(entry.path());
-  }
-  std::sort(paths.begin(), paths.end());  // the same seeds in the same order everywhere
-  for (const std::filesystem::path& path : paths) {
-    std::ifstream file(path, std::ios::binary);
-    seeds.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
-  }
-  return seeds;
+  return files_in(FOVEA_SOURCE_DIR "/tests/image/data", endings);
 }
 
 /// Decodes under every option that changes the way through the decoder. `bytes` has exactly the file's size on the

@@ -34,7 +34,8 @@ namespace {
 using fovea::Rng;
 
 constexpr unsigned kHangSeconds = 20;
-constexpr std::size_t kMaxBytes = 1 << 20;
+constexpr std::size_t kMaxBytes = 4 << 20;
+constexpr std::size_t kLarge = 256 << 10;  // whole networks, whose bytes are mostly weights and take long to read
 
 std::string current;            // what the reader is looking at
 char finding[512] = "finding";  // where it is written when that goes wrong
@@ -99,7 +100,12 @@ void damage(std::string& bytes, const std::vector<std::string>& seeds, Rng& rng)
                                              100000,
                                              65500};
   if (bytes.empty()) bytes = std::string(1, '\0');
-  const std::size_t at = below(rng, bytes.size());
+  std::size_t at = below(rng, bytes.size());
+  // What describes a network stands at its file's head or tail.
+  if (bytes.size() > kLarge) {
+    const std::size_t near = below(rng, 1 << 14);
+    if (const std::uint64_t where = below(rng, 8); where < 6) at = where < 3 ? near : bytes.size() - 1 - near;
+  }
   const std::size_t length = 1 + below(rng, std::min<std::size_t>(bytes.size() - at, 64));
   switch (below(rng, 9)) {
     case 0: bytes[at] = static_cast<char>(bytes[at] ^ (1 << below(rng, 8))); break;
@@ -161,7 +167,8 @@ int main(int argc, char** argv) {
 
   const std::vector<std::string> seeds = fuzz_seeds();
   for (const std::string& good : seeds) {  // every cut of every good file, as far as that is quick
-    for (std::size_t cut = 0; cut <= good.size(); cut += 1 + good.size() / 2000) {
+    const std::size_t cuts = good.size() > kLarge ? 20 : 2000;
+    for (std::size_t cut = 0; cut <= good.size(); cut += 1 + good.size() / cuts) {
       current = good.substr(0, cut);
       feed();
     }
@@ -171,6 +178,7 @@ int main(int argc, char** argv) {
   for (; runs < 0 ? std::chrono::steady_clock::now() < end : done < runs; ++done) {
     Rng rng(static_cast<std::uint64_t>(seed), "fuzz", static_cast<std::uint64_t>(done));
     current = seeds[below(rng, seeds.size())];
+    if (current.size() > kLarge && below(rng, 4) != 0) current = seeds[below(rng, seeds.size())];
     for (std::uint64_t n = 1 + below(rng, 6); n > 0; --n) damage(current, seeds, rng);
     feed();
   }

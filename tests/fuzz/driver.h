@@ -11,5 +11,5 @@
 /// hang or a sanitizer report is a finding.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
-/// Small good files, to be damaged.
+/// Good files, to be damaged: small ones, and whole networks where the tests have them.
 std::vector<std::string> fuzz_seeds();

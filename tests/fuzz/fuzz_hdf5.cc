@@ -1,24 +1,18 @@
 // Damaged HDF5 files, in all versions of the format: as files of anything, and as Keras files, every tensor of which is
 // read. Checksums guard the newer versions, so damage is also fed without looking at them.
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <memory>
 
 #include "core/error.h"
 #include "fuzz/driver.h"
+#include "fuzz/seed_files.h"
 #include "models/hdf5_walk.h"
 #include "models/weights/weight_file.h"
 
 using namespace fovea;
 
 std::vector<std::string> fuzz_seeds() {
-  std::vector<std::string> seeds;
-  for (const auto& entry : std::filesystem::directory_iterator(FOVEA_SOURCE_DIR "/tests/models/data")) {
-    if (entry.path().extension() != ".h5") continue;
-    std::ifstream file(entry.path(), std::ios::binary);
-    seeds.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
-  }
+  std::vector<std::string> seeds = fuzz::files_in(FOVEA_SOURCE_DIR "/tests/models/data", {".h5"});
+  fuzz::add_golden(seeds, {".h5"});
   return seeds;
 }
 

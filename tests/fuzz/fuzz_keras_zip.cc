@@ -1,12 +1,12 @@
 // Damaged .keras archives; and, since an archive's checksums catch most damage, good archives of damaged weights and of
 // damaged configs: what an input is, its first byte says.
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
 
 #include "core/error.h"
 #include "fuzz/driver.h"
+#include "fuzz/seed_files.h"
 #include "models/weight_file_writer.h"
 #include "models/weights/hdf5/bytes_internal.h"
 #include "models/weights/keras_names.h"
@@ -61,8 +61,10 @@ void feed(const std::string& archive) {
 std::vector<std::string> fuzz_seeds() {
   const std::string archive = content_of("keras_nested.keras");
   const auto bytes = std::make_shared<std::vector<std::uint8_t>>(archive.begin(), archive.end());
-  return {content_of("keras_small.keras"), archive, parts().weights, parts().config,
-          *weights::parse_keras_zip(*bytes, bytes, "seed").find_metadata("keras.config")};
+  std::vector<std::string> seeds = {content_of("keras_small.keras"), archive, parts().weights, parts().config,
+                                    *weights::parse_keras_zip(*bytes, bytes, "seed").find_metadata("keras.config")};
+  fuzz::add_golden(seeds, {".keras"});
+  return seeds;
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -1,12 +1,9 @@
 // Damaged PyTorch files: zip archives (with their checksums made right again, or damage would end there), pickles
 // before 1.6, and bare pickles over a storage. Every tensor of what is accepted is read.
-#include <algorithm>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "fuzz/driver.h"
+#include "fuzz/seed_files.h"
 #include "models/weight_file_writer.h"
 
 namespace {
@@ -90,15 +87,9 @@ std::vector<std::string> fuzz_seeds() {
       pickle("]q\1(K\1J\1\2\3\4I7\nL8L\nNe0}(" + text("k") + ")" + text("t") + "K\1K\2\x86" + "u0\x8f(K\1\x90" +
              "0h\1"),
   };
-  std::vector<std::filesystem::path> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(FOVEA_SOURCE_DIR "/tests/models/data/pytorch")) {
-    if (entry.path().extension() == ".pth") paths.push_back(entry.path());
-  }
-  std::sort(paths.begin(), paths.end());  // the same seeds in the same order everywhere
-  for (const std::filesystem::path& path : paths) {
-    std::ifstream file(path, std::ios::binary);
-    seeds.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
-  }
+  for (std::string& content : fuzz::files_in(FOVEA_SOURCE_DIR "/tests/models/data/pytorch", {".pth"}))
+    seeds.push_back(std::move(content));
+  fuzz::add_golden(seeds, {".pth"});
   return seeds;
 }
 

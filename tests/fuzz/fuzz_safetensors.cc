@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/io/safetensors.h"
 #include "fuzz/driver.h"
+#include "fuzz/seed_files.h"
 #include "models/weights/weight_file.h"
 
 namespace {
@@ -19,7 +20,7 @@ std::string file_of(const std::string& header, std::size_t data_bytes) {
 }  // namespace
 
 std::vector<std::string> fuzz_seeds() {
-  return {
+  std::vector<std::string> seeds = {
       file_of(R"({"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})", 24),
       file_of(
           R"({"__metadata__":{"ops":"[]","k":"v"},"w":{"dtype":"F64","shape":[1],"data_offsets":[0,8]},)"
@@ -27,6 +28,8 @@ std::vector<std::string> fuzz_seeds() {
           16),
       file_of("{}", 0),
   };
+  fuzz::add_golden(seeds, {".safetensors"});
+  return seeds;
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
