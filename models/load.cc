@@ -208,9 +208,12 @@ std::vector<SourceName> source_names(const Model& model, Layout layout) {
 std::vector<std::pair<std::string, Tensor>> export_weights(const Model& model, Layout layout) {
   const Architecture* a = find_architecture(model.architecture);
   if (!a || !a->layer_names || std::find(a->layouts.begin(), a->layouts.end(), layout) == a->layouts.end()) {
-    throw Error(ErrorKind::usage, "export",
-                str(model.architecture.empty() ? "a network of one's own" : model.architecture,
-                    " has no names in the layout ", to_string(layout)));
+    const bool elsewhere = a && a->layer_names;
+    throw Error(
+        ErrorKind::usage, "export",
+        str(model.architecture.empty() ? "a network of one's own" : model.architecture, " has no names in the layout ",
+            to_string(layout), elsewhere ? "; it has: " + layout_list(*a) : "; it is in no other framework"),
+        "its names here are the layout fovea");
   }
   std::vector<std::pair<std::string, Tensor>> out;
   std::map<std::string, Tensor> ours;

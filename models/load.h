@@ -62,7 +62,7 @@ struct SourceName {
 FOVEA_API std::vector<SourceName> source_names(const Model& model, Layout layout);
 
 /// The model's weights in another framework's names and axis order, ready for write_safetensors(). Error{usage} for a
-/// network of one's own or a layout that its architecture does not have.
+/// network of one's own, or for a layout that its architecture does not have, naming those it has.
 FOVEA_API std::vector<std::pair<std::string, Tensor>> export_weights(const Model& model, Layout layout);
 
 }  // namespace models

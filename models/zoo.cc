@@ -128,11 +128,8 @@ void fill_in_and_check(const Architecture& a, Options& o) {
         std::find_if(a.layouts.begin(), a.layouts.end(), [&](Layout l) { return takes_variant(a, l, o.variant); });
     o.layout = layout == a.layouts.end() ? a.layouts.front() : *layout;
   }
-  if (*o.layout != Layout::fovea && std::find(a.layouts.begin(), a.layouts.end(), *o.layout) == a.layouts.end()) {
-    std::string known;
-    for (const Layout l : a.layouts) known += str(known.empty() ? "" : ", ", to_string(l));
-    bad(a, str("has no layout '", to_string(*o.layout), "'; it has: ", known));
-  }
+  if (*o.layout != Layout::fovea && std::find(a.layouts.begin(), a.layouts.end(), *o.layout) == a.layouts.end())
+    bad(a, str("has no layout '", to_string(*o.layout), "'; it has: ", layout_list(a)));
   if (*o.layout == Layout::fovea) o.layout = a.layouts.front();
   if (o.classes == 0) o.classes = a.classes;
   if (!takes_variant(a, *o.layout, o.variant))
@@ -158,6 +155,12 @@ void fill_in_and_check(const Architecture& a, Options& o) {
 bool takes_variant(const Architecture& a, Layout layout, std::string_view variant) {
   return variant.empty() || std::any_of(a.variants.begin(), a.variants.end(),
                                         [&](const auto& v) { return v.first == layout && v.second == variant; });
+}
+
+std::string layout_list(const Architecture& a) {
+  std::string list;
+  for (const Layout l : a.layouts) list += str(list.empty() ? "" : ", ", to_string(l));
+  return list;
 }
 
 const std::vector<Architecture>& architectures() {

@@ -62,6 +62,9 @@ struct Architecture {
 /// Whether the layout has that variant; the empty one it always has.
 bool takes_variant(const Architecture& architecture, Layout layout, std::string_view variant);
 
+/// The layouts it has, for messages: "torchvision, timm, keras".
+std::string layout_list(const Architecture& architecture);
+
 /// Every architecture once, by family.
 const std::vector<Architecture>& architectures();
 /// nullptr if there is none of that canonical name.

@@ -127,6 +127,26 @@ TEST_CASE("loading is strict: every missing, unexpected and misshapen tensor is 
       contains(error_of(in_memory(models::export_weights(small(), Layout::timm)), {.classes = 9}), "7 classes, not 9"));
 }
 
+TEST_CASE("names in a layout that the network does not have are refused, naming those it has") {
+  const auto refusal = [](const Model& model, Layout layout) -> std::string {
+    try {
+      models::export_weights(model, layout);
+    } catch (const Error& e) {
+      CHECK(e.kind() == ErrorKind::usage);
+      return e.what();
+    }
+    return {};
+  };
+  const std::string mobile = refusal(small(), Layout::lukemelas);
+  CHECK(contains(mobile, "mobilenet_v2 has no names in the layout lukemelas"));
+  CHECK(contains(mobile, "it has: torchvision, timm, keras, huggingface, tfslim"));
+  CHECK(contains(mobile, "layout fovea"));
+  // Keras has no ResNets below 50 layers.
+  const std::string resnet = refusal(models::create("resnet18", {.classes = 2, .image_size = 32}), Layout::keras);
+  CHECK(contains(resnet, "it has: torchvision, timm, huggingface"));
+  CHECK(contains(refusal(models::create("small_cnn"), Layout::timm), "in no other framework"));
+}
+
 TEST_CASE("integers where weights belong are refused by name") {
   auto tensors = models::export_weights(small(), Layout::torchvision);
   for (auto& [name, tensor] : tensors) {
