@@ -54,6 +54,51 @@ std::string looks_like(std::span<const std::uint8_t> bytes) {
   return "its first bytes belong to no format known here";
 }
 
+/// "model.ckpt" of "model.ckpt.data-00000-of-00001"; nothing for other names.
+std::string prefix_of_data_file(const std::string& path) {
+  constexpr std::string_view kPattern = ".data-#####-of-#####";
+  if (path.size() <= kPattern.size()) return {};
+  const std::size_t begin = path.size() - kPattern.size();
+  for (std::size_t i = 0; i < kPattern.size(); ++i) {
+    const char c = path[begin + i];
+    if (kPattern[i] == '#' ? c < '0' || c > '9' : c != kPattern[i]) return {};
+  }
+  return path.substr(0, begin);
+}
+
+/// A checkpoint is several files, and people pass any of them.
+[[noreturn]] void not_the_index(const std::string& path, std::string_view what, const std::string& prefix) {
+  std::error_code ignored;
+  const std::string index = prefix + ".index";
+  const bool there = !prefix.empty() && fs::exists(index, ignored);
+  throw Error(ErrorKind::format, path, str("is ", what, ", not its index, which says what is where in the data"),
+              there            ? str("pass ", prefix, " or ", index)
+              : prefix.empty() ? str("pass the checkpoint's file that ends in .index")
+                               : str("pass ", index, ", once it is there: copy it from where this file is from"));
+}
+
+/// The text file that TensorFlow keeps beside checkpoints, naming the latest one as it was called where it was written.
+std::string latest_checkpoint(std::span<const std::uint8_t> bytes, const std::string& path) {
+  const std::string text(bytes.begin(), bytes.begin() + std::min<std::ptrdiff_t>(std::ssize(bytes), 4096));
+  const std::size_t begin = text.find('"'), end = text.find('"', begin + 1);
+  if (end == std::string::npos) return {};
+  const fs::path beside = fs::path(path).parent_path() / fs::path(text.substr(begin + 1, end - begin - 1)).filename();
+  std::error_code ignored;
+  return fs::exists(beside.string() + ".index", ignored) ? beside.string() : std::string();
+}
+
+/// The files of a TensorFlow model that no reader takes. A data file may begin with any bytes, even those of a pickle.
+void refuse_part_of_checkpoint(std::span<const std::uint8_t> bytes, const std::string& path) {
+  if (const std::string prefix = prefix_of_data_file(path); !prefix.empty())
+    not_the_index(path, "a data file of a TensorFlow checkpoint", prefix);
+  if (path.ends_with(".meta") && starts_with(bytes, "\x0a"))
+    not_the_index(path, "the graph of a TensorFlow checkpoint", path.substr(0, path.size() - std::strlen(".meta")));
+  if (starts_with(bytes, "model_checkpoint_path:"))
+    not_the_index(path, "the list of a folder's TensorFlow checkpoints", latest_checkpoint(bytes, path));
+  if (fs::path(path).filename() == "saved_model.pb")
+    throw Error(ErrorKind::format, path, "is the graph of a TensorFlow SavedModel, not its weights", "pass its folder");
+}
+
 CheckpointShard open_shard(const std::string& prefix, int i, int n) {
   char suffix[48];
   std::snprintf(suffix, sizeof suffix, ".data-%05d-of-%05d", i, n);
@@ -109,7 +154,7 @@ WeightFile read_weight_file(const std::string& path) {
         throw Error(ErrorKind::format, path, "is the index of a TensorFlow checkpoint under another name",
                     "the data files are found by its name, which ends in .index");
       out = read_checkpoint(path);
-    } else if (starts_with(bytes, "{", 8)) {
+    } else if (refuse_part_of_checkpoint(bytes, path); starts_with(bytes, "{", 8)) {
       out = parse_safetensors_weights(bytes, file, path);
     } else if (starts_with(bytes, "\x80") || zip_has(bytes.first(std::min<std::size_t>(bytes.size(), 512)), "ustar")) {
       out = parse_pytorch_pickle(bytes, file, path);

@@ -41,8 +41,8 @@ struct FOVEA_API WeightFile {
 /// Opens a weight file by its content, never by its name: safetensors, Keras HDF5 (.h5, .weights.h5), Keras 3 zip
 /// (.keras), PyTorch zip and pre-1.6 pickles, TensorFlow checkpoints (PREFIX, PREFIX.index, a SavedModel folder or its
 /// variables/ folder). Error{file} if it cannot be read, Error{format} for damage or for a format that is none of these
-/// (saying what it looks like). Nothing in a file is ever executed, and no other file is opened but the shards of a
-/// TensorFlow checkpoint beside its index.
+/// (saying what it looks like; of the other files of a checkpoint, which one to pass instead). Nothing in a file is
+/// ever executed, and no other file is opened but the shards of a TensorFlow checkpoint beside its index.
 FOVEA_API WeightFile read_weight_file(const std::string& path);
 
 // One reader per format. Each takes memory that `owner` keeps alive (usually a MappedFile) and names errors by `where`;

@@ -160,3 +160,48 @@ TEST_CASE("TensorFlow: a missing data file is named") {
         std::string::npos);
   std::filesystem::remove_all(folder);
 }
+
+TEST_CASE("TensorFlow: another file of a checkpoint is refused with the path to pass instead") {
+  const std::filesystem::path folder = std::filesystem::temp_directory_path() / "fovea-tf-parts";
+  std::filesystem::create_directories(folder);
+  const auto refusal = [&](const std::string& name, std::string_view content) {
+    const std::string path = (folder / name).string();
+    std::ofstream(path, std::ios::binary) << content;
+    return writer::error_of([&] { weights::read_weight_file(path); });
+  };
+  const auto says = [](const std::string& error, const std::string& part) {
+    CAPTURE(error);
+    CAPTURE(part);
+    CHECK(error.find(part) != std::string::npos);
+  };
+  const std::string prefix = (folder / "m.ckpt").string(), data_file = "m.ckpt.data-00000-of-00001";
+  const std::string listed = "model_checkpoint_path: \"/home/else/m.ckpt\"\nall_model_checkpoint_paths: \"m.ckpt-1\"\n";
+
+  // Without the index.
+  says(refusal(data_file, "weights"), "pass " + prefix + ".index, once it is there");
+  says(refusal("m.ckpt.meta", "\n\x05graph"), "pass " + prefix + ".index, once it is there");
+  says(refusal("checkpoint", listed), "pass the checkpoint's file that ends in .index");
+
+  std::filesystem::copy_file(data("types.ckpt.index"), prefix + ".index",
+                             std::filesystem::copy_options::overwrite_existing);
+  const std::string instead = "pass " + prefix + " or " + prefix + ".index";
+  // Numbers may begin like a pickle or like safetensors.
+  for (const std::string_view content : {"weights", "\x80\x02weights", "weights {weights"}) {
+    says(refusal(data_file, content), "is a data file of a TensorFlow checkpoint");
+    says(refusal(data_file, content), instead);
+  }
+  says(refusal("m.ckpt.meta", "\n\x05graph"), "is the graph of a TensorFlow checkpoint");
+  says(refusal("m.ckpt.meta", "\n\x05graph"), instead);
+  says(refusal("checkpoint", listed), instead);
+  for (const char* cut : {"model_checkpoint_path:", "model_checkpoint_path: \"m.ckpt", "model_checkpoint_path: \"\""})
+    says(refusal("checkpoint", cut), "pass the checkpoint's file that ends in .index");
+  says(refusal("saved_model.pb", "\x08\x01"), "pass its folder");
+
+  // Only names of exactly that form, and nothing that has a reader.
+  for (const char* name : {"m.data-00000-of-0001", "m.data-0000x-of-00001", "notes.meta"})
+    says(refusal(name, "weights"), "is no weight file");
+  std::filesystem::copy_file(std::string(FOVEA_SOURCE_DIR) + "/tests/models/data/keras_legacy.h5", folder / data_file,
+                             std::filesystem::copy_options::overwrite_existing);
+  CHECK_NOTHROW(weights::read_weight_file((folder / data_file).string()));
+  std::filesystem::remove_all(folder);
+}
