@@ -11,8 +11,8 @@
 #include "core/error.h"
 #include "models/weights/checksum_internal.h"
 #include "models/weights/keras_h5_internal.h"
-#include "models/weights/pytorch/zip_index_internal.h"
 #include "models/weights/scratch_file_internal.h"
+#include "models/weights/zip_index_internal.h"
 
 namespace fovea::weights {
 namespace {
@@ -100,8 +100,8 @@ class Archive {
 
   ScratchFile::Mapping map(const Member& member, std::shared_ptr<const void> owner) const {
     if (member.method == ZIP_CM_STORE) {
-      const pytorch::ZipIndex index(bytes_, where_);
-      const pytorch::ZipMember* stored = index.find(member.name);
+      const ZipIndex index(bytes_, where_);
+      const ZipMember* stored = index.find(member.name);
       if (!stored) damaged(str("'", member.name, "' is not where the directory says"));
       const std::span<std::uint8_t> content = index.content(*stored);
       if (content.size() != member.size || crc32(content) != member.crc) {

@@ -10,8 +10,8 @@
 #include "models/weight_file_writer.h"
 #include "models/weights/hdf5/bytes_internal.h"
 #include "models/weights/keras_names.h"
-#include "models/weights/pytorch/zip_index_internal.h"
 #include "models/weights/weight_file.h"
+#include "models/weights/zip_index_internal.h"
 
 using namespace fovea;
 
@@ -29,7 +29,7 @@ struct Parts {
 const Parts& parts() {
   static const Parts both = [] {
     std::string archive = content_of("keras_small.keras");
-    const weights::pytorch::ZipIndex index({reinterpret_cast<std::uint8_t*>(archive.data()), archive.size()}, "seed");
+    const weights::ZipIndex index({reinterpret_cast<std::uint8_t*>(archive.data()), archive.size()}, "seed");
     const auto member = [&](const char* name) {
       const auto bytes = index.content(*index.find(name));
       return std::string(bytes.begin(), bytes.end());

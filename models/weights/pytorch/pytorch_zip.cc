@@ -3,8 +3,8 @@
 #include "core/error.h"
 #include "models/weights/checksum_internal.h"
 #include "models/weights/pytorch/state_dict_internal.h"
-#include "models/weights/pytorch/zip_index_internal.h"
 #include "models/weights/weight_file.h"
+#include "models/weights/zip_index_internal.h"
 
 namespace fovea::weights {
 namespace {

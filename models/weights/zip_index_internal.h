@@ -1,6 +1,6 @@
 // The members of a zip archive as parts of the mapped file. Our own reader instead of libzip's, because that copies
-// what it reads, while the tensors of a PyTorch file are stored uncompressed and aligned so that they can be used in
-// place.
+// what it reads, while PyTorch and Keras store their weights uncompressed, and PyTorch aligned, so that they can be
+// used in place.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-namespace fovea::weights::pytorch {
+namespace fovea::weights {
 
 struct ZipMember {
   std::string_view name;  // in the file
@@ -44,4 +44,4 @@ class ZipIndex {
   std::vector<ZipMember> members_;  // sorted by name
 };
 
-}  // namespace fovea::weights::pytorch
+}  // namespace fovea::weights

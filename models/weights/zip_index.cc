@@ -1,11 +1,11 @@
-#include "models/weights/pytorch/zip_index_internal.h"
+#include "models/weights/zip_index_internal.h"
 
 #include <algorithm>
 #include <cstring>
 
 #include "core/error.h"
 
-namespace fovea::weights::pytorch {
+namespace fovea::weights {
 namespace {
 
 constexpr std::uint32_t kLocalHeader = 0x04034b50, kCentralHeader = 0x02014b50, kEnd = 0x06054b50, kEnd64 = 0x06064b50,
@@ -110,7 +110,7 @@ std::span<std::uint8_t> ZipIndex::content(const ZipMember& member) const {
   if (member.method != 0) {
     throw Error(
         ErrorKind::format, where_,
-        str("member '", member.name, "' is compressed (method ", member.method, "); PyTorch stores its members"),
+        str("member '", member.name, "' is compressed (method ", member.method, "), which is not read in place"),
         "unpack the archive and pack it again with zip -0");
   }
   const std::uint64_t header = member.header_offset;
@@ -130,4 +130,4 @@ std::span<std::uint8_t> ZipIndex::content(const ZipMember& member) const {
                         static_cast<std::size_t>(member.size));
 }
 
-}  // namespace fovea::weights::pytorch
+}  // namespace fovea::weights
