@@ -64,7 +64,8 @@ def settle(network, x):
     flat = network._flatten_layers()
     for layer in flat:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.gamma.assign(generator.uniform(0.8, 1.2, layer.gamma.shape))
+            if layer.gamma is not None:  # InceptionV3's have none
+                layer.gamma.assign(generator.uniform(0.8, 1.2, layer.gamma.shape))
             layer.beta.assign(generator.uniform(-0.1, 0.1, layer.beta.shape))
             layer.momentum = 0.0
         elif isinstance(layer, keras.layers.Normalization):
