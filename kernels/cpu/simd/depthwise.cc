@@ -1,12 +1,13 @@
-// Depthwise convolution, forward and (by phases) backward to the data: a tile of four result pixels stays in registers
-// while the kernel's rows pass, vectors run along channels, 64 channels at a time so that their weights stay in the L1
-// cache. 3×3 and 5×5 at stride 1 and 2 are unrolled; other sizes take a plain loop.
+// Depthwise convolution, forward and (by phases) backward to the data: a tile of result pixels stays in registers while
+// the kernel's rows pass, each input pixel is loaded once for all of them, vectors run along channels. 3×3 and 5×5 at
+// stride 1 and 2 are unrolled; other sizes take a plain loop.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/depthwise.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/cpu/simd/columns-inl.h"
 #include "kernels/cpu/simd/depthwise_raw.h"
@@ -16,17 +17,24 @@ namespace fovea::kernels::simd {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr std::int64_t kPanel = 64;
+// Result pixels per tile: inputs, sums and one weight fit the 32 or 16 vector registers. 7 divides every width of a
+// network at 224.
+#if HWY_ARCH_ARM || HWY_TARGET == HWY_AVX3
+constexpr int kTile = 7;
+#else
+constexpr int kTile = 4;
+#endif
+// So many weights, a third of L1, are used again from tile to tile.
+constexpr std::int64_t kWeightFloats = 2560;
+alignas(64) constexpr float kZeros[HWY_LANES(float)] = {};
 
-/// NaN passes both comparisons.
+/// x86's max and min return the second operand if either is NaN: a NaN stays visible.
 template <class D, class V>
 HWY_INLINE V clamp(D d, V v, float low, float high) {
-  const V lo = hn::Set(d, low), hi = hn::Set(d, high);
-  v = hn::IfThenElse(hn::Lt(v, lo), lo, v);
-  return hn::IfThenElse(hn::Gt(v, hi), hi, v);
+  return hn::Min(hn::Set(d, high), hn::Max(hn::Set(d, low), v));
 }
 
-/// Channels [begin, end) of result pixel j, any size, any edge.
+/// Channels [begin, end) of result pixel j, any size.
 void one_pixel(const DepthwiseRow& p, std::int64_t j, std::int64_t begin, std::int64_t end) {
   const std::int64_t at = p.first + j * p.step;
   const std::int64_t t0 = std::max<std::int64_t>(0, -at), t1 = std::min(p.taps, p.width - at);
@@ -43,51 +51,72 @@ void one_pixel(const DepthwiseRow& p, std::int64_t j, std::int64_t begin, std::i
   });
 }
 
-/// Result pixels j … j+3, whose windows lie inside the image, of one vector of channels.
-template <int kTaps, int kStep, class D>
-HWY_INLINE void four_pixels(D d, const DepthwiseRow& p, std::int64_t j, std::int64_t c) {
+/// Result pixels j … j+kPixels−1 of one vector of channels. At an edge, columns outside the image are zeros.
+template <int kTaps, int kStep, int kPixels, bool kEdge, class D>
+HWY_INLINE void pixels(D d, const DepthwiseRow& p, std::int64_t j, std::int64_t c) {
   using V = hn::Vec<D>;
-  V a0 = hn::LoadU(d, p.bias + c), a1 = a0, a2 = a0, a3 = a0;
-  const std::int64_t channels = p.channels;
+  constexpr int kInputs = (kPixels - 1) * kStep + kTaps;
+  V sum[kPixels];
+  const V start = hn::LoadU(d, p.bias + c);
+  HWY_UNROLL(8)
+  for (int i = 0; i < kPixels; ++i) sum[i] = start;
+  const std::int64_t channels = p.channels, column = p.first + j * kStep;
   for (int r = 0; r < p.rows; ++r) {
-    const float* x = p.in[r] + (p.first + j * kStep) * channels + c;
+    const float* x = p.in[r] + column * channels + c;
     const float* w = p.weights[r] + c;
+    V in[kInputs];
+    HWY_UNROLL(32)
+    for (int i = 0; i < kInputs; ++i, x += channels) {
+      const bool outside = kEdge && static_cast<std::uint64_t>(column + i) >= static_cast<std::uint64_t>(p.width);
+      in[i] = hn::LoadU(d, outside ? kZeros : x);
+    }
     HWY_UNROLL(8)
-    for (int t = 0; t < kTaps; ++t) {
-      const V weight = hn::LoadU(d, w + t * channels);
-      a0 = hn::MulAdd(hn::LoadU(d, x + t * channels), weight, a0);
-      a1 = hn::MulAdd(hn::LoadU(d, x + (t + kStep) * channels), weight, a1);
-      a2 = hn::MulAdd(hn::LoadU(d, x + (t + 2 * kStep) * channels), weight, a2);
-      a3 = hn::MulAdd(hn::LoadU(d, x + (t + 3 * kStep) * channels), weight, a3);
+    for (int t = 0; t < kTaps; ++t, w += channels) {
+      const V weight = hn::LoadU(d, w);
+      HWY_UNROLL(8)
+      for (int i = 0; i < kPixels; ++i) sum[i] = hn::MulAdd(in[i * kStep + t], weight, sum[i]);
     }
   }
   float* out = p.out + j * p.out_step * channels + c;
   const std::int64_t next = p.out_step * channels;
-  hn::StoreU(clamp(d, a0, p.low, p.high), d, out);
-  hn::StoreU(clamp(d, a1, p.low, p.high), d, out + next);
-  hn::StoreU(clamp(d, a2, p.low, p.high), d, out + 2 * next);
-  hn::StoreU(clamp(d, a3, p.low, p.high), d, out + 3 * next);
+  HWY_UNROLL(8)
+  for (int i = 0; i < kPixels; ++i, out += next) hn::StoreU(clamp(d, sum[i], p.low, p.high), d, out);
+}
+
+template <int kTaps, int kStep, int kPixels, bool kEdge>
+void tile(const DepthwiseRow& p, std::int64_t j, std::int64_t begin, std::int64_t end) {
+  const Full d;
+  const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t c = begin;
+  for (; c + lanes <= end; c += lanes) pixels<kTaps, kStep, kPixels, kEdge>(d, p, j, c);
+  if (c == end) return;
+  // Networks' channels are multiples of 8, or at least of 4.
+  const hn::CappedTag<float, 8> d8;
+  const hn::CappedTag<float, 4> d4;
+  for (; lanes > 8 && c + 8 <= end; c += 8) pixels<kTaps, kStep, kPixels, kEdge>(d8, p, j, c);
+  for (; lanes > 4 && c + 4 <= end; c += 4) pixels<kTaps, kStep, kPixels, kEdge>(d4, p, j, c);
+  for (; c < end; ++c) pixels<kTaps, kStep, kPixels, kEdge>(One(), p, j, c);
 }
 
 template <int kTaps, int kStep>
 void unrolled_row(const DepthwiseRow& p) {
-  const Full d;
-  const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  // Windows that lie inside: first + j·step ≥ 0 and first + j·step + taps ≤ width.
-  const std::int64_t j0 =
-      std::clamp<std::int64_t>((std::max<std::int64_t>(0, -p.first) + kStep - 1) / kStep, 0, p.count);
-  const std::int64_t room = p.width - kTaps - p.first;
-  const std::int64_t j1 = room < 0 ? j0 : std::clamp<std::int64_t>(room / kStep + 1, j0, p.count);
-  const std::int64_t tiles = (j1 - j0) / 4, vectors = p.channels / lanes * lanes;
-  for (std::int64_t panel = 0; panel < vectors; panel += kPanel) {
-    const std::int64_t end = std::min(vectors, panel + kPanel);
-    for (std::int64_t tile = 0; tile < tiles; ++tile) {
-      for (std::int64_t c = panel; c < end; c += lanes) four_pixels<kTaps, kStep>(d, p, j0 + tile * 4, c);
+  const std::int64_t panel = std::max<std::int64_t>(16, kWeightFloats / (kTaps * p.rows + 1) / 16 * 16);
+  const auto run = [&](auto size, std::int64_t j, std::int64_t begin, std::int64_t end) {
+    constexpr int kPixels = decltype(size)::value;
+    const std::int64_t first = p.first + j * kStep;
+    const bool inside = first >= 0 && first + (kPixels - 1) * kStep + kTaps <= p.width;
+    inside ? tile<kTaps, kStep, kPixels, false>(p, j, begin, end) : tile<kTaps, kStep, kPixels, true>(p, j, begin, end);
+  };
+  for (std::int64_t begin = 0; begin < p.channels; begin += panel) {
+    const std::int64_t end = std::min(p.channels, begin + panel);
+    if (p.count >= kTile) {  // the last tile may do again what the one before it did
+      for (std::int64_t j = 0; j < p.count; j += kTile)
+        run(std::integral_constant<int, kTile>(), std::min(j, p.count - kTile), begin, end);
+      continue;
     }
-  }
-  for (std::int64_t j = 0; j < p.count; ++j) {
-    const bool done = j >= j0 && j < j0 + tiles * 4;
-    one_pixel(p, j, done ? vectors : 0, p.channels);
+    std::int64_t j = 0;
+    for (; j + 2 <= p.count; j += 2) run(std::integral_constant<int, 2>(), j, begin, end);
+    if (j < p.count) run(std::integral_constant<int, 1>(), j, begin, end);
   }
 }
 

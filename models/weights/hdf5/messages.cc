@@ -179,8 +179,8 @@ Layout parse_old_layout(Source& source, Cursor& cursor) {
   if (rank < 1 || rank > kMaxRank + 1) cursor.damaged(str("data of ", rank, " dimensions"));
   if (kind > 2) source.unsupported("data in a storage of unknown kind");
   if (kind != 0) layout.address = cursor.offset();
-  std::vector<std::uint64_t> extents;
-  for (int i = 0; i < rank; ++i) extents.push_back(cursor.u32());
+  std::vector<std::uint64_t> extents(static_cast<std::size_t>(rank));
+  for (std::uint64_t& extent : extents) extent = cursor.u32();
   if (kind == 0) {
     layout.kind = Layout::Kind::compact;
     layout.data = cursor.take(cursor.u32());

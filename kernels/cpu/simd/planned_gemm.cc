@@ -1,0 +1,238 @@
+// The register tile of compiled inference, once per instruction set (Highway picks at run time).
+//
+// 14 rows × 2 vectors where there are 32 vector registers (28 sums, 2 of b, 1 broadcast; 7 divides every width of a
+// network at 224), 6 × 2 where there are 16. Rows lie at one distance, so five pointers with the scaled index of an
+// address reach 15 rows: with a pointer for each, half of them would live in memory (16 general registers).
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/simd/planned_gemm.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+// After foreach_target.h:
+#include <hwy/cache_control.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "kernels/cpu/simd/planned_gemm.h"
+
+#if defined(__clang__)
+#define FOVEA_UNROLL(n) _Pragma("unroll")
+#else
+#define FOVEA_UNROLL_TEXT(text) _Pragma(#text)
+#define FOVEA_UNROLL(n) FOVEA_UNROLL_TEXT(GCC unroll n)
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace fovea::kernels::simd {
+namespace HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+constexpr int kLanes = HWY_LANES(float);
+
+#if HWY_ARCH_ARM || HWY_TARGET == HWY_AVX3
+constexpr int kMaxRows = 14;
+#else
+constexpr int kMaxRows = 6;
+#endif
+// One vector wide: more rows keep the units busy, as long as five pointers reach them.
+constexpr int kMaxRowsNarrow = kMaxRows == 6 ? 10 : 14;
+// Weights are asked for so many floats ahead: they come from L2 or beyond, and the hardware starts anew at each page.
+constexpr int kPrefetch = 512;
+
+/// Loads the first `count` floats; the others are zero. Stores only those. On AVX-512 masks are free.
+HWY_INLINE V load_first(D d, const float* from, int count) {
+#if HWY_TARGET == HWY_AVX3
+  return hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(count)), d, from);
+#else
+  HWY_ALIGN float edge[kLanes] = {};
+  std::memcpy(edge, from, static_cast<std::size_t>(count) * sizeof(float));
+  return hn::Load(d, edge);
+#endif
+}
+HWY_INLINE void store_first(V v, D d, float* to, int count) {
+#if HWY_TARGET == HWY_AVX3
+  hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(count)), d, to);
+#else
+  HWY_ALIGN float edge[kLanes];
+  hn::Store(v, d, edge);
+  std::memcpy(to, edge, static_cast<std::size_t>(count) * sizeof(float));
+#endif
+}
+
+struct Tile {
+  const float* a;
+  std::int64_t a_stride;
+  const Run* runs;
+  int run_count;
+  const float* b;
+  const float* bias;
+  const float* residual;
+  std::int64_t residual_stride;
+  float* c;
+  std::int64_t c_stride;
+  int columns;  ///< of this panel
+  bool clamp;
+  float low, high;
+};
+
+template <int MR, int NV>
+HWY_NOINLINE void tile(const Tile& t) {
+  const D d;
+  constexpr int kBases = (MR + 2) / 3;
+  V sum[MR][NV];
+  FOVEA_UNROLL(2)
+  for (int v = 0; v < NV; ++v) {
+    const V start = hn::LoadU(d, t.bias + v * kLanes);
+    FOVEA_UNROLL(16)
+    for (int i = 0; i < MR; ++i) sum[i][v] = start;
+  }
+  const float* HWY_RESTRICT b = t.b;
+  const std::int64_t stride = t.a_stride;
+  FOVEA_UNROLL(1)
+  for (int r = 0; r < t.run_count; ++r) {
+    const float* base[kBases];
+    base[0] = t.a + t.runs[r].offset;
+    FOVEA_UNROLL(5)
+    for (int i = 1; i < kBases; ++i) base[i] = base[i - 1] + 3 * stride;
+    const int length = t.runs[r].length;
+    const auto step = [&](int q) HWY_ATTR {
+      V bv[NV];
+      FOVEA_UNROLL(2)
+      for (int v = 0; v < NV; ++v) {
+        bv[v] = hn::LoadU(d, b + (q * NV + v) * kLanes);
+        hwy::Prefetch(b + (q * NV + v) * kLanes + kPrefetch);
+      }
+      FOVEA_UNROLL(16)
+      for (int i = 0; i < MR; ++i) {
+        const V av = hn::Set(d, base[i / 3][i % 3 * stride + q]);
+        FOVEA_UNROLL(2)
+        for (int v = 0; v < NV; ++v) sum[i][v] = hn::MulAdd(av, bv[v], sum[i][v]);
+      }
+    };
+    int k = 0;
+    FOVEA_UNROLL(1)
+    for (; k + 4 <= length; k += 4) {
+      step(0);
+      step(1);
+      step(2);
+      step(3);
+      FOVEA_UNROLL(5)
+      for (int i = 0; i < kBases; ++i) base[i] += 4;
+      b += 4 * NV * kLanes;
+    }
+    FOVEA_UNROLL(1)
+    for (; k < length; ++k) {
+      step(0);
+      FOVEA_UNROLL(5)
+      for (int i = 0; i < kBases; ++i) base[i] += 1;
+      b += NV * kLanes;
+    }
+  }
+
+  const int last = t.columns - (NV - 1) * kLanes;
+  if (t.residual) {
+    FOVEA_UNROLL(16)
+    for (int i = 0; i < MR; ++i) {
+      const float* from = t.residual + i * t.residual_stride;
+      if (NV == 2) sum[i][0] = hn::Add(sum[i][0], hn::LoadU(d, from));
+      const V rest =
+          last == kLanes ? hn::LoadU(d, from + (NV - 1) * kLanes) : load_first(d, from + (NV - 1) * kLanes, last);
+      sum[i][NV - 1] = hn::Add(sum[i][NV - 1], rest);
+    }
+  }
+  if (t.clamp) {
+    // x86's max and min return the second operand if either is NaN: a NaN stays visible.
+    const V low = hn::Set(d, t.low), high = hn::Set(d, t.high);
+    FOVEA_UNROLL(16)
+    for (int i = 0; i < MR; ++i) {
+      FOVEA_UNROLL(2)
+      for (int v = 0; v < NV; ++v) sum[i][v] = hn::Min(high, hn::Max(low, sum[i][v]));
+    }
+  }
+  float* to = t.c;
+  if (last == kLanes) {
+    FOVEA_UNROLL(16)
+    for (int i = 0; i < MR; ++i, to += t.c_stride) {
+      FOVEA_UNROLL(2)
+      for (int v = 0; v < NV; ++v) hn::StoreU(sum[i][v], d, to + v * kLanes);
+    }
+  } else {  // never a byte past the last column: it may be another thread's, or nobody's
+    FOVEA_UNROLL(16)
+    for (int i = 0; i < MR; ++i, to += t.c_stride) {
+      if (NV == 2) hn::StoreU(sum[i][0], d, to);
+      store_first(sum[i][NV - 1], d, to + (NV - 1) * kLanes, last);
+    }
+  }
+}
+
+using TileFn = void (*)(const Tile&);
+template <int NV, int... MR>
+constexpr auto tiles_of(std::integer_sequence<int, MR...>) {
+  struct Table {
+    TileFn fn[sizeof...(MR) + 1];
+  };
+  return Table{{nullptr, tile<MR + 1, NV>...}};
+}
+constexpr auto kWide = tiles_of<2>(std::make_integer_sequence<int, kMaxRows>());
+constexpr auto kNarrow = tiles_of<1>(std::make_integer_sequence<int, kMaxRowsNarrow>());
+
+void gemm(const PlannedGemm& job) {
+  constexpr int kPanel = 2 * kLanes;
+  for (std::int64_t p = job.panel_begin; p < job.panel_end; ++p) {
+    const int columns = static_cast<int>(std::min<std::int64_t>(kPanel, job.columns - p * kPanel));
+    const bool narrow = columns <= kLanes;
+    Tile t{job.a,
+           job.a_stride,
+           job.runs,
+           job.run_count,
+           job.packed + p * kPanel * job.k,
+           job.bias + p * kPanel,
+           job.residual ? job.residual + p * kPanel : nullptr,
+           job.residual_stride,
+           job.c + p * kPanel,
+           job.c_stride,
+           columns,
+           job.clamp,
+           job.low,
+           job.high};
+    const std::int64_t most = narrow ? kMaxRowsNarrow : kMaxRows;
+    const TileFn* const table = narrow ? kNarrow.fn : kWide.fn;
+    // Full tiles while there are at least two tiles' rows, the rest evenly: no thin last tile.
+    std::int64_t left = job.rows;
+    while (left > 0) {
+      std::int64_t size = most;
+      if (left < 2 * most) size = left <= most ? left : (left + 1) / 2;
+      table[size](t);
+      left -= size;
+      t.a += size * job.a_stride;
+      t.c += size * job.c_stride;
+      if (t.residual) t.residual += size * job.residual_stride;
+    }
+  }
+}
+
+}  // namespace
+
+// HWY_EXPORT wants external linkage.
+void planned_gemm_entry(const PlannedGemm& job) { gemm(job); }
+int planned_rows_entry() { return kMaxRows; }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace fovea::kernels::simd
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace fovea::kernels::simd {
+
+HWY_EXPORT(planned_gemm_entry);
+HWY_EXPORT(planned_rows_entry);
+
+void planned_gemm_f32(const PlannedGemm& job) { HWY_DYNAMIC_DISPATCH(planned_gemm_entry)(job); }
+int planned_tile_rows() { return HWY_DYNAMIC_DISPATCH(planned_rows_entry)(); }
+
+}  // namespace fovea::kernels::simd
+#endif
