@@ -22,7 +22,8 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import time
+
+from common import reset_peak, resident_mb, timed, turned
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -46,34 +47,6 @@ PEERS = {
     "tensorflow-graph-malloc": ("tensorflow", "channels_last", False, False, KEEP_PAGES),
 }
 BY_REQUEST = {"torch-channels-last-malloc-compile"}  # needs a minute of compiling in every round
-
-
-def resident_mb(field="VmRSS"):
-    with open("/proc/self/status", encoding="ascii") as status:
-        for line in status:
-            if line.startswith(field + ":"):
-                return int(line.split()[1]) / 1024.0
-    return 0.0
-
-
-def reset_peak():
-    """Lets VmHWM start again from the present size; where the kernel refuses, the peak of the imports counts too."""
-    try:
-        with open("/proc/self/clear_refs", "w", encoding="ascii") as refs:
-            refs.write("5")
-    except OSError:
-        pass
-
-
-def timed(step, warmup, runs):
-    for _ in range(warmup):
-        step()
-    times = []
-    for _ in range(runs):
-        begin = time.perf_counter()
-        step()
-        times.append((time.perf_counter() - begin) * 1e3)
-    return times
 
 
 def report(times, before_mb):
@@ -267,8 +240,7 @@ def main():
     print(f"batch {args.batch}, {args.size}x{args.size}x1, {args.threads} threads, {args.rounds} rounds of {args.runs} "
           f"steps, load before {os.getloadavg()[0]:.2f}")
     for number in range(args.rounds):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
+        for name in turned(names, number):
             result = run_fovea(args) if name == "fovea" else run_peer(name, args)
             rounds[name].append(result)
             print(f"round {number + 1}: {name:36} min {result['min_ms']:8.2f} ms, median {result['median_ms']:8.2f} ms, "
