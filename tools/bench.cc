@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -14,6 +15,7 @@
 #include "core/autograd/tape.h"
 #include "core/rng.h"
 #include "core/threads/parallel.h"
+#include "infer/compile/compile.h"
 #include "layers/ops/loss.h"
 #include "models/model.h"
 #include "tools/command.h"
@@ -26,7 +28,7 @@ namespace {
 struct Options {
   Common common;
   std::string model;
-  bool train = false, frozen_norms = false;
+  bool train = false, frozen_norms = false, uncompiled = false, profile = false;
   std::string weights;
   std::int64_t batch = 1;
   int size = 0;
@@ -54,6 +56,32 @@ double resident_mb() {
 double quantile(const std::vector<double>& sorted, double q) {
   const auto rank = static_cast<std::size_t>(std::ceil(q * static_cast<double>(sorted.size())));
   return sorted[std::min(sorted.size() - 1, rank > 0 ? rank - 1 : 0)];
+}
+
+/// Where the time of a compiled network goes: each step, and sums by kernel.
+void print_profile(infer::Plan& plan, int runs) {
+  const std::vector<double> times = plan.profile(runs);
+  const std::vector<infer::Plan::StepInfo> steps = plan.steps();
+  struct Sum {
+    double ms = 0, macs = 0;
+    int count = 0;
+  };
+  std::map<std::string, Sum> sums;
+  const auto rate = [](double macs, double ms) { return ms > 0 ? 2e-6 * macs / ms : 0.0; };
+  std::printf("%-30s %-18s %-14s %9s %9s %9s\n", "step", "kernel", "result", "µs", "MMAC", "GFLOP/s");
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const double macs = static_cast<double>(steps[i].macs);
+    Sum& sum = sums[steps[i].kernel];
+    sum.ms += times[i];
+    sum.macs += macs;
+    ++sum.count;
+    std::printf("%-30s %-18s %-14s %9.1f %9.2f %9.1f\n", steps[i].name.c_str(), steps[i].kernel.c_str(),
+                steps[i].output.to_string().c_str(), times[i] * 1e3, macs / 1e6, rate(macs, times[i]));
+  }
+  for (const auto& [kernel, sum] : sums) {
+    std::printf("%-30s %-18s %-14s %9.1f %9.2f %9.1f\n", "in all", kernel.c_str(), str(sum.count, " steps").c_str(),
+                sum.ms * 1e3, sum.macs / 1e6, rate(sum.macs, sum.ms));
+  }
 }
 
 int run(const Options& o) {
@@ -88,6 +116,9 @@ int run(const Options& o) {
       labels.mutable_data<std::int64_t>()[i] = static_cast<std::int64_t>(rng.below(classes));
   }
 
+  infer::Plan plan;
+  if (!o.train && !o.uncompiled) plan = infer::compile(model, {.input = input});
+  if (o.profile && !plan.defined()) throw Error(ErrorKind::usage, "--profile", "times the steps of compiled inference");
   std::vector<double> times;
   double last_loss = 0;
   for (int i = 0; i < o.warmup + o.runs; ++i) {
@@ -100,6 +131,8 @@ int run(const Options& o) {
       optimizer->step();
       optimizer->zero_grad();
       last_loss = loss.item();
+    } else if (plan.defined()) {
+      plan(x);
     } else {
       const NoGrad no_grad;
       model(x);
@@ -107,22 +140,26 @@ int run(const Options& o) {
     const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
     if (i >= o.warmup) times.push_back(elapsed.count());
   }
+  if (o.profile) print_profile(plan, o.runs);
   std::sort(times.begin(), times.end());
   const double median = quantile(times, 0.5);
-  const nlohmann::ordered_json result{{"model", o.model},
-                                      {"mode", o.train ? "train" : "infer"},
-                                      {"batch", o.batch},
-                                      {"size", input[1]},
-                                      {"threads", num_threads()},
-                                      {"dtype", o.dtype},
-                                      {"runs", o.runs},
-                                      {"min_ms", times.front()},
-                                      {"median_ms", median},
-                                      {"p90_ms", quantile(times, 0.9)},
-                                      {"p99_ms", quantile(times, 0.99)},
-                                      {"images_per_s", static_cast<double>(o.batch) / median * 1e3},
-                                      {"peak_memory_mb", peak_resident_mb() - resident_before},
-                                      {"tensor_peak_mb", static_cast<double>(memory_stats().peak) / (1 << 20)}};
+  const nlohmann::ordered_json result{
+      {"model", o.model},
+      {"mode", o.train ? "train" : "infer"},
+      {"batch", o.batch},
+      {"size", input[1]},
+      {"threads", num_threads()},
+      {"dtype", o.dtype},
+      {"runs", o.runs},
+      {"min_ms", times.front()},
+      {"median_ms", median},
+      {"p90_ms", quantile(times, 0.9)},
+      {"p99_ms", quantile(times, 0.99)},
+      {"images_per_s", static_cast<double>(o.batch) / median * 1e3},
+      {"peak_memory_mb", peak_resident_mb() - resident_before},
+      {"compiled", plan.defined()},
+      {"planned_mb", plan.defined() ? static_cast<double>(plan.activation_bytes()) / (1 << 20) : 0.0},
+      {"tensor_peak_mb", static_cast<double>(memory_stats().peak) / (1 << 20)}};
   if (o.common.json) {
     std::printf("%s\n", result.dump().c_str());
   } else {
@@ -151,6 +188,8 @@ void add_bench(CLI::App& app, Action& action) {
   command->add_option("model", o->model, "Name of a network, model file, run folder, or weight file")->required();
   command->add_flag("--train", o->train, "Time training steps (forward, loss, backward, optimizer)");
   command->add_flag("--frozen-norms", o->frozen_norms, "With --train: batch norms frozen, as fine-tuning does");
+  command->add_flag("--uncompiled", o->uncompiled, "Run the model op by op instead of compiling it first");
+  command->add_flag("--profile", o->profile, "Print where the time goes, step by step");
   command->add_option("--weights", o->weights, "Model or weight file instead of seeded random weights");
   command->add_option("--batch", o->batch, "Pictures per run")->check(CLI::Range(1, 1 << 20))->capture_default_str();
   command->add_option("--size", o->size, "Height and width in pixels (default: the network's own)")

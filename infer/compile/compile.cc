@@ -1,0 +1,56 @@
+#include "infer/compile/compile.h"
+
+#include <list>
+
+#include "core/error.h"
+#include "infer/compile/lower_internal.h"
+
+namespace fovea::infer {
+namespace {
+
+std::shared_ptr<const Lowered> lower(const Model& model) {
+  Graph graph = make_graph(model.capture(1));
+  fold_norms(graph);
+  fuse_epilogues(graph);
+  return pack(std::move(graph));
+}
+
+}  // namespace
+
+Plan compile(const Model& model, const CompileOptions& options) {
+  Shape input = options.input;
+  if (input.rank() == 0) {
+    const image::Preprocessing& p = model.preprocessing;
+    input = Shape{1, p.height, p.width, p.channels};
+  }
+  return Plan(plan_for(lower(model), input));
+}
+
+struct CompiledModel::Impl {
+  std::shared_ptr<const Lowered> lowered;
+  std::list<Plan> plans;  // the latest first
+};
+
+// A data set's last batch and a handful of sizes; more would keep memory for shapes that do not come back.
+constexpr std::size_t kMaxPlans = 8;
+
+CompiledModel::CompiledModel(const Model& model) : impl_(std::make_unique<Impl>()) { impl_->lowered = lower(model); }
+CompiledModel::~CompiledModel() = default;
+CompiledModel::CompiledModel(CompiledModel&&) noexcept = default;
+CompiledModel& CompiledModel::operator=(CompiledModel&&) noexcept = default;
+
+Plan& CompiledModel::plan(const Shape& input) {
+  std::list<Plan>& plans = impl_->plans;
+  for (auto it = plans.begin(); it != plans.end(); ++it) {
+    if (it->input_shape() != input) continue;
+    plans.splice(plans.begin(), plans, it);
+    return plans.front();
+  }
+  plans.emplace_front(plan_for(impl_->lowered, input));
+  if (plans.size() > kMaxPlans) plans.pop_back();
+  return plans.front();
+}
+
+Tensor CompiledModel::operator()(const Tensor& x) { return plan(x.shape())(x); }
+
+}  // namespace fovea::infer

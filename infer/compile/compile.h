@@ -1,0 +1,39 @@
+// From a model to a plan: capture, rewrite, pick kernels, plan memory.
+#pragma once
+
+#include <map>
+#include <memory>
+
+#include "infer/runtime/plan.h"
+#include "models/model.h"
+
+namespace fovea::infer {
+
+struct CompileOptions {
+  /// NHWC; empty: one picture of the size that the model's preprocessing gives.
+  Shape input{};
+};
+
+/// A plan for one input shape. Weights are copied: training the model further does not change the plan.
+/// Error{usage} for networks with ops that inference does not run compiled, Error{shape} where the input does not fit.
+FOVEA_API Plan compile(const Model& model, const CompileOptions& options = {});
+
+/// A model compiled for any number of shapes: plans are made when a shape first comes and kept, weights are shared. One
+/// thread at a time, as a plan.
+class FOVEA_API CompiledModel {
+ public:
+  explicit CompiledModel(const Model& model);
+  ~CompiledModel();
+  CompiledModel(CompiledModel&&) noexcept;
+  CompiledModel& operator=(CompiledModel&&) noexcept;
+
+  /// Logits of images f32 [N,H,W,C], any batch and size.
+  Tensor operator()(const Tensor& x);
+  Plan& plan(const Shape& input);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fovea::infer

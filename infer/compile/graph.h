@@ -1,0 +1,66 @@
+// A network as compilation sees it: a captured op list turned into few kinds of nodes that own their weights, so that
+// batch norms can be folded and neighbours fused. Internal to infer/.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/graph/op_list.h"
+#include "kernels/activation.h"
+#include "kernels/conv2d.h"
+#include "kernels/pool2d.h"
+
+namespace fovea::infer {
+
+enum class Kind : std::uint8_t {
+  conv2d,
+  dense,
+  scale_shift,  ///< x·weight + bias by channel: a batch norm that nothing took in
+  affine,       ///< x·factor + offset
+  activation,
+  add,
+  multiply,
+  concat,
+  pool2d,
+  global_average_pool,
+  adaptive_average_pool,
+  softmax,
+  log_softmax,
+};
+std::string_view to_string(Kind kind);
+
+struct Node {
+  Kind kind = Kind::conv2d;
+  std::string name;         ///< path of the module: "block_1.expand.conv"
+  std::vector<int> inputs;  ///< values; with `residual` the last is added before the activation
+  int output = -1;
+  Tensor weight, bias;  ///< conv2d: HWIO; dense: [in, out]; scale_shift: [C]. bias may be undefined
+  Shape weight_shape;   ///< once the weights are packed elsewhere
+  kernels::Conv2dParams conv;
+  kernels::Pool2dParams pool;
+  kernels::ActivationParams activation{kernels::Activation::none};  ///< done last
+  bool residual = false;
+  double factor = 1, offset = 0;
+  int axis = -1;
+  std::vector<std::string> fused;  ///< what it took in, for listings: "batch_norm", "relu6", "add"
+};
+
+struct Graph {
+  /// The op list it comes from (without weights): gives the shapes of all values for any input.
+  OpList list;
+  std::vector<Node> nodes;
+  /// Value → the value whose memory it shares: itself, or the operand of a reshape, an identity or a dropout.
+  std::vector<int> memory;
+  int input = 0, output = 0;  ///< values of the list
+
+  int root(int value) const { return memory[static_cast<std::size_t>(value)]; }
+};
+
+/// Error{usage} for an op that inference cannot run compiled ("conv_transpose2d"), or more than one input or result.
+Graph make_graph(const OpList& list);
+/// Batch norms, scalings and shifts disappear into the weights before them.
+void fold_norms(Graph& graph);
+/// Activations and additions become the last steps of what computes their operand.
+void fuse_epilogues(Graph& graph);
+
+}  // namespace fovea::infer

@@ -1,0 +1,233 @@
+#include <algorithm>
+
+#include "core/error.h"
+#include "infer/compile/lower_internal.h"
+#include "infer/runtime/steps_internal.h"
+#include "kernels/elementwise.h"
+#include "kernels/norm.h"
+#include "layers/ops/op_support.h"
+
+namespace fovea::infer {
+namespace {
+
+using detail::Places;
+using detail::Pointers;
+using detail::Program;
+using kernels::Activation;
+
+bool depthwise(const Node& node) {
+  const Shape& w = node.weight.shape();
+  return node.kind == Kind::conv2d && node.conv.groups > 1 && w[2] == 1 && w[3] == node.conv.groups &&
+         node.conv.dilation == kernels::Size2{1, 1} && w[0] <= 16 && node.conv.stride.w <= 8 && !node.residual;
+}
+
+/// What a listing says: "conv2d + batch_norm + relu6".
+std::string text_of(const Node& node) {
+  std::string text(to_string(node.kind));
+  for (const std::string& part : node.fused) text += " + " + part;
+  return text;
+}
+
+ConstView const_view(const float* data, const Shape& shape) {
+  ConstView v;
+  v.data = data;
+  v.shape = shape;
+  v.dtype = DType::f32;
+  return v;
+}
+View view(float* data, const Shape& shape) {
+  View v;
+  v.data = data;
+  v.shape = shape;
+  v.dtype = DType::f32;
+  return v;
+}
+
+/// Plans one graph for one input shape.
+class Planner {
+ public:
+  Planner(std::shared_ptr<const Lowered> lowered, const Shape& input)
+      : lowered_(std::move(lowered)), graph_(lowered_->graph), program_(std::make_shared<Program>()) {
+    const TensorSpec spec{input, DType::f32};
+    specs_ = graph_.list.infer({&spec, 1});
+    program_->input_shape = input;
+    program_->output_shape = shape(graph_.output);
+    program_->input = graph_.root(graph_.input);
+    program_->output = graph_.root(graph_.output);
+    if (program_->input == program_->output) {
+      throw Error(ErrorKind::usage, "compile", "the network computes nothing");
+    }
+    program_->weight_bytes = lowered_->weight_bytes;
+  }
+
+  std::shared_ptr<const Program> run() {
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+      const Node& node = graph_.nodes[i];
+      std::unique_ptr<detail::Step> step = make(node, lowered_->packed[i]);
+      step->info.name = node.name;
+      step->info.op = text_of(node);
+      step->info.output = shape(node.output);
+      step->info.macs = macs(node);
+      program_->steps.push_back(std::move(step));
+    }
+    plan_memory();
+    return program_;
+  }
+
+ private:
+  const Shape& shape(int value) const { return specs_[static_cast<std::size_t>(value)].shape; }
+
+  std::int64_t macs(const Node& node) const {
+    if (node.kind == Kind::conv2d || node.kind == Kind::dense)
+      return shape(node.output).numel() * node.weight_shape.numel() / node.weight_shape.dim(-1);
+    return 0;
+  }
+
+  std::unique_ptr<detail::Step> make(const Node& node, const PackedNode& packed) {
+    const Places places{graph_.root(node.inputs[0]), node.output, node.residual ? graph_.root(node.inputs.back()) : -1};
+    switch (node.kind) {
+      case Kind::conv2d: return convolution(node, packed, places);
+      case Kind::dense: return dense(node, packed, places);
+      default: return through_kernels(node, packed, places);
+    }
+  }
+
+  std::unique_ptr<detail::Step> convolution(const Node& node, const PackedNode& packed, Places places) {
+    const Shape &x = shape(node.inputs[0]), &y = shape(node.output), &w = node.weight_shape;
+    detail::ConvGeometry g{x, y, w[0], w[1], node.conv};
+    g.params.padding =
+        kernels::resolve_padding(node.conv.padding, x[1], x[2], w[0], w[1], node.conv.stride, node.conv.dilation);
+    if (packed.panels) return detail::conv_step(g, packed.weights, packed.bias, node.activation, places);
+    if (packed.depthwise) return detail::depthwise_step(g, packed.weights, packed.bias, node.activation, places);
+    // Groups of several channels: through the public kernels, with the addition apart.
+    const kernels::ActivationParams activation = node.activation, none{Activation::none};
+    return detail::kernel_step([params = g.params, x, y, packed, places, activation, none](Pointers at) {
+      const View out = view(at[static_cast<std::size_t>(places.out)], y);
+      kernels::conv2d_forward(params, const_view(at[static_cast<std::size_t>(places.in)], x), packed.weights.view(),
+                              packed.bias.slice(0, y[3]).view(), out, places.residual < 0 ? activation : none);
+      if (places.residual < 0) return;
+      kernels::binary(kernels::Binary::add, out, const_view(at[static_cast<std::size_t>(places.residual)], y), out);
+      if (activation.kind != Activation::none) kernels::activation_forward(activation, out, out);
+    });
+  }
+
+  std::unique_ptr<detail::Step> dense(const Node& node, const PackedNode& packed, Places places) {
+    const Shape& y = shape(node.output);
+    const std::int64_t k = node.weight_shape[0], n = node.weight_shape[1],
+                       rows = y.numel() / std::max<std::int64_t>(1, n);
+    if (rows <= 4) return detail::thin_dense_step(rows, packed.weights, packed.bias, node.activation, places);
+    const Tensor panels = detail::pack_panels(packed.weights.data<float>(), k, n);
+    return detail::conv_step({Shape{rows, 1, 1, k}, Shape{rows, 1, 1, n}, 1, 1, {}}, panels, packed.bias,
+                             node.activation, places);
+  }
+
+  std::unique_ptr<detail::Step> through_kernels(const Node& node, const PackedNode& packed, Places places) {
+    const Shape x = shape(node.inputs[0]), y = shape(node.output);
+    const auto in = static_cast<std::size_t>(places.in), out = static_cast<std::size_t>(places.out);
+    switch (node.kind) {
+      case Kind::activation:
+        return detail::kernel_step([=, activation = node.activation](Pointers at) {
+          kernels::activation_forward(activation, const_view(at[in], x), view(at[out], y));
+        });
+      case Kind::affine:
+        return detail::kernel_step([=, factor = node.factor, offset = node.offset](Pointers at) {
+          kernels::affine(factor, offset, const_view(at[in], x), view(at[out], y));
+        });
+      case Kind::scale_shift: {
+        const std::int64_t channels = packed.weights.numel();
+        const Tensor mean = Tensor::zeros({channels}), variance = Tensor::ones({channels});
+        return detail::kernel_step([=, activation = node.activation](Pointers at) {
+          kernels::batch_norm_inference({0.0, activation}, const_view(at[in], x), packed.weights.view(),
+                                        packed.bias.slice(0, channels).view(), mean.view(), variance.view(),
+                                        view(at[out], y));
+        });
+      }
+      case Kind::add:
+      case Kind::multiply: {
+        const Shape b = shape(node.inputs[1]);
+        const auto second = static_cast<std::size_t>(graph_.root(node.inputs[1]));
+        const auto kind = node.kind == Kind::add ? kernels::Binary::add : kernels::Binary::multiply;
+        return detail::kernel_step([=](Pointers at) {
+          kernels::binary(kind, const_view(at[in], x), const_view(at[second], b), view(at[out], y));
+        });
+      }
+      case Kind::concat: {
+        std::vector<std::pair<std::size_t, Shape>> parts;
+        for (const int v : node.inputs) parts.emplace_back(static_cast<std::size_t>(graph_.root(v)), shape(v));
+        return detail::kernel_step([=, axis = node.axis < 0 ? node.axis + y.rank() : node.axis](Pointers at) {
+          ConstView views[kMaxParts];
+          for (std::size_t i = 0; i < parts.size(); ++i) views[i] = const_view(at[parts[i].first], parts[i].second);
+          kernels::concat_forward(axis, {views, parts.size()}, view(at[out], y));
+        });
+      }
+      case Kind::pool2d:
+        return detail::kernel_step([=, pool = node.pool](Pointers at) {
+          kernels::pool2d_forward(pool, const_view(at[in], x), view(at[out], y), std::nullopt);
+        });
+      case Kind::global_average_pool:
+        return detail::kernel_step(
+            [=](Pointers at) { kernels::global_average_pool_forward(const_view(at[in], x), view(at[out], y)); });
+      case Kind::adaptive_average_pool:
+        return detail::kernel_step(
+            [=](Pointers at) { kernels::adaptive_average_pool_forward(const_view(at[in], x), view(at[out], y)); });
+      case Kind::softmax:
+        return detail::kernel_step(
+            [=](Pointers at) { kernels::softmax_forward(const_view(at[in], x), view(at[out], y)); });
+      default:
+        return detail::kernel_step(
+            [=](Pointers at) { kernels::log_softmax_forward(const_view(at[in], x), view(at[out], y)); });
+    }
+  }
+
+  void plan_memory() {
+    const std::size_t values = graph_.memory.size();
+    std::vector<detail::Interval> alive(values);
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+      const Node& node = graph_.nodes[i];
+      detail::Interval& made = alive[static_cast<std::size_t>(node.output)];
+      made.value = node.output;
+      made.first = made.last = static_cast<int>(i);
+      made.bytes = static_cast<std::size_t>(shape(node.output).numel()) * sizeof(float);
+      for (const int v : node.inputs) alive[static_cast<std::size_t>(graph_.root(v))].last = static_cast<int>(i);
+    }
+    program_->offsets.assign(values, Program::kNowhere);
+    std::erase_if(alive, [&](const detail::Interval& i) { return i.bytes == 0 || i.value == program_->output; });
+    program_->arena_bytes = detail::place(std::move(alive), program_->offsets);
+  }
+
+  static constexpr std::size_t kMaxParts = 64;
+  std::shared_ptr<const Lowered> lowered_;
+  const Graph& graph_;
+  std::shared_ptr<Program> program_;
+  std::vector<TensorSpec> specs_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Lowered> pack(Graph graph) {
+  auto lowered = std::make_shared<Lowered>();
+  for (Node& node : graph.nodes) {
+    PackedNode packed;
+    if (node.weight.defined()) {
+      node.weight_shape = node.weight.shape();
+      const Shape& w = node.weight_shape;
+      packed.panels = node.kind == Kind::conv2d && node.conv.groups == 1;
+      packed.depthwise = depthwise(node);
+      packed.weights = packed.panels ? detail::pack_panels(node.weight.data<float>(), w[0] * w[1] * w[2], w[3])
+                                     : node.weight.clone();
+      packed.bias = detail::pad_bias(node.bias.defined() ? node.bias.data<float>() : nullptr, w.dim(-1));
+      lowered->weight_bytes += packed.weights.nbytes() + packed.bias.nbytes();
+      node.weight = Tensor();
+      node.bias = Tensor();
+    }
+    lowered->packed.push_back(std::move(packed));
+  }
+  lowered->graph = std::move(graph);
+  return lowered;
+}
+
+std::shared_ptr<const detail::Program> plan_for(const std::shared_ptr<const Lowered>& lowered, const Shape& input) {
+  return Planner(lowered, input).run();
+}
+
+}  // namespace fovea::infer

@@ -1,0 +1,31 @@
+// From graph nodes to steps: packed weights once per model, steps once per input shape.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/tensor.h"
+#include "infer/compile/graph.h"
+#include "infer/runtime/program_internal.h"
+
+namespace fovea::infer {
+
+/// Weights of one node as its kernel wants them.
+struct PackedNode {
+  Tensor weights;  ///< panels (conv2d), [in, out] (dense), as in the model (others); undefined without weights
+  Tensor bias;     ///< padded with zeros to whole vectors; zeros where the node has none
+  bool panels = false, depthwise = false;  ///< which kernel they are for
+};
+
+/// A graph after all rewrites, with its packed weights; the nodes' own weights are gone.
+struct Lowered {
+  Graph graph;
+  std::vector<PackedNode> packed;  // one per node
+  std::size_t weight_bytes = 0;
+};
+
+std::shared_ptr<const Lowered> pack(Graph graph);
+/// Steps and memory for one input shape. `lowered` is kept alive by the program.
+std::shared_ptr<const detail::Program> plan_for(const std::shared_ptr<const Lowered>& lowered, const Shape& input);
+
+}  // namespace fovea::infer

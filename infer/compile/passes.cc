@@ -1,0 +1,116 @@
+// The rewrites between capture and planning. Each keeps the results, to rounding.
+#include <map>
+
+#include "infer/compile/graph.h"
+
+namespace fovea::infer {
+namespace {
+
+using kernels::Activation;
+
+/// Memory → how many nodes (and the network's result) read it.
+std::map<int, int> uses_of(const Graph& graph) {
+  std::map<int, int> uses;
+  for (const Node& node : graph.nodes) {
+    for (const int v : node.inputs) ++uses[graph.root(v)];
+  }
+  ++uses[graph.root(graph.output)];
+  return uses;
+}
+
+/// Value → the node that computes it; -1 for the input.
+int maker_of(const Graph& graph, int value) {
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    if (graph.nodes[i].output == graph.root(value)) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+/// Removes node i, whose result becomes that of `by`, its operand's maker.
+void absorb(Graph& graph, std::size_t i, Node& by) {
+  by.output = graph.nodes[i].output;
+  graph.nodes.erase(graph.nodes.begin() + static_cast<std::ptrdiff_t>(i));
+}
+
+bool linear(const Node& node) {
+  return (node.kind == Kind::conv2d || node.kind == Kind::dense) && !node.residual &&
+         node.activation.kind == Activation::none;
+}
+
+/// y·scale + shift by result channel becomes part of the weights. New tensors: the old ones belong to the model.
+void scale_weights(Node& node, const Tensor& scale, const Tensor& shift) {
+  const std::int64_t channels = node.weight.shape().dim(-1);
+  Tensor weight(node.weight.shape()), bias({channels});
+  const float *from = node.weight.data<float>(), *s = scale.data<float>(), *t = shift.data<float>();
+  float *to = weight.mutable_data<float>(), *b = bias.mutable_data<float>();
+  for (std::int64_t i = 0, n = weight.numel(); i < n; ++i) to[i] = from[i] * s[i % channels];
+  for (std::int64_t c = 0; c < channels; ++c)
+    b[c] = (node.bias.defined() ? node.bias.data<float>()[c] * s[c] : 0.0f) + t[c];
+  node.weight = std::move(weight);
+  node.bias = std::move(bias);
+}
+
+}  // namespace
+
+void fold_norms(Graph& graph) {
+  const std::map<int, int> uses = uses_of(graph);
+  for (std::size_t i = 0; i < graph.nodes.size();) {
+    const Node& node = graph.nodes[i];
+    if (node.kind == Kind::scale_shift) {
+      const int maker = maker_of(graph, node.inputs[0]);
+      if (maker >= 0 && uses.at(graph.root(node.inputs[0])) == 1 &&
+          linear(graph.nodes[static_cast<std::size_t>(maker)])) {
+        Node& before = graph.nodes[static_cast<std::size_t>(maker)];
+        scale_weights(before, node.weight, node.bias);
+        before.activation = node.activation;
+        before.fused.emplace_back("batch_norm");
+        if (node.activation.kind != Activation::none)
+          before.fused.emplace_back(kernels::to_string(node.activation.kind));
+        absorb(graph, i, before);
+        continue;
+      }
+    }
+    ++i;
+  }
+}
+
+void fuse_epilogues(Graph& graph) {
+  const std::map<int, int> uses = uses_of(graph);
+  for (std::size_t i = 0; i < graph.nodes.size();) {
+    const Node& node = graph.nodes[i];
+    if (node.kind == Kind::activation) {
+      const int maker = maker_of(graph, node.inputs[0]);
+      if (maker >= 0 && uses.at(graph.root(node.inputs[0])) == 1) {
+        Node& before = graph.nodes[static_cast<std::size_t>(maker)];
+        const bool hosts =
+            before.kind == Kind::conv2d || before.kind == Kind::dense || before.kind == Kind::scale_shift;
+        if (hosts && before.activation.kind == Activation::none) {
+          before.activation = node.activation;
+          before.fused.emplace_back(kernels::to_string(node.activation.kind));
+          absorb(graph, i, before);
+          continue;
+        }
+      }
+    } else if (node.kind == Kind::add && node.inputs[0] != node.inputs[1]) {
+      // The later operand's maker takes the addition in, because the other operand is there by then.
+      const int makers[2] = {maker_of(graph, node.inputs[0]), maker_of(graph, node.inputs[1])};
+      const int late = makers[0] > makers[1] ? 0 : 1;
+      const int host = makers[late];
+      const auto shape = [&](int v) { return graph.list.values[static_cast<std::size_t>(v)].spec.shape; };
+      if (host >= 0 && linear(graph.nodes[static_cast<std::size_t>(host)]) &&
+          uses.at(graph.root(node.inputs[late])) == 1 &&
+          graph.nodes[static_cast<std::size_t>(host)].kind == Kind::conv2d &&
+          shape(node.inputs[0]) == shape(node.inputs[1])) {
+        Node& before = graph.nodes[static_cast<std::size_t>(host)];
+        before.inputs.push_back(node.inputs[1 - late]);
+        before.residual = true;
+        before.fused.emplace_back("add");
+        absorb(graph, i, before);
+        continue;
+      }
+    }
+    ++i;
+  }
+}
+
+}  // namespace fovea::infer

@@ -1,0 +1,127 @@
+#include "infer/runtime/plan.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <new>
+
+#include "core/error.h"
+#include "infer/runtime/program_internal.h"
+
+namespace fovea::infer {
+
+using detail::Program;
+
+namespace {
+
+std::shared_ptr<void> aligned_block(std::size_t bytes) {
+  constexpr std::align_val_t kAlignment{64};
+  void* p = ::operator new(std::max<std::size_t>(bytes, 64), kAlignment, std::nothrow);
+  if (!p) {
+    throw Error(ErrorKind::memory, "plan", str("no memory for ", bytes, " bytes of activations"),
+                "use a smaller batch or image size");
+  }
+  return {p, [](void* q) { ::operator delete(q, kAlignment); }};
+}
+
+std::string mebibytes(std::size_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f MB", static_cast<double>(bytes) / (1 << 20));
+  return text;
+}
+
+}  // namespace
+
+Plan::Plan(std::shared_ptr<const Program> program) : program_(std::move(program)) {
+  memory_ = aligned_block(program_->arena_bytes);
+  arena_ = static_cast<float*>(memory_.get());
+  pointers_.assign(program_->offsets.size(), nullptr);
+  for (std::size_t v = 0; v < pointers_.size(); ++v) {
+    if (program_->offsets[v] != Program::kNowhere) pointers_[v] = arena_ + program_->offsets[v] / sizeof(float);
+  }
+}
+
+Plan::Plan(const Plan& other) {
+  if (other.program_) *this = Plan(other.program_);
+}
+
+Plan& Plan::operator=(const Plan& other) {
+  if (this != &other) *this = other.program_ ? Plan(other.program_) : Plan();
+  return *this;
+}
+
+Plan::~Plan() = default;
+
+const Shape& Plan::input_shape() const { return program_->input_shape; }
+const Shape& Plan::output_shape() const { return program_->output_shape; }
+std::size_t Plan::activation_bytes() const { return program_->arena_bytes; }
+std::size_t Plan::weight_bytes() const { return program_->weight_bytes; }
+
+Tensor Plan::operator()(const Tensor& x) {
+  if (!program_) throw Error(ErrorKind::usage, "plan", "nothing is compiled", "make one with infer::compile");
+  if (x.shape() != program_->input_shape || x.dtype() != DType::f32) {
+    throw Error(ErrorKind::shape, "plan", str("expected f32 ", program_->input_shape, ", got ", x.to_string()),
+                "compile a plan for this shape");
+  }
+  Tensor y(program_->output_shape);
+  run(x.data<float>(), y.mutable_data<float>());
+  return y;
+}
+
+void Plan::run(const float* x, float* y) { run_steps(x, y, nullptr); }
+
+void Plan::run_steps(const float* x, float* y, std::vector<double>* least) {
+  using Clock = std::chrono::steady_clock;
+  // Steps only read the input.
+  pointers_[static_cast<std::size_t>(program_->input)] = const_cast<float*>(x);
+  pointers_[static_cast<std::size_t>(program_->output)] = y;
+  std::size_t i = 0;
+  for (const auto& step : program_->steps) {
+    if (!least) {
+      step->run(pointers_);
+      continue;
+    }
+    const Clock::time_point begin = Clock::now();
+    step->run(pointers_);
+    const double ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+    (*least)[i] = std::min((*least)[i], ms);
+    ++i;
+  }
+}
+
+std::vector<Plan::StepInfo> Plan::steps() const {
+  std::vector<StepInfo> all;
+  for (const auto& step : program_->steps) all.push_back(step->info);
+  return all;
+}
+
+std::vector<double> Plan::profile(int runs) {
+  std::vector<double> least(program_->steps.size(), 1e30);
+  const Tensor x = Tensor::zeros(program_->input_shape);
+  Tensor y(program_->output_shape);
+  for (int i = 0; i < runs; ++i) run_steps(x.data<float>(), y.mutable_data<float>(), &least);
+  return least;
+}
+
+std::string Plan::describe() const {
+  if (!program_) return "nothing is compiled\n";
+  std::string text;
+  char line[256];
+  std::snprintf(line, sizeof line, "%-28s %-36s %-18s %-16s %9s\n", "step", "fused", "kernel", "result", "MMAC");
+  text += line;
+  double macs = 0;
+  for (const StepInfo& s : steps()) {
+    macs += static_cast<double>(s.macs);
+    std::snprintf(line, sizeof line, "%-28s %-36s %-18s %-16s %9.2f\n", s.name.c_str(), s.op.c_str(), s.kernel.c_str(),
+                  s.output.to_string().c_str(), static_cast<double>(s.macs) / 1e6);
+    text += line;
+  }
+  return text + str(program_->steps.size(), " steps, ") +
+         [&] {
+           std::snprintf(line, sizeof line, "%.1f MMAC", macs / 1e6);
+           return std::string(line);
+         }() +
+         ", activations " + mebibytes(activation_bytes()) + ", weights " + mebibytes(weight_bytes()) + "\n";
+}
+
+}  // namespace fovea::infer

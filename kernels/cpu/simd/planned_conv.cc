@@ -1,0 +1,194 @@
+// Where the rows of compiled convolutions come from (the image itself, or a padded window of it) and which thread makes
+// which results. The arithmetic is planned_gemm.cc.
+#include "kernels/cpu/simd/planned_conv.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/threads/parallel.h"
+#include "kernels/cpu/scratch.h"
+
+namespace fovea::kernels::simd {
+namespace {
+
+// Rows that are multiplied with one panel after the other stay in L2 so long.
+constexpr std::int64_t kBlockFloats = 48 << 10;
+// Multiply-adds that pay for another thread: starting and joining a team costs 1 to 2 µs.
+constexpr std::int64_t kWorkPerThread = 100'000;
+constexpr int kMaxRuns = 256;
+
+std::int64_t window_columns(const PlannedConv& c) { return (c.wo - 1) * c.stride.w + (c.kw - 1) * c.dilation.w + 1; }
+std::int64_t window_rows(const PlannedConv& c, std::int64_t rows) {
+  return (rows - 1) * c.stride.h + (c.kh - 1) * c.dilation.h + 1;
+}
+
+/// The padding is empty: windows lie inside the image.
+bool inside(const PlannedConv& c) {
+  return c.top == 0 && c.left == 0 && window_rows(c, c.ho) <= c.h && window_columns(c) <= c.w;
+}
+
+PlannedGemm gemm_of(const PlannedConv& c, const ConvRows& job) {
+  PlannedGemm g;
+  g.k = c.kh * c.kw * c.ci;
+  g.packed = c.packed;
+  g.columns = c.co;
+  g.panel_begin = job.panel_begin;
+  g.panel_end = job.panel_end;
+  g.bias = c.bias;
+  g.c_stride = g.residual_stride = c.co;
+  g.clamp = c.clamp;
+  g.low = c.low;
+  g.high = c.high;
+  return g;
+}
+
+/// Rows [begin, end) of the matrix that the images of a 1×1 convolution are.
+void pointwise_rows(const PlannedConv& c, const ConvRows& job, std::int64_t begin, std::int64_t end) {
+  const Run run{0, static_cast<int>(c.ci)};
+  PlannedGemm g = gemm_of(c, job);
+  g.runs = &run;
+  g.run_count = 1;
+  g.a_stride = c.ci;
+  const std::int64_t tile = planned_tile_rows();
+  const std::int64_t block = std::max<std::int64_t>(1, kBlockFloats / c.ci / tile) * tile;
+  for (std::int64_t row = begin; row < end; row += block) {
+    g.rows = std::min(block, end - row);
+    g.a = job.x + row * c.ci;
+    g.c = job.y + row * c.co;
+    g.residual = job.residual ? job.residual + row * c.co : nullptr;
+    planned_gemm_f32(g);
+  }
+}
+
+/// Copies the window of result rows [begin, end): zeros outside the image.
+void copy_window(const PlannedConv& c, const float* x, std::int64_t begin, std::int64_t end, float* to) {
+  const std::int64_t columns = window_columns(c), y0 = begin * c.stride.h - c.top;
+  const std::int64_t before = std::min(c.left, columns), have = std::clamp<std::int64_t>(c.w, 0, columns - before);
+  const auto floats = [&](std::int64_t pixels) { return static_cast<std::size_t>(pixels * c.ci) * sizeof(float); };
+  for (std::int64_t r = 0, rows = window_rows(c, end - begin); r < rows; ++r, to += columns * c.ci) {
+    const std::int64_t y = y0 + r;
+    if (y < 0 || y >= c.h) {
+      std::memset(to, 0, floats(columns));
+      continue;
+    }
+    std::memset(to, 0, floats(before));
+    std::memcpy(to + before * c.ci, x + y * c.w * c.ci, floats(have));
+    std::memset(to + (before + have) * c.ci, 0, floats(columns - before - have));
+  }
+}
+
+/// Result rows per window copy: windows of 64 KB, which leaves L2 to the weights.
+std::int64_t band_of(const PlannedConv& c) {
+  const std::int64_t row = std::max<std::int64_t>(1, window_columns(c) * c.ci * c.stride.h);
+  return std::clamp<std::int64_t>((16 << 10) / row, 1, c.ho);
+}
+
+}  // namespace
+
+bool PlannedConv::pointwise() const { return kh == 1 && kw == 1 && stride == Size2{1, 1} && ho == h && wo == w; }
+
+std::int64_t PlannedConv::scratch_floats(std::int64_t rows) const {
+  if (pointwise() || inside(*this)) return 0;
+  return window_rows(*this, std::min(rows, band_of(*this))) * window_columns(*this) * ci;
+}
+
+void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
+  if (c.pointwise()) return pointwise_rows(c, job, job.begin * c.w, job.end * c.w);
+  const bool direct = inside(c);
+  const std::int64_t pitch = (direct ? c.w : window_columns(c)) * c.ci;
+  Run runs[kMaxRuns];
+  int count = 0;
+  for (std::int64_t ky = 0; ky < c.kh; ++ky) {
+    const std::int64_t row = ky * c.dilation.h * pitch;
+    if (c.dilation.w == 1) {
+      runs[count++] = {row, static_cast<int>(c.kw * c.ci)};
+      continue;
+    }
+    for (std::int64_t kx = 0; kx < c.kw; ++kx) runs[count++] = {row + kx * c.dilation.w * c.ci, static_cast<int>(c.ci)};
+  }
+  PlannedGemm g = gemm_of(c, job);
+  g.runs = runs;
+  g.run_count = count;
+  g.a_stride = c.stride.w * c.ci;
+  g.rows = c.wo;
+  const std::int64_t band = direct ? job.end - job.begin : band_of(c);
+  for (std::int64_t begin = job.begin; begin < job.end; begin += band) {
+    const std::int64_t end = std::min(job.end, begin + band);
+    const float* window = job.x + begin * c.stride.h * c.w * c.ci;
+    if (!direct) {
+      copy_window(c, job.x, begin, end, job.scratch);
+      window = job.scratch;
+    }
+    // Panel after panel over the band: a panel of weights is used from L1 or L2 for all its rows.
+    for (std::int64_t p = job.panel_begin; p < job.panel_end; ++p) {
+      g.panel_begin = p;
+      g.panel_end = p + 1;
+      for (std::int64_t y = begin; y < end; ++y) {
+        g.a = window + (y - begin) * c.stride.h * pitch;
+        g.c = job.y + y * c.wo * c.co;
+        g.residual = job.residual ? job.residual + y * c.wo * c.co : nullptr;
+        planned_gemm_f32(g);
+      }
+    }
+  }
+}
+
+void planned_conv(const PlannedConv& c, const float* x, const float* residual, float* y, AfterFn after,
+                  const void* context) {
+  const std::int64_t panels = panel_count(c.co), k = c.kh * c.kw * c.ci;
+  const bool pointwise = c.pointwise();
+  const std::int64_t rows = pointwise ? c.n * c.h * c.w : c.n * c.ho;  // of the matrix, or of the images
+  const std::int64_t tile = pointwise ? planned_tile_rows() : 1;
+  const std::int64_t tiles = (rows + tile - 1) / tile;
+  const std::int64_t tile_work = tile * (pointwise ? 1 : c.wo) * k * c.co;
+  const int threads = num_threads();
+
+  const auto some_rows = [&](std::int64_t begin, std::int64_t end, std::int64_t panel_begin, std::int64_t panel_end) {
+    ConvRows job{x, residual, y, 0, 0, panel_begin, panel_end, nullptr};
+    if (pointwise) return pointwise_rows(c, job, begin, end);
+    job.scratch = scratch(ScratchSlot::worker, static_cast<std::size_t>(c.scratch_floats(end - begin)));
+    while (begin < end) {
+      const std::int64_t image = begin / c.ho, first = begin % c.ho, last = std::min(c.ho, first + end - begin);
+      job.x = x + image * c.h * c.w * c.ci;
+      job.y = y + image * c.ho * c.wo * c.co;
+      job.residual = residual ? residual + image * c.ho * c.wo * c.co : nullptr;
+      job.begin = first;
+      job.end = last;
+      planned_conv_rows(c, job);
+      begin += last - first;
+    }
+  };
+
+  // Many rows: each thread takes a stretch of them. Few (7×7 maps): shares of equal size are cut from all pairs of a
+  // panel and a tile of rows, panel after panel, because five panels do not divide by two.
+  if (tiles >= 8 * threads || after) {
+    parallel_for(tiles, std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, tile_work)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   const std::int64_t first = begin * tile, last = std::min(rows, end * tile);
+                   const std::int64_t row_floats = (pointwise ? 1 : c.wo) * c.co;
+                   // With a further step on the results they are made in stretches that stay in L2.
+                   const std::int64_t stretch =
+                       after ? std::max<std::int64_t>(1, kBlockFloats / row_floats / tile) * tile : last - first;
+                   for (std::int64_t row = first; row < last; row += stretch) {
+                     const std::int64_t stop = std::min(last, row + stretch);
+                     some_rows(row, stop, 0, panels);
+                     if (after) after(context, y + row * row_floats, (stop - row) * row_floats);
+                   }
+                 });
+    return;
+  }
+  const std::int64_t work = std::max<std::int64_t>(1, tile_work / panels);
+  parallel_for(tiles * panels, std::max<std::int64_t>(1, kWorkPerThread / work),
+               [&](std::int64_t begin, std::int64_t end) {
+                 while (begin < end) {
+                   const std::int64_t panel = begin / tiles, first = begin % tiles;
+                   const std::int64_t last = std::min(tiles, first + end - begin);
+                   // Tiles of nearly equal height instead of a thin last one.
+                   const auto at = [&](std::int64_t t) { return rows * t / tiles; };
+                   some_rows(at(first), at(last), panel, panel + 1);
+                   begin += last - first;
+                 }
+               });
+}
+
+}  // namespace fovea::kernels::simd

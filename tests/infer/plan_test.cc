@@ -1,0 +1,137 @@
+// Compiled networks against the model itself, which is the oracle: every kind of step, odd sizes, batches, reuse.
+#include "infer/runtime/plan.h"
+
+#include <cmath>
+#include <thread>
+
+#include "catch.h"
+#include "core/autograd/modes.h"
+#include "core/error.h"
+#include "core/rng.h"
+#include "infer/compile/compile.h"
+#include "layers/modules.h"
+#include "models/options.h"
+
+using namespace fovea;
+
+namespace {
+
+Tensor noise(const Shape& shape, std::uint64_t seed) {
+  Tensor x(shape);
+  Rng rng(seed, "plan_test");
+  for (float *p = x.mutable_data<float>(), *end = p + x.numel(); p != end; ++p) *p = static_cast<float>(rng.normal());
+  return x;
+}
+
+/// Gives norms statistics other than 0 and 1, so that folding them matters.
+void disturb(Model& model) {
+  Rng rng(7, "plan_test");
+  for (auto& p : model.network().named_tensors()) {
+    if (p.name.ends_with("running_mean") || p.name.ends_with("bn.bias")) {
+      for (float *v = p.tensor.mutable_data<float>(), *end = v + p.tensor.numel(); v != end; ++v)
+        *v = static_cast<float>(0.2 * rng.normal());
+    } else if (p.name.ends_with("running_var") || p.name.ends_with("bn.weight")) {
+      for (float *v = p.tensor.mutable_data<float>(), *end = v + p.tensor.numel(); v != end; ++v)
+        *v = static_cast<float>(0.5 + rng.uniform());
+    }
+  }
+}
+
+/// The largest difference, relative to the spread of the model's results.
+double difference(const Tensor& got, const Tensor& want) {
+  REQUIRE(got.shape() == want.shape());
+  double sum = 0, squares = 0, worst = 0;
+  const auto n = static_cast<double>(want.numel());
+  for (std::int64_t i = 0; i < want.numel(); ++i) {
+    const double w = static_cast<double>(want.data<float>()[i]);
+    sum += w;
+    squares += w * w;
+    worst = std::max(worst, std::abs(static_cast<double>(got.data<float>()[i]) - w));
+  }
+  return worst / std::sqrt(std::max(1e-12, squares / n - sum / n * (sum / n)));
+}
+
+}  // namespace
+
+TEST_CASE("a compiled network gives the model's results", "[infer]") {
+  const NoGrad no_grad;
+  struct Case {
+    const char* name;
+    double width;
+    int size;
+    std::int64_t batch;
+  };
+  // Every family; odd sizes and widths take the tails.
+  const Case cases[] = {{"mobilenet_v2", 1.0, 96, 1},         {"mobilenet_v2", 0.35, 97, 3},
+                        {"mobilenet_v1", 0.25, 65, 2},        {"mobilenet_v3_small", 1.0, 64, 1},
+                        {"mobilenet_v3_large", 0.75, 65, 2},  {"efficientnet_b0", 1.0, 64, 1},
+                        {"efficientnet_lite0", 1.0, 75, 2},   {"resnet18", 1.0, 64, 1},
+                        {"resnet50", 1.0, 49, 2},             {"inception_v3", 1.0, 80, 1},
+                        {"small_cnn", 1.0, 28, 5}};
+  for (const Case& c : cases) {
+    models::Options options;
+    options.width = c.width;
+    options.image_size = c.size;
+    options.classes = 11;
+    Model model = models::create(c.name, options);
+    disturb(model);
+    const image::Preprocessing& p = model.preprocessing;
+    const Tensor x = noise({c.batch, c.size, c.size, p.channels}, 3);
+    infer::Plan plan = infer::compile(model, {.input = x.shape()});
+    INFO(c.name << " at " << c.size << "\n" << plan.describe());
+    const Tensor want = model(x);
+    CHECK(difference(plan(x), want) < 1e-4);
+    CHECK(difference(plan(x), want) < 1e-4);  // memory is used again
+    infer::Plan copy = plan;
+    CHECK(difference(copy(x), want) < 1e-4);
+  }
+}
+
+TEST_CASE("a compiled model follows the shape of its input", "[infer]") {
+  const NoGrad no_grad;
+  models::Options options;
+  options.width = 0.35;
+  options.classes = 5;
+  Model model = models::create("mobilenet_v2", options);
+  disturb(model);
+  infer::CompiledModel compiled(model);
+  for (const Shape& shape : {Shape{1, 96, 96, 3}, Shape{4, 64, 80, 3}, Shape{1, 96, 96, 3}, Shape{2, 33, 47, 3}}) {
+    const Tensor x = noise(shape, 5);
+    CHECK(difference(compiled(x), model(x)) < 1e-4);
+  }
+  CHECK_THROWS_AS(compiled(noise({1, 96, 96, 4}, 1)), Error);
+  CHECK_THROWS_AS(compiled.plan({1, 96, 96, 3})(noise({1, 97, 96, 3}, 1)), Error);
+}
+
+TEST_CASE("copies of a plan run at the same time", "[infer]") {
+  const NoGrad no_grad;
+  models::Options options;
+  options.width = 0.35;
+  options.image_size = 64;
+  options.classes = 7;
+  Model model = models::create("mobilenet_v2", options);
+  disturb(model);
+  const infer::Plan plan = infer::compile(model);
+  const Tensor x = noise(plan.input_shape(), 9);
+  const Tensor want = model(x);
+  std::vector<std::thread> threads;
+  std::vector<Tensor> got(8);
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    threads.emplace_back([&, i] {
+      infer::Plan mine = plan;
+      for (int run = 0; run < 3; ++run) got[i] = mine(x);
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  for (const Tensor& y : got) CHECK(difference(y, want) < 1e-4);
+}
+
+TEST_CASE("values share memory only when they are not alive together", "[infer]") {
+  models::Options options;
+  options.image_size = 224;
+  const infer::Plan plan = infer::compile(models::create("mobilenet_v2", options));
+  // The largest pair of neighbours: 112×112×96 expanded, 56×56×96 behind it.
+  const double megabytes = static_cast<double>(plan.activation_bytes()) / (1 << 20);
+  CHECK(megabytes > (112.0 * 112 * 96 + 56 * 56 * 96) * 4 / (1 << 20));
+  CHECK(megabytes < 1.1 * (112.0 * 112 * 96 + 112 * 112 * 16) * 4 / (1 << 20));
+}
