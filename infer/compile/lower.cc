@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/threads/parallel.h"
 #include "infer/compile/lower_internal.h"
 #include "infer/runtime/steps_internal.h"
 #include "kernels/elementwise.h"
@@ -61,14 +62,19 @@ class Planner {
   }
 
   std::shared_ptr<const Program> run() {
-    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
-      const Node& node = graph_.nodes[i];
-      std::unique_ptr<detail::Step> step = make(node, lowered_->packed[i]);
-      step->info.name = node.name;
-      step->info.op = text_of(node);
-      step->info.output = shape(node.output);
-      step->info.macs = macs(node);
+    for (std::size_t i = 0; i < graph_.nodes.size();) {
+      const std::size_t count = chain_length(i);
+      const Node &first = graph_.nodes[i], &last = graph_.nodes[i + count - 1];
+      std::unique_ptr<detail::Step> step = count > 1 ? chain(i, count) : make(first, lowered_->packed[i]);
+      step->info.name = first.name;
+      step->info.output = shape(last.output);
+      for (std::size_t k = i; k < i + count; ++k) {
+        step->info.op += (k > i ? " → " : "") + text_of(graph_.nodes[k]);
+        step->info.macs += macs(graph_.nodes[k]);
+      }
       program_->steps.push_back(std::move(step));
+      spans_.push_back({i, i + count});
+      i += count;
     }
     plan_memory();
     return program_;
@@ -83,6 +89,62 @@ class Planner {
     return 0;
   }
 
+  /// How many nodes from i on run as one step: a convolution, a depthwise one and a 1×1 one (or only the first two)
+  /// where the map between them would leave the caches, or where each thread has pictures of its own.
+  std::size_t chain_length(std::size_t i) const {
+    const auto is_conv = [&](std::size_t k) {
+      return k < graph_.nodes.size() && lowered_->packed[k].panels && graph_.nodes[k].kind == Kind::conv2d;
+    };
+    if (!is_conv(i) || i + 1 >= graph_.nodes.size() || !lowered_->packed[i + 1].depthwise) return 1;
+    const Node &first = graph_.nodes[i], &second = graph_.nodes[i + 1];
+    if (first.residual || !feeds_only(i, i + 1)) return 1;
+    const Shape& mid = shape(first.output);
+    const std::int64_t map_bytes = mid[1] * mid[2] * mid[3] * 4;
+    const bool large = map_bytes > kStaysInCache && shape(second.output)[1] >= 8 * num_threads();
+    const bool pictures = mid[0] >= num_threads() && mid[0] * map_bytes > kStaysInCache;
+    if (!large && !pictures) return 1;
+    const bool projects = is_conv(i + 2) && feeds_only(i + 1, i + 2) && graph_.nodes[i + 2].weight_shape[0] == 1 &&
+                          graph_.nodes[i + 2].weight_shape[1] == 1 &&
+                          graph_.nodes[i + 2].conv.stride == kernels::Size2{1, 1} &&
+                          shape(graph_.nodes[i + 2].output)[1] == shape(second.output)[1] &&
+                          shape(graph_.nodes[i + 2].output)[2] == shape(second.output)[2];
+    return projects ? 3 : 2;
+  }
+
+  /// Node b's picture is node a's result, which nothing else reads.
+  bool feeds_only(std::size_t a, std::size_t b) const {
+    const int value = graph_.nodes[a].output;
+    if (graph_.root(graph_.output) == value || graph_.nodes[b].inputs[0] != value) return false;
+    int reads = 0;
+    for (const Node& node : graph_.nodes) {
+      for (const int v : node.inputs) reads += graph_.root(v) == value ? 1 : 0;
+    }
+    return reads == 1;
+  }
+
+  detail::ConvGeometry geometry(const Node& node) const {
+    const Shape &x = shape(node.inputs[0]), &w = node.weight_shape;
+    detail::ConvGeometry g{x, shape(node.output), w[0], w[1], node.conv};
+    g.params.padding =
+        kernels::resolve_padding(node.conv.padding, x[1], x[2], w[0], w[1], node.conv.stride, node.conv.dilation);
+    return g;
+  }
+
+  detail::ConvPart conv_part(std::size_t i) const {
+    const Node& node = graph_.nodes[i];
+    return {geometry(node), lowered_->packed[i].weights, lowered_->packed[i].bias, node.activation};
+  }
+
+  std::unique_ptr<detail::Step> chain(std::size_t i, std::size_t count) {
+    const Node &first = graph_.nodes[i], &second = graph_.nodes[i + 1], &last = graph_.nodes[i + count - 1];
+    const PackedNode& filters = lowered_->packed[i + 1];
+    detail::DepthwisePart depthwise(geometry(second), filters.weights, filters.bias, second.activation);
+    const Places places{graph_.root(first.inputs[0]), last.output,
+                        last.residual ? graph_.root(last.inputs.back()) : -1};
+    return detail::chain_step(conv_part(i), std::move(depthwise),
+                              count == 3 ? std::optional(conv_part(i + 2)) : std::nullopt, places);
+  }
+
   std::unique_ptr<detail::Step> make(const Node& node, const PackedNode& packed) {
     const Places places{graph_.root(node.inputs[0]), node.output, node.residual ? graph_.root(node.inputs.back()) : -1};
     switch (node.kind) {
@@ -93,12 +155,10 @@ class Planner {
   }
 
   std::unique_ptr<detail::Step> convolution(const Node& node, const PackedNode& packed, Places places) {
-    const Shape &x = shape(node.inputs[0]), &y = shape(node.output), &w = node.weight_shape;
-    detail::ConvGeometry g{x, y, w[0], w[1], node.conv};
-    g.params.padding =
-        kernels::resolve_padding(node.conv.padding, x[1], x[2], w[0], w[1], node.conv.stride, node.conv.dilation);
-    if (packed.panels) return detail::conv_step(g, packed.weights, packed.bias, node.activation, places);
-    if (packed.depthwise) return detail::depthwise_step(g, packed.weights, packed.bias, node.activation, places);
+    const detail::ConvGeometry g = geometry(node);
+    const Shape &x = g.x, &y = g.y;
+    if (packed.panels) return detail::conv_step({g, packed.weights, packed.bias, node.activation}, places);
+    if (packed.depthwise) return detail::depthwise_step({g, packed.weights, packed.bias, node.activation}, places);
     // Groups of several channels: through the public kernels, with the addition apart.
     const kernels::ActivationParams activation = node.activation, none{Activation::none};
     return detail::kernel_step([params = g.params, x, y, packed, places, activation, none](Pointers at) {
@@ -113,12 +173,10 @@ class Planner {
 
   std::unique_ptr<detail::Step> dense(const Node& node, const PackedNode& packed, Places places) {
     const Shape& y = shape(node.output);
-    const std::int64_t k = node.weight_shape[0], n = node.weight_shape[1],
-                       rows = y.numel() / std::max<std::int64_t>(1, n);
-    if (rows <= 4) return detail::thin_dense_step(rows, packed.weights, packed.bias, node.activation, places);
-    const Tensor panels = detail::pack_panels(packed.weights.data<float>(), k, n);
-    return detail::conv_step({Shape{rows, 1, 1, k}, Shape{rows, 1, 1, n}, 1, 1, {}}, panels, packed.bias,
-                             node.activation, places);
+    const std::int64_t k = node.weight_shape[0], n = node.weight_shape[1];
+    const std::int64_t rows = y.numel() / std::max<std::int64_t>(1, n);
+    const detail::ConvGeometry g{Shape{rows, 1, 1, k}, Shape{rows, 1, 1, n}, 1, 1, {}};
+    return detail::conv_step({g, packed.weights, packed.bias, node.activation}, places);
   }
 
   std::unique_ptr<detail::Step> through_kernels(const Node& node, const PackedNode& packed, Places places) {
@@ -182,24 +240,34 @@ class Planner {
   void plan_memory() {
     const std::size_t values = graph_.memory.size();
     std::vector<detail::Interval> alive(values);
-    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
-      const Node& node = graph_.nodes[i];
-      detail::Interval& made = alive[static_cast<std::size_t>(node.output)];
-      made.value = node.output;
-      made.first = made.last = static_cast<int>(i);
-      made.bytes = static_cast<std::size_t>(shape(node.output).numel()) * sizeof(float);
-      for (const int v : node.inputs) alive[static_cast<std::size_t>(graph_.root(v))].last = static_cast<int>(i);
+    for (std::size_t step = 0; step < spans_.size(); ++step) {
+      const Node& last = graph_.nodes[spans_[step].end - 1];
+      detail::Interval& made = alive[static_cast<std::size_t>(last.output)];
+      made.value = last.output;
+      made.first = made.last = static_cast<int>(step);
+      made.bytes = static_cast<std::size_t>(shape(last.output).numel()) * sizeof(float);
+      for (std::size_t i = spans_[step].begin; i < spans_[step].end; ++i) {
+        for (const int v : graph_.nodes[i].inputs)
+          alive[static_cast<std::size_t>(graph_.root(v))].last = static_cast<int>(step);
+      }
     }
     program_->offsets.assign(values, Program::kNowhere);
     std::erase_if(alive, [&](const detail::Interval& i) { return i.bytes == 0 || i.value == program_->output; });
     program_->arena_bytes = detail::place(std::move(alive), program_->offsets);
   }
 
+  /// Nodes that make up one step.
+  struct Span {
+    std::size_t begin, end;
+  };
   static constexpr std::size_t kMaxParts = 64;
+  /// Maps up to this size are still in L2 when the next step reads them.
+  static constexpr std::int64_t kStaysInCache = 384 << 10;
   std::shared_ptr<const Lowered> lowered_;
   const Graph& graph_;
   std::shared_ptr<Program> program_;
   std::vector<TensorSpec> specs_;
+  std::vector<Span> spans_;
 };
 
 }  // namespace
@@ -211,9 +279,10 @@ std::shared_ptr<const Lowered> pack(Graph graph) {
     if (node.weight.defined()) {
       node.weight_shape = node.weight.shape();
       const Shape& w = node.weight_shape;
-      packed.panels = node.kind == Kind::conv2d && node.conv.groups == 1;
+      const bool matrix = node.kind == Kind::dense;
+      packed.panels = matrix || (node.kind == Kind::conv2d && node.conv.groups == 1);
       packed.depthwise = depthwise(node);
-      packed.weights = packed.panels ? detail::pack_panels(node.weight.data<float>(), w[0] * w[1] * w[2], w[3])
+      packed.weights = packed.panels ? detail::pack_panels(node.weight.data<float>(), w.numel() / w.dim(-1), w.dim(-1))
                                      : node.weight.clone();
       packed.bias = detail::pad_bias(node.bias.defined() ? node.bias.data<float>() : nullptr, w.dim(-1));
       lowered->weight_bytes += packed.weights.nbytes() + packed.bias.nbytes();

@@ -12,7 +12,7 @@ namespace fovea::infer {
 
 /// Weights of one node as its kernel wants them.
 struct PackedNode {
-  Tensor weights;  ///< panels (conv2d), [in, out] (dense), as in the model (others); undefined without weights
+  Tensor weights;  ///< panels (conv2d, dense), as in the model (others); undefined without weights
   Tensor bias;     ///< padded with zeros to whole vectors; zeros where the node has none
   bool panels = false, depthwise = false;  ///< which kernel they are for
 };

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "core/tensor.h"
 #include "infer/runtime/program_internal.h"
 #include "kernels/activation.h"
 #include "kernels/conv2d.h"
+#include "kernels/cpu/simd/depthwise_raw.h"
+#include "kernels/cpu/simd/planned_conv.h"
 
 namespace fovea::infer::detail {
 
@@ -14,21 +17,51 @@ namespace fovea::infer::detail {
 struct Places {
   int in = 0, out = 0, residual = -1;
 };
+inline float* place(Pointers at, int value) { return value < 0 ? nullptr : at[static_cast<std::size_t>(value)]; }
 
-/// A convolution of one group. `packed` is weights [kh·kw·ci, co] in panels, `bias` padded to whole vectors.
+/// An activation as the bounds of a clamp, or as something to be done after.
+struct Epilogue {
+  explicit Epilogue(kernels::ActivationParams activation);
+  /// The activation on `count` finished results.
+  void run_after(float* y, std::int64_t count) const;
+
+  kernels::ActivationParams activation;
+  bool clamp = false, after = false;
+  float low = 0, high = 0;
+};
+
 struct ConvGeometry {
   Shape x, y;  ///< NHWC
-  std::int64_t kh, kw;
+  std::int64_t kh = 1, kw = 1;
   kernels::Conv2dParams params;  ///< padding resolved
 };
-std::unique_ptr<Step> conv_step(const ConvGeometry& geometry, const Tensor& packed, const Tensor& bias,
-                                kernels::ActivationParams activation, Places places);
+
+/// A convolution of one group, or a dense layer (1×1 over images of one pixel), ready to run. `packed` is weights
+/// [kh·kw·ci, co] in panels, `bias` padded to whole vectors.
+struct ConvPart {
+  ConvPart(const ConvGeometry& geometry, const Tensor& packed, const Tensor& bias,
+           kernels::ActivationParams activation);
+  Tensor packed, bias;
+  Epilogue epilogue;
+  kernels::simd::PlannedConv conv;
+};
+
 /// One channel per group, as many results as channels; weights [kh, kw, 1, C], bias [C] at least.
-std::unique_ptr<Step> depthwise_step(const ConvGeometry& geometry, const Tensor& weights, const Tensor& bias,
-                                     kernels::ActivationParams activation, Places places);
-/// x [rows, in] · weights [in, out]; for up to 4 rows, where reading the weights is all the work.
-std::unique_ptr<Step> thin_dense_step(std::int64_t rows, const Tensor& weights, const Tensor& bias,
-                                      kernels::ActivationParams activation, Places places);
+struct DepthwisePart {
+  DepthwisePart(const ConvGeometry& geometry, const Tensor& weights, const Tensor& bias,
+                kernels::ActivationParams activation);
+  /// Result row i of an image of h rows that begins at x.
+  void run_row(const float* x, std::int64_t h, std::int64_t i, float* y) const;
+  Tensor weights, bias;
+  Epilogue epilogue;
+  std::int64_t n, h, ho, kh, top, stride;
+  kernels::simd::DepthwiseRow row;
+};
+
+std::unique_ptr<Step> conv_step(ConvPart part, Places places);
+std::unique_ptr<Step> depthwise_step(DepthwisePart part, Places places);
+/// first → depthwise → last (a 1×1 convolution, or nothing) in bands of rows.
+std::unique_ptr<Step> chain_step(ConvPart first, DepthwisePart depthwise, std::optional<ConvPart> last, Places places);
 /// Anything else that reads and writes through the public kernels.
 std::unique_ptr<Step> kernel_step(std::function<void(Pointers)> run);
 

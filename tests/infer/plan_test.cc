@@ -130,8 +130,8 @@ TEST_CASE("values share memory only when they are not alive together", "[infer]"
   models::Options options;
   options.image_size = 224;
   const infer::Plan plan = infer::compile(models::create("mobilenet_v2", options));
-  // The largest pair of neighbours: 112×112×96 expanded, 56×56×96 behind it.
-  const double megabytes = static_cast<double>(plan.activation_bytes()) / (1 << 20);
-  CHECK(megabytes > (112.0 * 112 * 96 + 56 * 56 * 96) * 4 / (1 << 20));
-  CHECK(megabytes < 1.1 * (112.0 * 112 * 96 + 112 * 112 * 16) * 4 / (1 << 20));
+  // Blocks of large maps run in bands: what remains alive together is 112×112×16 in front of 56×56×24.
+  const double largest = (112.0 * 112 * 16 + 56 * 56 * 24) * 4;
+  CHECK(static_cast<double>(plan.activation_bytes()) >= largest);
+  CHECK(static_cast<double>(plan.activation_bytes()) < 1.1 * largest);
 }

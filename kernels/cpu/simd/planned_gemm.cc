@@ -169,13 +169,76 @@ HWY_NOINLINE void tile(const Tile& t) {
   }
 }
 
+/// Up to three rows: the weights are read once, from L3 or memory, and that is all the time. Four partial sums a result
+/// hide the latency of the multiply-add.
+template <int MR, int NV>
+HWY_NOINLINE void thin_tile(const Tile& t) {
+  const D d;
+  constexpr int kParts = 4;
+  // From the hardware's streams alone 5 MB of a classifier come at 60 % of this speed.
+  constexpr int kAhead = 2048;
+  V sum[kParts][MR][NV];
+  FOVEA_UNROLL(4)
+  for (int q = 0; q < kParts; ++q) {
+    FOVEA_UNROLL(4)
+    for (int i = 0; i < MR; ++i) {
+      FOVEA_UNROLL(2)
+      for (int v = 0; v < NV; ++v) sum[q][i][v] = q == 0 ? hn::LoadU(d, t.bias + v * kLanes) : hn::Zero(d);
+    }
+  }
+  const float* HWY_RESTRICT b = t.b;
+  for (int r = 0; r < t.run_count; ++r) {
+    const float* a = t.a + t.runs[r].offset;
+    const int length = t.runs[r].length;
+    const auto step = [&](int q, int k) HWY_ATTR {
+      FOVEA_UNROLL(2)
+      for (int v = 0; v < NV; ++v) {
+        const V bv = hn::LoadU(d, b + v * kLanes);
+        if (v * kLanes % 16 == 0) hwy::Prefetch(b + v * kLanes + kAhead);
+        FOVEA_UNROLL(4)
+        for (int i = 0; i < MR; ++i) sum[q][i][v] = hn::MulAdd(hn::Set(d, a[i * t.a_stride + k]), bv, sum[q][i][v]);
+      }
+      b += NV * kLanes;
+    };
+    int k = 0;
+    FOVEA_UNROLL(1)
+    for (; k + kParts <= length; k += kParts) {
+      step(0, k);
+      step(1, k + 1);
+      step(2, k + 2);
+      step(3, k + 3);
+    }
+    FOVEA_UNROLL(1)
+    for (; k < length; ++k) step(0, k);
+  }
+  const int last = t.columns - (NV - 1) * kLanes;
+  const V low = hn::Set(d, t.low), high = hn::Set(d, t.high);
+  for (int i = 0; i < MR; ++i) {
+    for (int v = 0; v < NV; ++v) {
+      const int count = v + 1 < NV ? kLanes : last;
+      V y = hn::Add(hn::Add(sum[0][i][v], sum[1][i][v]), hn::Add(sum[2][i][v], sum[3][i][v]));
+      if (t.residual) y = hn::Add(y, load_first(d, t.residual + i * t.residual_stride + v * kLanes, count));
+      if (t.clamp) y = hn::Min(high, hn::Max(low, y));
+      store_first(y, d, t.c + i * t.c_stride + v * kLanes, count);
+    }
+  }
+}
+
 using TileFn = void (*)(const Tile&);
+template <int MR, int NV>
+constexpr TileFn pick() {
+  if constexpr (MR <= 3 && 4 * MR * NV + MR + 1 <= kMaxRows * 2 + 4) {
+    return thin_tile<MR, NV>;
+  } else {
+    return tile<MR, NV>;
+  }
+}
 template <int NV, int... MR>
 constexpr auto tiles_of(std::integer_sequence<int, MR...>) {
   struct Table {
     TileFn fn[sizeof...(MR) + 1];
   };
-  return Table{{nullptr, tile<MR + 1, NV>...}};
+  return Table{{nullptr, pick<MR + 1, NV>()...}};
 }
 constexpr auto kWide = tiles_of<2>(std::make_integer_sequence<int, kMaxRows>());
 constexpr auto kNarrow = tiles_of<1>(std::make_integer_sequence<int, kMaxRowsNarrow>());
