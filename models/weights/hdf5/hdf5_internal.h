@@ -117,8 +117,8 @@ class File {
   const Group& group(std::uint64_t address);
   bool is_dataset(std::uint64_t address);
   std::vector<Attribute> attributes(std::uint64_t address);
-  /// Follows names and soft links from a group. Nothing if a name on the way is not there; Error{format} for external
-  /// links, links in a circle, and ways through datasets.
+  /// Follows names and soft links from a group. Nothing if a name on the way is not there or lies in a dataset;
+  /// Error{format} for external links and links in a circle.
   std::optional<std::uint64_t> find(std::uint64_t from, std::string_view path);
   /// `name` is used in messages. Walks through the index of chunks, so that damage there shows now.
   Dataset dataset(std::uint64_t address, std::string name);
