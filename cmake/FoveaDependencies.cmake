@@ -13,7 +13,7 @@ find_library(FOVEA_ZIP_LIBRARY zip REQUIRED)
 set(FOVEA_OPENMP OFF)
 if(FOVEA_ONEDNN)
   find_package(dnnl REQUIRED)
-  # oneDNN brings its own OpenMP team; parallel_for joins it, so that there is one team and no oversubscription.
+  # oneDNN works on OpenMP's team: we tell it how many threads it may use.
   if(NOT FOVEA_SANITIZE MATCHES "thread")
     find_package(OpenMP REQUIRED COMPONENTS CXX)
     set(FOVEA_OPENMP ON)

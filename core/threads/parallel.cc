@@ -1,4 +1,4 @@
-// parallel_for on OpenMP when linked with oneDNN (one team for both), on a small pool of our own otherwise.
+// parallel_for: settings, and the cutting into chunks. The threads are in team.cc.
 #include "core/threads/parallel.h"
 
 #include <pthread.h>
@@ -6,14 +6,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <thread>
-#include <vector>
 
 #include "core/error.h"
+#include "core/threads/team_internal.h"
 
 #ifdef FOVEA_OPENMP
 #include <omp.h>
@@ -44,6 +43,7 @@ std::atomic<int>& thread_setting() {
 /// The team's threads do not exist in a forked child and waiting for them would hang: the child works alone.
 void after_fork_in_child() {
   thread_setting().store(1, std::memory_order_relaxed);
+  detail::forget_team();
 #ifdef FOVEA_OPENMP
   omp_set_num_threads(1);
 #endif
@@ -78,65 +78,6 @@ struct Job {
   }
 };
 
-#ifndef FOVEA_OPENMP
-
-/// Workers sleep between jobs. One job at a time: an application thread that finds them busy does its chunks itself.
-class Pool {
- public:
-  void run(Job& job) {
-    std::unique_lock turn(turn_, std::try_to_lock);
-    if (!turn.owns_lock()) {
-      for (int chunk = 0; chunk < job.chunks; ++chunk) job.run(chunk);
-      return;
-    }
-    while (static_cast<int>(workers_.size()) < job.chunks - 1) {
-      workers_.emplace_back([this] { work(); });
-      workers_.back().detach();  // they live as long as the process
-    }
-    {
-      const std::lock_guard lock(mutex_);
-      job_ = &job;
-      next_chunk_ = 1;
-      running_ = job.chunks - 1;
-    }
-    wake_.notify_all();
-    job.run(0);
-    std::unique_lock lock(mutex_);
-    done_.wait(lock, [&] { return running_ == 0; });
-    job_ = nullptr;
-  }
-
- private:
-  void work() {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      wake_.wait(lock, [&] { return job_ && next_chunk_ < job_->chunks; });
-      Job& job = *job_;
-      const int chunk = next_chunk_++;
-      lock.unlock();
-      job.run(chunk);
-      lock.lock();
-      if (--running_ == 0) done_.notify_all();
-    }
-  }
-
-  std::mutex turn_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::condition_variable done_;
-  std::vector<std::thread> workers_;
-  Job* job_ = nullptr;
-  int next_chunk_ = 0;
-  int running_ = 0;
-};
-
-Pool& pool() {
-  static auto* made = new Pool;  // never destroyed: its workers never end
-  return *made;
-}
-
-#endif
-
 }  // namespace
 
 int num_threads() { return thread_setting().load(std::memory_order_relaxed); }
@@ -167,16 +108,7 @@ void detail::sync_thread_team() {
 void detail::parallel_chunks(std::int64_t count, int chunks, ChunkFn fn, void* context) {
   register_fork_handler();
   Job job{count, chunks, fn, context};
-#ifdef FOVEA_OPENMP
-  // A team may come out smaller than asked for (limits, nesting), so chunks are dealt round robin.
-#pragma omp parallel num_threads(chunks)
-  {
-    const int team = omp_get_num_threads();
-    for (int chunk = omp_get_thread_num(); chunk < chunks; chunk += team) job.run(chunk);
-  }
-#else
-  pool().run(job);
-#endif
+  detail::run_on_team({[](void* self, int chunk) { static_cast<Job*>(self)->run(chunk); }, &job, chunks});
   if (job.error) std::rethrow_exception(job.error);
 }
 
