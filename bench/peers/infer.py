@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times one network in fovea, LiteRT, ONNX Runtime and OpenVINO, taking turns in one run, and prints the ratios.
+"""Times one network in fovea, LiteRT, ONNX Runtime, OpenVINO and oneDNN, taking turns in one run, and prints the ratios.
 
 fovea writes a model file with seeded weights; it is turned into .tflite and .onnx with the same folded weights. First
 every peer's logits on one seeded picture must agree with fovea's; one that disagrees in f32 is reported and not timed
@@ -33,7 +33,7 @@ from fovea_graph import read_safetensors, write_safetensors
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "openvino": "openvino"}
-PEERS = {"f32": ["litert", "onnxruntime", "openvino"], "bf16": ["openvino"],
+PEERS = {"f32": ["litert", "onnxruntime", "openvino", "onednn"], "bf16": ["openvino", "onednn"],
          "int8": ["litert", "onnxruntime", "openvino"]}
 TOLERANCE = 1e-3  # of the spread of the logits, f32
 REST_S = 0.05     # threads of the one before may spin for a moment after its turn
@@ -44,10 +44,11 @@ class Peer:
 
     def __init__(self, name, model, args, folder):
         self.name, self.process, self.note = name, None, ""
+        self.version = importlib.metadata.version(PACKAGES[name])
         self.command = [sys.executable, str(pathlib.Path(__file__).with_name("infer_worker.py")), "--runtime", name,
                         "--model", str(model), "--input", str(folder / "input.npy"), "--threads", str(args.threads),
                         "--dtype", args.dtype]
-        self.log, self.fresh = folder / f"{name}.log", args.fresh
+        self.folder, self.log, self.fresh = folder, folder / f"{name}.log", args.fresh
 
     def ask(self, **command):
         if self.process is None:
@@ -66,6 +67,12 @@ class Peer:
             raise RuntimeError(f"{self.name} ended with status {status}: {tail[0]}")
         return json.loads(line)
 
+    def check(self):
+        """Its logits; what is worth knowing goes into `note`."""
+        path = self.folder / f"{self.name}.npy"
+        self.note = self.ask(do="check", output=str(path))["note"]
+        return np.load(path)
+
     def stop(self):
         if self.process:
             self.process.stdin.close()
@@ -80,31 +87,48 @@ class Peer:
         return {"min_ms": min(times), "median_ms": statistics.median(times), "peak_memory_mb": result["peak_memory_mb"]}
 
 
-class Fovea:
-    def __init__(self, model, args):
-        self.name, self.note = "fovea", ""
-        self.command = [str(args.fovea), "bench", str(model), "--batch", str(args.batch), "--threads", str(args.threads),
-                        "--dtype", args.dtype, "--json", *args.fovea_args.split()]
+def run_program(command):
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        tail = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise RuntimeError(f"{pathlib.Path(command[0]).name} ended with status {done.returncode}: {tail[0]}")
+    return done.stdout
+
+
+class Program:
+    """A program that is started for each turn: fovea and the chain of oneDNN primitives."""
+
+    def __init__(self, name, command, args):
+        self.name, self.note, self.version = name, "", ""
+        self.command = command + ["--threads", args.threads, "--dtype", args.dtype]
 
     def turn(self, warmup, runs):
-        command = self.command + ["--warmup", str(warmup), "--runs", str(runs)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"fovea bench ended with status {done.returncode}: {done.stderr.strip()}")
-        return json.loads(done.stdout.strip().splitlines()[-1])
+        return json.loads(run_program(self.command + ["--warmup", warmup, "--runs", runs]).strip().splitlines()[-1])
 
     def stop(self):
         pass
 
 
+class OneDnn(Program):
+    def __init__(self, name, model, args, folder):
+        super().__init__(name, [args.chain, model], args)
+        self.folder = folder
+
+    def check(self):
+        path = self.folder / f"{self.name}.safetensors"
+        answer = json.loads(run_program(self.command + ["--warmup", 0, "--runs", 0, "--input",
+                                                        self.folder / "input.safetensors", "--output", path]))
+        self.version = answer["version"]
+        if answer["reference_primitives"]:
+            self.note = f"{answer['reference_primitives']} primitives in reference code"
+        return next(iter(read_safetensors(path)[0].values()))
+
+
 def expected_logits(args, model, folder, x):
     """The network uncompiled and in f32."""
     write_safetensors(folder / "input.safetensors", {"input": x})
-    command = [str(args.fovea), "run", str(model), "--input", str(folder / "input.safetensors"), "--output",
-               str(folder / "output.safetensors"), "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"fovea run ended with status {done.returncode}: {done.stderr.strip()}")
+    run_program([args.fovea, "run", model, "--input", folder / "input.safetensors", "--output",
+                 folder / "output.safetensors", "--quiet"])
     tensors, _ = read_safetensors(folder / "output.safetensors")
     return next(iter(tensors.values()))
 
@@ -112,18 +136,27 @@ def expected_logits(args, model, folder, x):
 def core_ping_ns(args):
     if not args.probe.exists():
         return None
-    done = subprocess.run([str(args.probe), "--ping", "--json"], capture_output=True, text=True, check=False)
-    return json.loads(done.stdout).get("ping_ns") if done.returncode == 0 else None
+    return json.loads(run_program([args.probe, "--ping", "--json"])).get("ping_ns")
+
+
+def wanted_peers(args):
+    peers = PEERS[args.dtype]
+    if args.only:
+        wanted = [name for name in args.only.split(",") if name != "fovea"]
+        unknown = [name for name in wanted if name not in peers]
+        if unknown:
+            sys.exit(f"infer.py: no candidate {', '.join(unknown)} in {args.dtype}; there are: fovea, {', '.join(peers)}")
+        return wanted
+    if "onednn" in peers and not args.chain.exists():
+        print(f"onednn left out: {args.chain} is not built (bench/README.md)", file=sys.stderr)
+        return [name for name in peers if name != "onednn"]
+    return peers
 
 
 def prepare(args, folder):
-    """The candidates whose logits agree, each with its note."""
+    """The candidates whose logits agree."""
     model = infer_models.make_fovea(args.fovea, args.network, folder, args.size, args.width, args.seed)
-    wanted = [name for name in args.only.split(",") if name != "fovea"] if args.only else PEERS[args.dtype]
-    unknown = [name for name in wanted if name not in PEERS[args.dtype]]
-    if unknown:
-        sys.exit(f"infer.py: no candidate {', '.join(unknown)} in {args.dtype}; there are: fovea, "
-                 + ", ".join(PEERS[args.dtype]))
+    wanted = wanted_peers(args)
     files, graph = infer_models.make_peers(model, folder, args.batch, args.dtype, wanted)
     shape = graph.shapes[graph.input]
     print(f"{args.network}, {shape[1]}x{shape[2]}, batch {args.batch}, {args.threads} threads, {args.dtype}, "
@@ -131,21 +164,23 @@ def prepare(args, folder):
     x = seeded_weights.noise(shape, args.seed + 1000)  # none of the pictures that int8 was calibrated on
     np.save(folder / "input.npy", x)
     expected = expected_logits(args, model, folder, x)
-    candidates = [] if args.only and "fovea" not in args.only.split(",") else [Fovea(model, args)]
+    candidates = []
+    if not args.only or "fovea" in args.only.split(","):
+        bench = [args.fovea, "bench", model, "--batch", args.batch, "--json", *args.fovea_args.split()]
+        candidates.append(Program("fovea", bench, args))
     for name in wanted:
-        peer = Peer(name, files[name], args, folder)
+        peer = (OneDnn if name == "onednn" else Peer)(name, files[name], args, folder)
         try:
-            answer = peer.ask(do="check", output=str(folder / f"{name}.npy"))
+            off = infer_models.deviation(peer.check(), expected)
         except RuntimeError as error:
             print(f"{name}: left out, {error}", flush=True)
             continue
-        off = infer_models.deviation(np.load(folder / f"{name}.npy"), expected)
-        peer.note = f"deviates by {off:.1e} of the logits' spread" + (f"; {answer['note']}" if answer["note"] else "")
+        peer.note = f"deviates by {off:.1e} of the logits' spread" + (f"; {peer.note}" if peer.note else "")
         if args.dtype == "f32" and not off <= TOLERANCE:
-            print(f"{name}: left out, DISAGREES with fovea: {peer.note}, allowed are {TOLERANCE}", flush=True)
+            print(f"{name} {peer.version}: left out, DISAGREES with fovea: {peer.note}, allowed are {TOLERANCE}", flush=True)
             peer.stop()
             continue
-        print(f"{name} {importlib.metadata.version(PACKAGES[name])}: {peer.note}", flush=True)
+        print(f"{name} {peer.version}: {peer.note}", flush=True)
         if args.fresh:
             peer.stop()
         candidates.append(peer)
@@ -226,6 +261,7 @@ def main():
     parser.add_argument("--fovea", type=pathlib.Path, default=ROOT / "build/release/bin/fovea")
     parser.add_argument("--fovea-args", default="", help="further arguments of `fovea bench`, as one word")
     parser.add_argument("--probe", type=pathlib.Path, default=ROOT / "build/release/bin/machine_probe")
+    parser.add_argument("--chain", type=pathlib.Path, default=ROOT / "build/release/bin/onednn_chain")
     parser.add_argument("--size", type=int, default=0, help="pixels (default: the network's own)")
     parser.add_argument("--width", type=float, default=0, help="channel multiplier")
     parser.add_argument("--batch", type=int, default=1)
@@ -262,7 +298,7 @@ def main():
             settings = {key: str(value) if isinstance(value, pathlib.Path) else value for key, value in vars(args).items()}
             args.json.write_text(json.dumps({
                 "settings": settings, "cpu": cpu_name(), "load_before": load, "ping_ns": pings, "rows": rows,
-                "versions": {name: importlib.metadata.version(PACKAGES[name]) for name in rounds if name in PACKAGES},
+                "versions": {c.name: c.version for c in candidates if c.version},
                 "notes": {c.name: c.note for c in candidates}, "rounds": rounds}, indent=1) + "\n", encoding="utf-8")
         return check(rows, args.check) if args.check else 0
 

@@ -8,6 +8,7 @@ import onnx
 
 import seeded_weights
 from fovea_graph import read_graph
+from fovea_to_chain import write_chain
 from fovea_to_onnx import to_onnx
 from fovea_to_tflite import to_tflite
 
@@ -65,6 +66,9 @@ def make_peers(model, folder, batch, dtype, wanted):
     if "litert" in wanted:
         files["litert"] = folder / f"network-{dtype}.tflite"
         files["litert"].write_bytes(to_tflite(graph, seeded_weights.ranges(graph) if dtype == "int8" else None))
+    if "onednn" in wanted:
+        files["onednn"] = folder / "network.chain"
+        write_chain(graph, files["onednn"])
     if "onnxruntime" in wanted or "openvino" in wanted:
         path = folder / "network.onnx"
         onnx.save(to_onnx(graph), path)
