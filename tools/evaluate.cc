@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "augment/open.h"
+#include "infer/compile/compile.h"
 #include "models/model.h"
 #include "tools/command.h"
 #include "tools/data_source.h"
@@ -61,6 +62,7 @@ int run(const Options& o) {
     evaluating.skip_corrupt = o.skip_corrupt;
     evaluating.cancel = &catch_interrupts();
     evaluating.observer = &bar;
+    evaluating.forward = infer::fast_forward(model);
     result = evaluate(model, data, evaluating);
   }
   for (const std::string& s : result.skipped) std::fprintf(stderr, "fovea: left out %s\n", s.c_str());

@@ -9,9 +9,10 @@
 
 #include "image/decode.h"
 #include "image/preprocess.h"
+#include "infer/compile/compile.h"
+#include "layers/ops/reduce.h"
 #include "tools/command.h"
 #include "tools/model_source.h"
-#include "train/evaluation.h"
 
 namespace fovea::tools {
 namespace {
@@ -27,13 +28,14 @@ int run(const Options& o) {
   apply_common(o.common);
   const Model model = open_model(o.source);
   const image::Preprocessing& p = model.preprocessing;
+  const auto forward = infer::fast_forward(model);
   int failed = 0;
   for (const std::string& file : o.files) {
     try {
       const image::Image picture = image::read_image(file);
       Tensor x({1, p.height, p.width, p.channels});
       image::to_floats(picture, p, x.mutable_data<float>());
-      const std::vector<float> probability = predict(model, x).to_vector<float>();
+      const std::vector<float> probability = softmax(forward(x)).to_vector<float>();
       std::vector<std::size_t> order(probability.size());
       std::iota(order.begin(), order.end(), 0);
       const auto top = std::min<std::size_t>(static_cast<std::size_t>(o.top), order.size());

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "infer/compile/compile.h"
 #include "models/model.h"
 #include "tools/command.h"
 #include "tools/model_source.h"
@@ -17,11 +18,42 @@ struct Options {
   Common common;
   ModelSource source;
   std::int64_t batch = 1;
+  bool compiled = false;
 };
+
+/// What compilation makes of the network.
+int print_compiled(const Options& o, const Model& model) {
+  const image::Preprocessing& p = model.preprocessing;
+  const infer::Plan plan = infer::compile(model, {.input = {o.batch, p.height, p.width, p.channels}});
+  std::int64_t macs = 0;
+  if (o.common.json) {
+    nlohmann::ordered_json out{{"model", o.source.path},
+                               {"activation_bytes", plan.activation_bytes()},
+                               {"weight_bytes", plan.weight_bytes()},
+                               {"steps", nlohmann::ordered_json::array()}};
+    for (const infer::Plan::StepInfo& s : plan.steps()) {
+      out["steps"].push_back(
+          {{"name", s.name}, {"op", s.op}, {"kernel", s.kernel}, {"output", s.output.to_string()}, {"macs", s.macs}});
+    }
+    std::printf("%s\n", out.dump().c_str());
+    return 0;
+  }
+  Table table({"first layer", "kernel", "does", "result", "multiply-adds>"});
+  for (const infer::Plan::StepInfo& s : plan.steps()) {
+    macs += s.macs;
+    table.row({s.name, s.kernel, s.op, s.output.to_string(), s.macs ? grouped(s.macs) : ""});
+  }
+  table.total({"total", str(plan.steps().size(), " steps"), "", "", grouped(macs)});
+  table.print();
+  std::printf("\nweights %.2f MB, activations %.2f MB in one block\n", static_cast<double>(plan.weight_bytes()) / 1e6,
+              static_cast<double>(plan.activation_bytes()) / 1e6);
+  return 0;
+}
 
 int run(Options o) {
   o.source.names_are_networks = true;
   const Model model = open_model(o.source, o.common.seed);
+  if (o.compiled) return print_compiled(o, model);
   const OpList list = model.capture(o.batch);
   struct Row {
     std::string scope, op, output, detail;
@@ -96,6 +128,7 @@ void add_summary(CLI::App& app, Action& action) {
   command->footer(
       "Examples:\n"
       "  fovea summary mobilenet_v2 --width 0.5 --size 160\n"
+      "  fovea summary mobilenet_v2 --compiled\n"
       "  fovea summary runs/birds/model.fovea --json");
   command
       ->add_option("network", o->source.path,
@@ -103,6 +136,8 @@ void add_summary(CLI::App& app, Action& action) {
       ->required();
   add_model_options(*command, o->source);
   command->add_option("--batch", o->batch, "Pictures per batch")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  command->add_flag("--compiled", o->compiled,
+                    "The steps that compiled inference makes of them, their kernels and the planned memory");
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });
 }

@@ -29,7 +29,7 @@ Evaluation evaluate(const Model& model, Loader& loader, int classes, const Evalu
   for (std::int64_t done = 0; loader.next(batch); ++done) {
     if (options.cancel && options.cancel->requested())
       throw Error(ErrorKind::cancelled, "evaluate", "stopped by the user");
-    const Tensor logits = model(batch.images);
+    const Tensor logits = options.forward ? options.forward(batch.images) : model(batch.images);
     if (logits.rank() != 2 || logits.dim(1) != classes) {
       throw Error(ErrorKind::usage, "evaluate",
                   str("the model gives ", logits.to_string(), ", the dataset has ", classes, " classes"),

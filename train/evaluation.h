@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,8 @@ struct EvaluateOptions {
   int workers = 1;
   bool skip_corrupt = false;
   MetricOptions metrics;
+  /// Computes the logits of a batch in place of the model, such as infer::fast_forward(model); empty: the model.
+  std::function<Tensor(const Tensor&)> forward;
   const CancelToken* cancel = nullptr;  ///< not owned; Error{cancelled} when it fires
   TrainObserver* observer = nullptr;    ///< not owned; gets on_validation_batch
 };

@@ -1,9 +1,12 @@
 #include "infer/compile/compile.h"
 
+#include <cstdio>
 #include <list>
 
+#include "core/autograd/modes.h"
 #include "core/error.h"
 #include "infer/compile/lower_internal.h"
+#include "kernels/registry.h"
 
 namespace fovea::infer {
 namespace {
@@ -52,5 +55,20 @@ Plan& CompiledModel::plan(const Shape& input) {
 }
 
 Tensor CompiledModel::operator()(const Tensor& x) { return plan(x.shape())(x); }
+
+std::function<Tensor(const Tensor&)> fast_forward(const Model& model) {
+  try {
+    auto compiled = std::make_shared<CompiledModel>(model);
+    return [compiled](const Tensor& x) { return (*compiled)(x); };
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::usage) throw;
+    if (kernels::detail::verbose()) std::fprintf(stderr, "fovea: not compiled: %s\n", e.what());
+    return [model](const Tensor& x) {
+      const InferenceMode inference;
+      const NoGrad no_grad;
+      return model(x);
+    };
+  }
+}
 
 }  // namespace fovea::infer

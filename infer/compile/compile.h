@@ -1,7 +1,7 @@
 // From a model to a plan: capture, rewrite, pick kernels, plan memory.
 #pragma once
 
-#include <map>
+#include <functional>
 #include <memory>
 
 #include "infer/runtime/plan.h"
@@ -35,5 +35,9 @@ class FOVEA_API CompiledModel {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// What to call instead of model(x) when nothing is recorded: the compiled network, or the model where it cannot be
+/// compiled, which FOVEA_VERBOSE=1 tells with the reason. One thread at a time.
+FOVEA_API std::function<Tensor(const Tensor&)> fast_forward(const Model& model);
 
 }  // namespace fovea::infer
