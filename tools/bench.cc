@@ -89,8 +89,10 @@ void print_profile(infer::Plan& plan, int runs) {
 
 int run(const Options& o) {
   apply_common(o.common);
-  if (o.dtype != "f32") {
-    throw Error(ErrorKind::usage, "--dtype", "'" + o.dtype + "' is not available in this version", "f32 is");
+  const DType dtype = o.dtype == "bf16" ? DType::bf16 : DType::f32;
+  if (o.dtype != "f32" && (o.dtype != "bf16" || o.train || o.uncompiled)) {
+    throw Error(ErrorKind::usage, "--dtype", "'" + o.dtype + "' is not available in this version",
+                "f32 is, and bf16 for compiled inference");
   }
   const double resident_before = resident_mb();
   ModelSource source;
@@ -120,7 +122,7 @@ int run(const Options& o) {
   }
 
   infer::Plan plan;
-  if (!o.train && !o.uncompiled) plan = infer::compile(model, {.input = input});
+  if (!o.train && !o.uncompiled) plan = infer::compile(model, {.input = input, .dtype = dtype});
   if (o.profile && !plan.defined()) throw Error(ErrorKind::usage, "--profile", "times the steps of compiled inference");
   std::vector<double> times;
   double last_loss = 0;

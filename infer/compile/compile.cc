@@ -6,16 +6,22 @@
 #include "core/autograd/modes.h"
 #include "core/error.h"
 #include "infer/compile/lower_internal.h"
+#include "kernels/cpu/simd/planned_gemm.h"
 #include "kernels/registry.h"
 
 namespace fovea::infer {
 namespace {
 
-std::shared_ptr<const Lowered> lower(const Model& model) {
+std::shared_ptr<const Lowered> lower(const Model& model, DType dtype) {
+  if (dtype != DType::f32 && dtype != DType::bf16) {
+    throw Error(ErrorKind::usage, "compile", str("'", to_string(dtype), "' is no type of compiled inference"),
+                "f32 and bf16 are");
+  }
+  const bool bf16 = dtype == DType::bf16 && kernels::simd::has_bf16();
   Graph graph = make_graph(model.capture(1));
   fold_norms(graph);
   fuse_epilogues(graph);
-  return pack(std::move(graph));
+  return pack(std::move(graph), bf16 ? kernels::simd::Element::bf16 : kernels::simd::Element::f32);
 }
 
 }  // namespace
@@ -26,7 +32,7 @@ Plan compile(const Model& model, const CompileOptions& options) {
     const image::Preprocessing& p = model.preprocessing;
     input = Shape{1, p.height, p.width, p.channels};
   }
-  return Plan(plan_for(lower(model), input));
+  return Plan(plan_for(lower(model, options.dtype), input));
 }
 
 struct CompiledModel::Impl {
@@ -37,7 +43,9 @@ struct CompiledModel::Impl {
 // A data set's last batch and a handful of sizes; more would keep memory for shapes that do not come back.
 constexpr std::size_t kMaxPlans = 8;
 
-CompiledModel::CompiledModel(const Model& model) : impl_(std::make_unique<Impl>()) { impl_->lowered = lower(model); }
+CompiledModel::CompiledModel(const Model& model, DType dtype) : impl_(std::make_unique<Impl>()) {
+  impl_->lowered = lower(model, dtype);
+}
 CompiledModel::~CompiledModel() = default;
 CompiledModel::CompiledModel(CompiledModel&&) noexcept = default;
 CompiledModel& CompiledModel::operator=(CompiledModel&&) noexcept = default;

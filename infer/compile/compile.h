@@ -12,6 +12,9 @@ namespace fovea::infer {
 struct CompileOptions {
   /// NHWC; empty: one picture of the size that the model's preprocessing gives.
   Shape input{};
+  /// f32, or bf16: activations and weights are kept in bf16 and summed in f32 (vdpbf16ps). Where the CPU has no such
+  /// products, f32 computes instead.
+  DType dtype = DType::f32;
 };
 
 /// A plan for one input shape. Weights are copied: training the model further does not change the plan.
@@ -22,7 +25,7 @@ FOVEA_API Plan compile(const Model& model, const CompileOptions& options = {});
 /// thread at a time, as a plan.
 class FOVEA_API CompiledModel {
  public:
-  explicit CompiledModel(const Model& model);
+  explicit CompiledModel(const Model& model, DType dtype = DType::f32);
   ~CompiledModel();
   CompiledModel(CompiledModel&&) noexcept;
   CompiledModel& operator=(CompiledModel&&) noexcept;

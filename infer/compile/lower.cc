@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <functional>
+#include <map>
+#include <optional>
 
 #include "core/error.h"
 #include "core/threads/parallel.h"
@@ -15,6 +18,7 @@ using detail::Places;
 using detail::Pointers;
 using detail::Program;
 using kernels::Activation;
+using kernels::simd::Element;
 
 bool depthwise(const Node& node) {
   const Shape& w = node.weight.shape();
@@ -81,6 +85,9 @@ class Planner {
   }
 
  private:
+  /// Value → where a step finds it.
+  using PlaceOf = std::function<int(int)>;
+
   const Shape& shape(int value) const { return specs_[static_cast<std::size_t>(value)].shape; }
 
   std::int64_t macs(const Node& node) const {
@@ -93,13 +100,15 @@ class Planner {
   /// where the map between them would leave the caches, or where each thread has pictures of its own.
   std::size_t chain_length(std::size_t i) const {
     const auto is_conv = [&](std::size_t k) {
-      return k < graph_.nodes.size() && lowered_->packed[k].panels && graph_.nodes[k].kind == Kind::conv2d;
+      return k < graph_.nodes.size() && lowered_->packed[k].panels && graph_.nodes[k].kind == Kind::conv2d &&
+             lowered_->packed[k].in == element(graph_.nodes[k].inputs[0]);
     };
     if (!is_conv(i) || i + 1 >= graph_.nodes.size() || !lowered_->packed[i + 1].depthwise) return 1;
     const Node &first = graph_.nodes[i], &second = graph_.nodes[i + 1];
     if (first.residual || !feeds_only(i, i + 1)) return 1;
     const Shape& mid = shape(first.output);
-    const std::int64_t map_bytes = mid[1] * mid[2] * mid[3] * 4;
+    const std::int64_t map_bytes =
+        mid[1] * mid[2] * mid[3] * kernels::simd::kElementBytes[static_cast<int>(lowered_->element)];
     const bool large = map_bytes > kStaysInCache && shape(second.output)[1] >= 8 * num_threads();
     const bool pictures = mid[0] >= num_threads() && mid[0] * map_bytes > kStaysInCache;
     if (!large && !pictures) return 1;
@@ -132,13 +141,15 @@ class Planner {
 
   detail::ConvPart conv_part(std::size_t i) const {
     const Node& node = graph_.nodes[i];
-    return {geometry(node), lowered_->packed[i].weights, lowered_->packed[i].bias, node.activation};
+    const PackedNode& p = lowered_->packed[i];
+    return {geometry(node), p.weights, p.bias, node.activation, p.in, element(node.output)};
   }
 
   std::unique_ptr<detail::Step> chain(std::size_t i, std::size_t count) {
     const Node &first = graph_.nodes[i], &second = graph_.nodes[i + 1], &last = graph_.nodes[i + count - 1];
     const PackedNode& filters = lowered_->packed[i + 1];
-    detail::DepthwisePart depthwise(geometry(second), filters.weights, filters.bias, second.activation);
+    detail::DepthwisePart depthwise(geometry(second), filters.weights, filters.bias, second.activation,
+                                    element(second.output));
     const Places places{graph_.root(first.inputs[0]), last.output,
                         last.residual ? graph_.root(last.inputs.back()) : -1};
     return detail::chain_step(conv_part(i), std::move(depthwise),
@@ -146,19 +157,79 @@ class Planner {
   }
 
   std::unique_ptr<detail::Step> make(const Node& node, const PackedNode& packed) {
-    const Places places{graph_.root(node.inputs[0]), node.output, node.residual ? graph_.root(node.inputs.back()) : -1};
-    switch (node.kind) {
-      case Kind::conv2d: return convolution(node, packed, places);
-      case Kind::dense: return dense(node, packed, places);
-      default: return through_kernels(node, packed, places);
-    }
+    const bool conv = node.kind == Kind::conv2d || node.kind == Kind::dense;
+    const Element in = element(node.inputs[0]), out = element(node.output);
+    if (conv && packed.panels && packed.in == in) return convolution(node, packed, in, out, places_of(node));
+    if (packed.depthwise && in == out)
+      return detail::depthwise_step({geometry(node), packed.weights, packed.bias, node.activation, in},
+                                    places_of(node));
+    return in_f32(node, packed);
   }
 
-  std::unique_ptr<detail::Step> convolution(const Node& node, const PackedNode& packed, Places places) {
+  Places places_of(const Node& node) const {
+    return {graph_.root(node.inputs[0]), node.output, node.residual ? graph_.root(node.inputs.back()) : -1};
+  }
+
+  std::unique_ptr<detail::Step> convolution(const Node& node, const PackedNode& packed, Element in, Element out,
+                                            Places places) const {
+    if (node.kind == Kind::conv2d)
+      return detail::conv_step({geometry(node), packed.weights, packed.bias, node.activation, in, out}, places);
+    const std::int64_t k = node.weight_shape[0], n = node.weight_shape[1];
+    const std::int64_t rows = shape(node.output).numel() / std::max<std::int64_t>(1, n);
+    const detail::ConvGeometry g{Shape{rows, 1, 1, k}, Shape{rows, 1, 1, n}, 1, 1, {}};
+    return detail::conv_step({g, packed.weights, packed.bias, node.activation, in, out}, places);
+  }
+
+  /// A step that computes in f32: where operands or the result are bf16, they are converted before and after, in places
+  /// of their own.
+  std::unique_ptr<detail::Step> in_f32(const Node& node, const PackedNode& packed) {
+    struct Copy {
+      std::size_t from, to;
+      std::int64_t count;
+    };
+    std::vector<Copy> before;
+    std::optional<Copy> after;
+    std::map<int, int> moved;
+    for (const int v : node.inputs) {
+      const int root = graph_.root(v);
+      if (element(v) == Element::f32 || moved.contains(root)) continue;
+      moved[root] = temporary(shape(v).numel());
+      before.push_back({static_cast<std::size_t>(root), static_cast<std::size_t>(moved[root]), shape(v).numel()});
+    }
+    int result = node.output;
+    if (element(node.output) == Element::bf16) {
+      result = temporary(shape(node.output).numel());
+      after = {static_cast<std::size_t>(result), static_cast<std::size_t>(node.output), shape(node.output).numel()};
+    }
+    const PlaceOf at_f32 = [&](int v) {
+      const auto found = moved.find(graph_.root(v));
+      return found == moved.end() ? graph_.root(v) : found->second;
+    };
+    const Places places{at_f32(node.inputs[0]), result, node.residual ? at_f32(node.inputs.back()) : -1};
+    std::unique_ptr<detail::Step> step;
+    if (packed.panels && packed.in == Element::f32) {
+      step = convolution(node, packed, Element::f32, Element::f32, places);
+    } else if (packed.depthwise) {
+      step =
+          detail::depthwise_step({geometry(node), packed.weights, packed.bias, node.activation, Element::f32}, places);
+    } else {
+      step = through_kernels(node, packed, places, at_f32);
+    }
+    if (before.empty() && !after) return step;
+    std::shared_ptr<detail::Step> inner = std::move(step);
+    std::unique_ptr<detail::Step> wrapped = detail::kernel_step([inner, before, after](Pointers at) {
+      for (const Copy& c : before)
+        kernels::simd::from_bf16(reinterpret_cast<const std::uint16_t*>(at[c.from]), at[c.to], c.count);
+      inner->run(at);
+      if (after) kernels::simd::to_bf16(at[after->from], reinterpret_cast<std::uint16_t*>(at[after->to]), after->count);
+    });
+    wrapped->info.kernel = inner->info.kernel + " (f32)";
+    return wrapped;
+  }
+
+  std::unique_ptr<detail::Step> grouped_convolution(const Node& node, const PackedNode& packed, Places places) const {
     const detail::ConvGeometry g = geometry(node);
     const Shape &x = g.x, &y = g.y;
-    if (packed.panels) return detail::conv_step({g, packed.weights, packed.bias, node.activation}, places);
-    if (packed.depthwise) return detail::depthwise_step({g, packed.weights, packed.bias, node.activation}, places);
     // Groups of several channels: through the public kernels, with the addition apart.
     const kernels::ActivationParams activation = node.activation, none{Activation::none};
     return detail::kernel_step([params = g.params, x, y, packed, places, activation, none](Pointers at) {
@@ -171,18 +242,12 @@ class Planner {
     });
   }
 
-  std::unique_ptr<detail::Step> dense(const Node& node, const PackedNode& packed, Places places) {
-    const Shape& y = shape(node.output);
-    const std::int64_t k = node.weight_shape[0], n = node.weight_shape[1];
-    const std::int64_t rows = y.numel() / std::max<std::int64_t>(1, n);
-    const detail::ConvGeometry g{Shape{rows, 1, 1, k}, Shape{rows, 1, 1, n}, 1, 1, {}};
-    return detail::conv_step({g, packed.weights, packed.bias, node.activation}, places);
-  }
-
-  std::unique_ptr<detail::Step> through_kernels(const Node& node, const PackedNode& packed, Places places) {
+  std::unique_ptr<detail::Step> through_kernels(const Node& node, const PackedNode& packed, Places places,
+                                                const PlaceOf& place_of) const {
     const Shape x = shape(node.inputs[0]), y = shape(node.output);
     const auto in = static_cast<std::size_t>(places.in), out = static_cast<std::size_t>(places.out);
     switch (node.kind) {
+      case Kind::conv2d: return grouped_convolution(node, packed, places);
       case Kind::activation:
         return detail::kernel_step([=, activation = node.activation](Pointers at) {
           kernels::activation_forward(activation, const_view(at[in], x), view(at[out], y));
@@ -203,7 +268,7 @@ class Planner {
       case Kind::add:
       case Kind::multiply: {
         const Shape b = shape(node.inputs[1]);
-        const auto second = static_cast<std::size_t>(graph_.root(node.inputs[1]));
+        const auto second = static_cast<std::size_t>(place_of(node.inputs[1]));
         const auto kind = node.kind == Kind::add ? kernels::Binary::add : kernels::Binary::multiply;
         return detail::kernel_step([=](Pointers at) {
           kernels::binary(kind, const_view(at[in], x), const_view(at[second], b), view(at[out], y));
@@ -211,7 +276,7 @@ class Planner {
       }
       case Kind::concat: {
         std::vector<std::pair<std::size_t, Shape>> parts;
-        for (const int v : node.inputs) parts.emplace_back(static_cast<std::size_t>(graph_.root(v)), shape(v));
+        for (const int v : node.inputs) parts.emplace_back(static_cast<std::size_t>(place_of(v)), shape(v));
         return detail::kernel_step([=, axis = node.axis < 0 ? node.axis + y.rank() : node.axis](Pointers at) {
           ConstView views[kMaxParts];
           for (std::size_t i = 0; i < parts.size(); ++i) views[i] = const_view(at[parts[i].first], parts[i].second);
@@ -237,20 +302,35 @@ class Planner {
     }
   }
 
+  /// A place that only the step being made uses.
+  int temporary(std::int64_t count) {
+    const int step = static_cast<int>(program_->steps.size());
+    temporaries_.push_back({static_cast<int>(graph_.memory.size() + temporaries_.size()), step, step,
+                            static_cast<std::size_t>(count) * sizeof(float)});
+    return temporaries_.back().value;
+  }
+
+  Element element(int value) const {
+    const int root = graph_.root(value);
+    return root == program_->input || root == program_->output ? Element::f32 : lowered_->element;
+  }
+
   void plan_memory() {
-    const std::size_t values = graph_.memory.size();
+    const std::size_t values = graph_.memory.size() + temporaries_.size();
     std::vector<detail::Interval> alive(values);
     for (std::size_t step = 0; step < spans_.size(); ++step) {
       const Node& last = graph_.nodes[spans_[step].end - 1];
       detail::Interval& made = alive[static_cast<std::size_t>(last.output)];
       made.value = last.output;
       made.first = made.last = static_cast<int>(step);
-      made.bytes = static_cast<std::size_t>(shape(last.output).numel()) * sizeof(float);
+      made.bytes = static_cast<std::size_t>(shape(last.output).numel() *
+                                            kernels::simd::kElementBytes[static_cast<int>(element(last.output))]);
       for (std::size_t i = spans_[step].begin; i < spans_[step].end; ++i) {
         for (const int v : graph_.nodes[i].inputs)
           alive[static_cast<std::size_t>(graph_.root(v))].last = static_cast<int>(step);
       }
     }
+    for (const detail::Interval& t : temporaries_) alive[static_cast<std::size_t>(t.value)] = t;
     program_->offsets.assign(values, Program::kNowhere);
     std::erase_if(alive, [&](const detail::Interval& i) { return i.bytes == 0 || i.value == program_->output; });
     program_->arena_bytes = detail::place(std::move(alive), program_->offsets);
@@ -268,12 +348,14 @@ class Planner {
   std::shared_ptr<Program> program_;
   std::vector<TensorSpec> specs_;
   std::vector<Span> spans_;
+  std::vector<detail::Interval> temporaries_;
 };
 
 }  // namespace
 
-std::shared_ptr<const Lowered> pack(Graph graph) {
+std::shared_ptr<const Lowered> pack(Graph graph, Element element) {
   auto lowered = std::make_shared<Lowered>();
+  lowered->element = element;
   for (Node& node : graph.nodes) {
     PackedNode packed;
     if (node.weight.defined()) {
@@ -282,8 +364,12 @@ std::shared_ptr<const Lowered> pack(Graph graph) {
       const bool matrix = node.kind == Kind::dense;
       packed.panels = matrix || (node.kind == Kind::conv2d && node.conv.groups == 1);
       packed.depthwise = depthwise(node);
-      packed.weights = packed.panels ? detail::pack_panels(node.weight.data<float>(), w.numel() / w.dim(-1), w.dim(-1))
-                                     : node.weight.clone();
+      // Pairs of bf16 must not straddle a row of the window; the network's input is f32.
+      const std::int64_t channels = matrix ? w[0] : w[2];
+      if (graph.root(node.inputs[0]) != graph.root(graph.input) && channels % 2 == 0) packed.in = element;
+      packed.weights = packed.panels
+                           ? detail::pack_panels(node.weight.data<float>(), w.numel() / w.dim(-1), w.dim(-1), packed.in)
+                           : node.weight.clone();
       packed.bias = detail::pad_bias(node.bias.defined() ? node.bias.data<float>() : nullptr, w.dim(-1));
       lowered->weight_bytes += packed.weights.nbytes() + packed.bias.nbytes();
       node.weight = Tensor();

@@ -7,6 +7,7 @@
 #include "core/tensor.h"
 #include "infer/compile/graph.h"
 #include "infer/runtime/program_internal.h"
+#include "kernels/cpu/simd/element.h"
 
 namespace fovea::infer {
 
@@ -14,17 +15,19 @@ namespace fovea::infer {
 struct PackedNode {
   Tensor weights;  ///< panels (conv2d, dense), as in the model (others); undefined without weights
   Tensor bias;     ///< padded with zeros to whole vectors; zeros where the node has none
-  bool panels = false, depthwise = false;  ///< which kernel they are for
+  bool panels = false, depthwise = false;                   ///< which kernel they are for
+  kernels::simd::Element in = kernels::simd::Element::f32;  ///< panels: the operands they are for
 };
 
 /// A graph after all rewrites, with its packed weights; the nodes' own weights are gone.
 struct Lowered {
   Graph graph;
-  std::vector<PackedNode> packed;  // one per node
+  std::vector<PackedNode> packed;                                // one per node
+  kernels::simd::Element element = kernels::simd::Element::f32;  ///< of everything between input and result
   std::size_t weight_bytes = 0;
 };
 
-std::shared_ptr<const Lowered> pack(Graph graph);
+std::shared_ptr<const Lowered> pack(Graph graph, kernels::simd::Element element);
 /// Steps and memory for one input shape. `lowered` is kept alive by the program.
 std::shared_ptr<const detail::Program> plan_for(const std::shared_ptr<const Lowered>& lowered, const Shape& input);
 

@@ -20,11 +20,25 @@ Epilogue::Epilogue(ActivationParams a) : activation(a) {
   after = !clamp && a.kind != Activation::none;
 }
 
-void Epilogue::run_after(float* y, std::int64_t count) const {
-  simd::activation_forward_f32(activation.kind, static_cast<float>(activation.alpha), y, y, count);
+void Epilogue::run_after(void* y, std::int64_t count, simd::Element element) const {
+  const auto alpha = static_cast<float>(activation.alpha);
+  if (element == simd::Element::f32) {
+    auto* const values = static_cast<float*>(y);
+    return simd::activation_forward_f32(activation.kind, alpha, values, values, count);
+  }
+  constexpr std::int64_t kBlock = 1024;
+  float block[kBlock];
+  auto* values = static_cast<std::uint16_t*>(y);
+  for (std::int64_t i = 0; i < count; i += kBlock) {
+    const std::int64_t n = std::min(kBlock, count - i);
+    simd::from_bf16(values + i, block, n);
+    simd::activation_forward_f32(activation.kind, alpha, block, block, n);
+    simd::to_bf16(block, values + i, n);
+  }
 }
 
-ConvPart::ConvPart(const ConvGeometry& g, const Tensor& weights, const Tensor& padded, ActivationParams activation)
+ConvPart::ConvPart(const ConvGeometry& g, const Tensor& weights, const Tensor& padded, ActivationParams activation,
+                   simd::Element in, simd::Element out)
     : packed(weights), bias(padded), epilogue(activation) {
   conv.n = g.x[0];
   conv.h = g.x[1];
@@ -39,7 +53,9 @@ ConvPart::ConvPart(const ConvGeometry& g, const Tensor& weights, const Tensor& p
   conv.dilation = g.params.dilation;
   conv.top = g.params.padding.top;
   conv.left = g.params.padding.left;
-  conv.packed = packed.data<float>();
+  conv.in = in;
+  conv.out = out;
+  conv.packed = packed.view().data;
   conv.bias = bias.data<float>();
   conv.clamp = epilogue.clamp;
   conv.low = epilogue.low;
@@ -47,7 +63,7 @@ ConvPart::ConvPart(const ConvGeometry& g, const Tensor& weights, const Tensor& p
 }
 
 DepthwisePart::DepthwisePart(const ConvGeometry& g, const Tensor& filters, const Tensor& padded,
-                             ActivationParams activation)
+                             ActivationParams activation, simd::Element element)
     : weights(filters),
       bias(padded),
       epilogue(activation),
@@ -57,6 +73,7 @@ DepthwisePart::DepthwisePart(const ConvGeometry& g, const Tensor& filters, const
       kh(g.kh),
       top(g.params.padding.top),
       stride(g.params.stride.h) {
+  row.element = element;
   row.taps = g.kw;
   row.step = g.params.stride.w;
   row.first = -g.params.padding.left;
@@ -68,18 +85,18 @@ DepthwisePart::DepthwisePart(const ConvGeometry& g, const Tensor& filters, const
   row.channels = g.x[3];
 }
 
-void DepthwisePart::run_row(const float* x, std::int64_t height, std::int64_t i, float* y) const {
+void DepthwisePart::run_row(const void* x, std::int64_t height, std::int64_t i, void* y) const {
   const float* const w = weights.data<float>();
   const std::int64_t first = i * stride - top;
   simd::DepthwiseRow r = row;
   r.rows = 0;
   for (std::int64_t k = std::max<std::int64_t>(0, -first); k < std::min(kh, height - first); ++k, ++r.rows) {
-    r.in[r.rows] = x + (first + k) * row.width * row.channels;
+    r.in[r.rows] = simd::element_at(x, (first + k) * row.width * row.channels, row.element);
     r.weights[r.rows] = w + k * row.taps * row.channels;
   }
   r.out = y;
-  simd::depthwise_row_f32(r);
-  if (epilogue.after) epilogue.run_after(y, row.count * row.channels);
+  simd::depthwise_row(r);
+  if (epilogue.after) epilogue.run_after(y, row.count * row.channels, row.element);
 }
 
 namespace {
@@ -90,11 +107,12 @@ class ConvStep final : public Step {
     info.kernel = part_.conv.pointwise() ? "simd:pointwise" : "simd:direct";
   }
   void run(Pointers at) const override {
-    const simd::AfterFn after = [](const void* epilogue, float* y, std::int64_t count) {
-      static_cast<const Epilogue*>(epilogue)->run_after(y, count);
+    const simd::AfterFn after = [](const void* part, void* y, std::int64_t count) {
+      const auto& self = *static_cast<const ConvPart*>(part);
+      self.epilogue.run_after(y, count, self.conv.out);
     };
     simd::planned_conv(part_.conv, place(at, places_.in), place(at, places_.residual), place(at, places_.out),
-                       part_.epilogue.after ? after : nullptr, &part_.epilogue);
+                       part_.epilogue.after ? after : nullptr, &part_);
   }
 
  private:
@@ -108,8 +126,9 @@ class DepthwiseStep final : public Step {
     info.kernel = "simd:depthwise";
   }
   void run(Pointers at) const override {
-    const float* const x = place(at, places_.in);
-    float* const y = place(at, places_.out);
+    const void* const x = place(at, places_.in);
+    void* const y = place(at, places_.out);
+    const simd::Element e = part_.row.element;
     const std::int64_t in_map = part_.h * part_.row.width * part_.row.channels;
     const std::int64_t out_row = part_.row.count * part_.row.channels;
     // Multiply-adds that pay for another thread.
@@ -117,7 +136,8 @@ class DepthwiseStep final : public Step {
     parallel_for(part_.n * part_.ho, std::max<std::int64_t>(1, 50'000 / row_work),
                  [&](std::int64_t begin, std::int64_t end) {
                    for (std::int64_t i = begin; i < end; ++i)
-                     part_.run_row(x + i / part_.ho * in_map, part_.h, i % part_.ho, y + i * out_row);
+                     part_.run_row(simd::element_at(x, i / part_.ho * in_map, e), part_.h, i % part_.ho,
+                                   simd::element_at(y, i * out_row, e));
                  });
   }
 
@@ -149,9 +169,14 @@ std::unique_ptr<Step> kernel_step(std::function<void(Pointers)> run) {
   return std::make_unique<KernelStep>(std::move(run));
 }
 
-Tensor pack_panels(const float* weights, std::int64_t k, std::int64_t n) {
+Tensor pack_panels(const float* weights, std::int64_t k, std::int64_t n, simd::Element in) {
   // Prefetches may reach a few KB past the end: harmless.
-  Tensor packed({std::max<std::int64_t>(1, simd::packed_floats(k, n))});
+  Tensor packed({std::max<std::int64_t>(1, simd::packed_floats(k, n))},
+                in == simd::Element::bf16 ? DType::bf16 : DType::f32);
+  if (in == simd::Element::bf16) {
+    simd::pack_bf16(weights, k, n, static_cast<std::uint16_t*>(packed.mutable_view().data));
+    return packed;
+  }
   simd::pack_rows({weights, n, 0, k, k, n, 0, simd::panel_count(n), packed.mutable_data<float>()});
   return packed;
 }

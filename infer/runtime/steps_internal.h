@@ -17,13 +17,13 @@ namespace fovea::infer::detail {
 struct Places {
   int in = 0, out = 0, residual = -1;
 };
-inline float* place(Pointers at, int value) { return value < 0 ? nullptr : at[static_cast<std::size_t>(value)]; }
+inline void* place(Pointers at, int value) { return value < 0 ? nullptr : at[static_cast<std::size_t>(value)]; }
 
 /// An activation as the bounds of a clamp, or as something to be done after.
 struct Epilogue {
   explicit Epilogue(kernels::ActivationParams activation);
   /// The activation on `count` finished results.
-  void run_after(float* y, std::int64_t count) const;
+  void run_after(void* y, std::int64_t count, kernels::simd::Element element) const;
 
   kernels::ActivationParams activation;
   bool clamp = false, after = false;
@@ -37,10 +37,10 @@ struct ConvGeometry {
 };
 
 /// A convolution of one group, or a dense layer (1×1 over images of one pixel), ready to run. `packed` is weights
-/// [kh·kw·ci, co] in panels, `bias` padded to whole vectors.
+/// [kh·kw·ci, co] in panels for operands of type `in`, `bias` padded to whole vectors.
 struct ConvPart {
-  ConvPart(const ConvGeometry& geometry, const Tensor& packed, const Tensor& bias,
-           kernels::ActivationParams activation);
+  ConvPart(const ConvGeometry& geometry, const Tensor& packed, const Tensor& bias, kernels::ActivationParams activation,
+           kernels::simd::Element in, kernels::simd::Element out);
   Tensor packed, bias;
   Epilogue epilogue;
   kernels::simd::PlannedConv conv;
@@ -49,9 +49,9 @@ struct ConvPart {
 /// One channel per group, as many results as channels; weights [kh, kw, 1, C], bias [C] at least.
 struct DepthwisePart {
   DepthwisePart(const ConvGeometry& geometry, const Tensor& weights, const Tensor& bias,
-                kernels::ActivationParams activation);
+                kernels::ActivationParams activation, kernels::simd::Element element);
   /// Result row i of an image of h rows that begins at x.
-  void run_row(const float* x, std::int64_t h, std::int64_t i, float* y) const;
+  void run_row(const void* x, std::int64_t h, std::int64_t i, void* y) const;
   Tensor weights, bias;
   Epilogue epilogue;
   std::int64_t n, h, ho, kh, top, stride;
@@ -65,8 +65,8 @@ std::unique_ptr<Step> chain_step(ConvPart first, DepthwisePart depthwise, std::o
 /// Anything else that reads and writes through the public kernels.
 std::unique_ptr<Step> kernel_step(std::function<void(Pointers)> run);
 
-/// Weights [k, n] (row-major) in the panels of this CPU.
-Tensor pack_panels(const float* weights, std::int64_t k, std::int64_t n);
+/// Weights [k, n] (row-major) in the panels of this CPU, for operands of type `in`.
+Tensor pack_panels(const float* weights, std::int64_t k, std::int64_t n, kernels::simd::Element in);
 /// n floats of `bias` (zeros if null), zeros behind up to whole vectors and a cache line.
 Tensor pad_bias(const float* bias, std::int64_t n);
 

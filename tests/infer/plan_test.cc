@@ -62,11 +62,16 @@ TEST_CASE("a compiled network gives the model's results", "[infer]") {
     std::int64_t batch;
   };
   // Every family; odd sizes and widths take the tails.
-  const Case cases[] = {{"mobilenet_v2", 1.0, 96, 1},         {"mobilenet_v2", 0.35, 97, 3},
-                        {"mobilenet_v1", 0.25, 65, 2},        {"mobilenet_v3_small", 1.0, 64, 1},
-                        {"mobilenet_v3_large", 0.75, 65, 2},  {"efficientnet_b0", 1.0, 64, 1},
-                        {"efficientnet_lite0", 1.0, 75, 2},   {"resnet18", 1.0, 64, 1},
-                        {"resnet50", 1.0, 49, 2},             {"inception_v3", 1.0, 80, 1},
+  const Case cases[] = {{"mobilenet_v2", 1.0, 96, 1},
+                        {"mobilenet_v2", 0.35, 97, 3},
+                        {"mobilenet_v1", 0.25, 65, 2},
+                        {"mobilenet_v3_small", 1.0, 64, 1},
+                        {"mobilenet_v3_large", 0.75, 65, 2},
+                        {"efficientnet_b0", 1.0, 64, 1},
+                        {"efficientnet_lite0", 1.0, 75, 2},
+                        {"resnet18", 1.0, 64, 1},
+                        {"resnet50", 1.0, 49, 2},
+                        {"inception_v3", 1.0, 80, 1},
                         {"small_cnn", 1.0, 28, 5}};
   for (const Case& c : cases) {
     models::Options options;
@@ -85,6 +90,34 @@ TEST_CASE("a compiled network gives the model's results", "[infer]") {
     infer::Plan copy = plan;
     CHECK(difference(copy(x), want) < 1e-4);
   }
+}
+
+TEST_CASE("bf16 stays near f32", "[infer]") {
+  const NoGrad no_grad;
+  // Every value is rounded to 8 bits on its way: each layer adds 2^-9 of its result's size, most of which averages out.
+  // Twice the largest seen.
+  for (const char* name : {"mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "resnet18", "inception_v3"}) {
+    models::Options options;
+    options.image_size = std::string(name) == "inception_v3" ? 80 : 65;
+    options.classes = 11;
+    Model model = models::create(name, options);
+    disturb(model);
+    const Tensor x = noise({2, options.image_size, options.image_size, 3}, 3);
+    infer::Plan plan = infer::compile(model, {.input = x.shape(), .dtype = DType::bf16});
+    INFO(name << "\n" << plan.describe());
+    const double off = difference(plan(x), model(x));
+    UNSCOPED_INFO("difference " << off);
+    CHECK(off < 0.05);
+    CHECK(off > 0);
+  }
+  // Odd channels: neither pairs nor whole vectors.
+  models::Options options;
+  options.width = 0.35;
+  options.image_size = 33;
+  options.classes = 3;
+  Model model = models::create("mobilenet_v1", options);
+  const Tensor x = noise({1, 33, 33, 3}, 3);
+  CHECK(difference(infer::compile(model, {.input = x.shape(), .dtype = DType::bf16})(x), model(x)) < 0.05);
 }
 
 TEST_CASE("a compiled model follows the shape of its input", "[infer]") {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels/cpu/simd/bf16-inl.h"
 #include "kernels/cpu/simd/columns-inl.h"
 #include "kernels/cpu/simd/depthwise_raw.h"
 
@@ -26,7 +27,13 @@ constexpr int kTile = 4;
 #endif
 // So many weights, a third of L1, are used again from tile to tile.
 constexpr std::int64_t kWeightFloats = 2560;
-alignas(64) constexpr float kZeros[HWY_LANES(float)] = {};
+template <class T>
+alignas(64) constexpr T kZeros[HWY_LANES(float)] = {};
+
+template <class T>
+HWY_INLINE const T* row_of(const DepthwiseRow& p, int r) {
+  return static_cast<const T*>(p.in[r]);
+}
 
 /// x86's max and min return the second operand if either is NaN: a NaN stays visible.
 template <class D, class V>
@@ -35,6 +42,7 @@ HWY_INLINE V clamp(D d, V v, float low, float high) {
 }
 
 /// Channels [begin, end) of result pixel j, any size.
+template <class T>
 void one_pixel(const DepthwiseRow& p, std::int64_t j, std::int64_t begin, std::int64_t end) {
   const std::int64_t at = p.first + j * p.step;
   const std::int64_t t0 = std::max<std::int64_t>(0, -at), t1 = std::min(p.taps, p.width - at);
@@ -43,16 +51,16 @@ void one_pixel(const DepthwiseRow& p, std::int64_t j, std::int64_t begin, std::i
     auto sum = hn::LoadU(d, p.bias + c);
     for (int r = 0; r < p.rows; ++r) {
       for (std::int64_t t = t0; t < t1; ++t) {
-        sum = hn::MulAdd(hn::LoadU(d, p.in[r] + (at + t) * p.channels + c),
+        sum = hn::MulAdd(load_value(d, row_of<T>(p, r) + (at + t) * p.channels + c),
                          hn::LoadU(d, p.weights[r] + t * p.channels + c), sum);
       }
     }
-    hn::StoreU(clamp(d, sum, p.low, p.high), d, p.out + j * p.out_step * p.channels + c);
+    store_value(clamp(d, sum, p.low, p.high), d, static_cast<T*>(p.out) + j * p.out_step * p.channels + c);
   });
 }
 
 /// Result pixels j … j+kPixels−1 of one vector of channels. At an edge, columns outside the image are zeros.
-template <int kTaps, int kStep, int kPixels, bool kEdge, class D>
+template <class T, int kTaps, int kStep, int kPixels, bool kEdge, class D>
 HWY_INLINE void pixels(D d, const DepthwiseRow& p, std::int64_t j, std::int64_t c) {
   using V = hn::Vec<D>;
   constexpr int kInputs = (kPixels - 1) * kStep + kTaps;
@@ -62,13 +70,13 @@ HWY_INLINE void pixels(D d, const DepthwiseRow& p, std::int64_t j, std::int64_t 
   for (int i = 0; i < kPixels; ++i) sum[i] = start;
   const std::int64_t channels = p.channels, column = p.first + j * kStep;
   for (int r = 0; r < p.rows; ++r) {
-    const float* x = p.in[r] + column * channels + c;
+    const T* x = row_of<T>(p, r) + column * channels + c;
     const float* w = p.weights[r] + c;
     V in[kInputs];
     HWY_UNROLL(32)
     for (int i = 0; i < kInputs; ++i, x += channels) {
       const bool outside = kEdge && static_cast<std::uint64_t>(column + i) >= static_cast<std::uint64_t>(p.width);
-      in[i] = hn::LoadU(d, outside ? kZeros : x);
+      in[i] = load_value(d, outside ? kZeros<T> : x);
     }
     HWY_UNROLL(8)
     for (int t = 0; t < kTaps; ++t, w += channels) {
@@ -77,35 +85,36 @@ HWY_INLINE void pixels(D d, const DepthwiseRow& p, std::int64_t j, std::int64_t 
       for (int i = 0; i < kPixels; ++i) sum[i] = hn::MulAdd(in[i * kStep + t], weight, sum[i]);
     }
   }
-  float* out = p.out + j * p.out_step * channels + c;
+  T* out = static_cast<T*>(p.out) + j * p.out_step * channels + c;
   const std::int64_t next = p.out_step * channels;
   HWY_UNROLL(8)
-  for (int i = 0; i < kPixels; ++i, out += next) hn::StoreU(clamp(d, sum[i], p.low, p.high), d, out);
+  for (int i = 0; i < kPixels; ++i, out += next) store_value(clamp(d, sum[i], p.low, p.high), d, out);
 }
 
-template <int kTaps, int kStep, int kPixels, bool kEdge>
+template <class T, int kTaps, int kStep, int kPixels, bool kEdge>
 void tile(const DepthwiseRow& p, std::int64_t j, std::int64_t begin, std::int64_t end) {
   const Full d;
   const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
   std::int64_t c = begin;
-  for (; c + lanes <= end; c += lanes) pixels<kTaps, kStep, kPixels, kEdge>(d, p, j, c);
+  for (; c + lanes <= end; c += lanes) pixels<T, kTaps, kStep, kPixels, kEdge>(d, p, j, c);
   if (c == end) return;
   // Networks' channels are multiples of 8, or at least of 4.
   const hn::CappedTag<float, 8> d8;
   const hn::CappedTag<float, 4> d4;
-  for (; lanes > 8 && c + 8 <= end; c += 8) pixels<kTaps, kStep, kPixels, kEdge>(d8, p, j, c);
-  for (; lanes > 4 && c + 4 <= end; c += 4) pixels<kTaps, kStep, kPixels, kEdge>(d4, p, j, c);
-  for (; c < end; ++c) pixels<kTaps, kStep, kPixels, kEdge>(One(), p, j, c);
+  for (; lanes > 8 && c + 8 <= end; c += 8) pixels<T, kTaps, kStep, kPixels, kEdge>(d8, p, j, c);
+  for (; lanes > 4 && c + 4 <= end; c += 4) pixels<T, kTaps, kStep, kPixels, kEdge>(d4, p, j, c);
+  for (; c < end; ++c) pixels<T, kTaps, kStep, kPixels, kEdge>(One(), p, j, c);
 }
 
-template <int kTaps, int kStep>
+template <class T, int kTaps, int kStep>
 void unrolled_row(const DepthwiseRow& p) {
   const std::int64_t panel = std::max<std::int64_t>(16, kWeightFloats / (kTaps * p.rows + 1) / 16 * 16);
   const auto run = [&](auto size, std::int64_t j, std::int64_t begin, std::int64_t end) {
     constexpr int kPixels = decltype(size)::value;
     const std::int64_t first = p.first + j * kStep;
     const bool inside = first >= 0 && first + (kPixels - 1) * kStep + kTaps <= p.width;
-    inside ? tile<kTaps, kStep, kPixels, false>(p, j, begin, end) : tile<kTaps, kStep, kPixels, true>(p, j, begin, end);
+    inside ? tile<T, kTaps, kStep, kPixels, false>(p, j, begin, end)
+           : tile<T, kTaps, kStep, kPixels, true>(p, j, begin, end);
   };
   for (std::int64_t begin = 0; begin < p.channels; begin += panel) {
     const std::int64_t end = std::min(p.channels, begin + panel);
@@ -120,26 +129,30 @@ void unrolled_row(const DepthwiseRow& p) {
   }
 }
 
-void depthwise_row(const DepthwiseRow& p) {
-  if (p.step == 1 && p.taps == 3) return unrolled_row<3, 1>(p);
-  if (p.step == 1 && p.taps == 5) return unrolled_row<5, 1>(p);
-  if (p.step == 1 && p.taps == 1) return unrolled_row<1, 1>(p);
-  if (p.step == 1 && p.taps == 2) return unrolled_row<2, 1>(p);
-  if (p.step == 2 && p.taps == 3) return unrolled_row<3, 2>(p);
-  if (p.step == 2 && p.taps == 5) return unrolled_row<5, 2>(p);
-  for (std::int64_t j = 0; j < p.count; ++j) one_pixel(p, j, 0, p.channels);
+template <class T>
+void row(const DepthwiseRow& p) {
+  if (p.step == 1 && p.taps == 3) return unrolled_row<T, 3, 1>(p);
+  if (p.step == 1 && p.taps == 5) return unrolled_row<T, 5, 1>(p);
+  if (p.step == 1 && p.taps == 1) return unrolled_row<T, 1, 1>(p);
+  if (p.step == 1 && p.taps == 2) return unrolled_row<T, 2, 1>(p);
+  if (p.step == 2 && p.taps == 3) return unrolled_row<T, 3, 2>(p);
+  if (p.step == 2 && p.taps == 5) return unrolled_row<T, 5, 2>(p);
+  for (std::int64_t j = 0; j < p.count; ++j) one_pixel<T>(p, j, 0, p.channels);
 }
 
 }  // namespace
+
+void depthwise_row_entry(const DepthwiseRow& p) { p.element == Element::bf16 ? row<std::uint16_t>(p) : row<float>(p); }
+
 }  // namespace HWY_NAMESPACE
 }  // namespace fovea::kernels::simd
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace fovea::kernels::simd {
-HWY_EXPORT(depthwise_row);
+HWY_EXPORT(depthwise_row_entry);
 
-void depthwise_row_f32(const DepthwiseRow& p) { HWY_DYNAMIC_DISPATCH(depthwise_row)(p); }
+void depthwise_row(const DepthwiseRow& p) { HWY_DYNAMIC_DISPATCH(depthwise_row_entry)(p); }
 
 }  // namespace fovea::kernels::simd
 #endif

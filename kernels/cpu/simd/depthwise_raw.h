@@ -1,9 +1,10 @@
-// Depthwise convolution's inner step on plain arrays of floats: one result row from a few input rows.
+// Depthwise convolution's inner step on plain arrays: one result row from a few input rows.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/activation.h"
+#include "kernels/cpu/simd/element.h"
 
 namespace fovea::kernels::simd {
 
@@ -11,20 +12,21 @@ namespace fovea::kernels::simd {
 inline constexpr int kMaxKernelRows = 16;
 
 /// out[j·out_step] = clamp(bias + Σ_r Σ_t in[r][first + j·step + t]·weights[r][t], low, high) for j in [0, count), each
-/// a pixel of `channels` floats; input pixels outside [0, width) are zeros. Forward this is a row of y; backward to the
+/// a pixel of `channels` values; input pixels outside [0, width) are zeros. Forward this is a row of y; backward to the
 /// data it is one phase (every step-th pixel) of a row of dx, with in = rows of dy and the taps that meet this phase in
 /// reversed order.
 struct DepthwiseRow {
-  const float* in[kMaxKernelRows];
+  Element element = Element::f32;  ///< of in and out; weights and sums are f32
+  const void* in[kMaxKernelRows];
   const float* weights[kMaxKernelRows];
   int rows = 0;
   std::int64_t taps = 0, step = 1, first = 0, width = 0;
   const float* bias = nullptr;  ///< [channels], never null
   float low = 0, high = 0;
-  float* out = nullptr;
+  void* out = nullptr;
   std::int64_t out_step = 1, count = 0, channels = 0;
 };
-void depthwise_row_f32(const DepthwiseRow&);
+void depthwise_row(const DepthwiseRow&);
 
 /// acc[t·channels + c] += Σ_j dy[j, c]·x[first + j·step + t, c] over the j whose pixel lies inside [0, width).
 void depthwise_weight_row_f32(const float* x, std::int64_t width, const float* dy, std::int64_t count,

@@ -12,10 +12,12 @@ namespace fovea::kernels::simd {
 namespace {
 
 // Rows that are multiplied with one panel after the other stay in L2 so long.
-constexpr std::int64_t kBlockFloats = 48 << 10;
+constexpr std::int64_t kBlockBytes = 192 << 10;
 // Multiply-adds that pay for another thread: starting and joining a team costs 1 to 2 µs.
 constexpr std::int64_t kWorkPerThread = 100'000;
 constexpr int kMaxRuns = 256;
+
+std::int64_t bytes_of(Element e) { return kElementBytes[static_cast<int>(e)]; }
 
 std::int64_t window_columns(const PlannedConv& c) { return (c.wo - 1) * c.stride.w + (c.kw - 1) * c.dilation.w + 1; }
 std::int64_t window_rows(const PlannedConv& c, std::int64_t rows) {
@@ -29,6 +31,8 @@ bool inside(const PlannedConv& c) {
 
 PlannedGemm gemm_of(const PlannedConv& c, const ConvRows& job) {
   PlannedGemm g;
+  g.in = c.in;
+  g.out = c.out;
   g.k = c.kh * c.kw * c.ci;
   g.packed = c.packed;
   g.columns = c.co;
@@ -50,46 +54,47 @@ void pointwise_rows(const PlannedConv& c, const ConvRows& job, std::int64_t begi
   g.run_count = 1;
   g.a_stride = c.ci;
   const std::int64_t tile = planned_tile_rows();
-  const std::int64_t block = std::max<std::int64_t>(1, kBlockFloats / c.ci / tile) * tile;
+  const std::int64_t block = std::max<std::int64_t>(1, kBlockBytes / (c.ci * bytes_of(c.in)) / tile) * tile;
   for (std::int64_t row = begin; row < end; row += block) {
     g.rows = std::min(block, end - row);
-    g.a = job.x + row * c.ci;
-    g.c = job.y + row * c.co;
-    g.residual = job.residual ? job.residual + row * c.co : nullptr;
-    planned_gemm_f32(g);
+    g.a = element_at(job.x, row * c.ci, c.in);
+    g.c = element_at(job.y, row * c.co, c.out);
+    g.residual = job.residual ? element_at(job.residual, row * c.co, c.out) : nullptr;
+    planned_gemm(g);
   }
 }
 
 /// Copies the window of result rows [begin, end): zeros outside the image.
-void copy_window(const PlannedConv& c, const float* x, std::int64_t begin, std::int64_t end, float* to) {
+void copy_window(const PlannedConv& c, const void* x, std::int64_t begin, std::int64_t end, void* window) {
+  auto* to = static_cast<char*>(window);
   const std::int64_t columns = window_columns(c), y0 = begin * c.stride.h - c.top;
   const std::int64_t before = std::min(c.left, columns), have = std::clamp<std::int64_t>(c.w, 0, columns - before);
-  const auto floats = [&](std::int64_t pixels) { return static_cast<std::size_t>(pixels * c.ci) * sizeof(float); };
-  for (std::int64_t r = 0, rows = window_rows(c, end - begin); r < rows; ++r, to += columns * c.ci) {
+  const auto bytes = [&](std::int64_t pixels) { return static_cast<std::size_t>(pixels * c.ci * bytes_of(c.in)); };
+  for (std::int64_t r = 0, rows = window_rows(c, end - begin); r < rows; ++r, to += bytes(columns)) {
     const std::int64_t y = y0 + r;
     if (y < 0 || y >= c.h) {
-      std::memset(to, 0, floats(columns));
+      std::memset(to, 0, bytes(columns));
       continue;
     }
-    std::memset(to, 0, floats(before));
-    std::memcpy(to + before * c.ci, x + y * c.w * c.ci, floats(have));
-    std::memset(to + (before + have) * c.ci, 0, floats(columns - before - have));
+    std::memset(to, 0, bytes(before));
+    std::memcpy(to + bytes(before), element_at(x, y * c.w * c.ci, c.in), bytes(have));
+    std::memset(to + bytes(before + have), 0, bytes(columns - before - have));
   }
 }
 
 /// Result rows per window copy: windows of 64 KB, which leaves L2 to the weights.
 std::int64_t band_of(const PlannedConv& c) {
-  const std::int64_t row = std::max<std::int64_t>(1, window_columns(c) * c.ci * c.stride.h);
-  return std::clamp<std::int64_t>((16 << 10) / row, 1, c.ho);
+  const std::int64_t row = std::max<std::int64_t>(1, window_columns(c) * c.ci * c.stride.h * bytes_of(c.in));
+  return std::clamp<std::int64_t>((64 << 10) / row, 1, c.ho);
 }
 
 }  // namespace
 
 bool PlannedConv::pointwise() const { return kh == 1 && kw == 1 && stride == Size2{1, 1} && ho == h && wo == w; }
 
-std::int64_t PlannedConv::scratch_floats(std::int64_t rows) const {
+std::int64_t PlannedConv::scratch_bytes(std::int64_t rows) const {
   if (pointwise() || inside(*this)) return 0;
-  return window_rows(*this, std::min(rows, band_of(*this))) * window_columns(*this) * ci;
+  return window_rows(*this, std::min(rows, band_of(*this))) * window_columns(*this) * ci * bytes_of(in);
 }
 
 void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
@@ -114,7 +119,7 @@ void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
   const std::int64_t band = direct ? job.end - job.begin : band_of(c);
   for (std::int64_t begin = job.begin; begin < job.end; begin += band) {
     const std::int64_t end = std::min(job.end, begin + band);
-    const float* window = job.x + begin * c.stride.h * c.w * c.ci;
+    const void* window = element_at(job.x, begin * c.stride.h * c.w * c.ci, c.in);
     if (!direct) {
       copy_window(c, job.x, begin, end, job.scratch);
       window = job.scratch;
@@ -124,16 +129,16 @@ void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
       g.panel_begin = p;
       g.panel_end = p + 1;
       for (std::int64_t y = begin; y < end; ++y) {
-        g.a = window + (y - begin) * c.stride.h * pitch;
-        g.c = job.y + y * c.wo * c.co;
-        g.residual = job.residual ? job.residual + y * c.wo * c.co : nullptr;
-        planned_gemm_f32(g);
+        g.a = element_at(window, (y - begin) * c.stride.h * pitch, c.in);
+        g.c = element_at(job.y, y * c.wo * c.co, c.out);
+        g.residual = job.residual ? element_at(job.residual, y * c.wo * c.co, c.out) : nullptr;
+        planned_gemm(g);
       }
     }
   }
 }
 
-void planned_conv(const PlannedConv& c, const float* x, const float* residual, float* y, AfterFn after,
+void planned_conv(const PlannedConv& c, const void* x, const void* residual, void* y, AfterFn after,
                   const void* context) {
   const std::int64_t panels = panel_count(c.co), k = c.kh * c.kw * c.ci;
   const bool pointwise = c.pointwise();
@@ -146,12 +151,13 @@ void planned_conv(const PlannedConv& c, const float* x, const float* residual, f
   const auto some_rows = [&](std::int64_t begin, std::int64_t end, std::int64_t panel_begin, std::int64_t panel_end) {
     ConvRows job{x, residual, y, 0, 0, panel_begin, panel_end, nullptr};
     if (pointwise) return pointwise_rows(c, job, begin, end);
-    job.scratch = scratch(ScratchSlot::worker, static_cast<std::size_t>(c.scratch_floats(end - begin)));
+    job.scratch = scratch(ScratchSlot::worker, static_cast<std::size_t>(c.scratch_bytes(end - begin) / 4 + 1));
     while (begin < end) {
       const std::int64_t image = begin / c.ho, first = begin % c.ho, last = std::min(c.ho, first + end - begin);
-      job.x = x + image * c.h * c.w * c.ci;
-      job.y = y + image * c.ho * c.wo * c.co;
-      job.residual = residual ? residual + image * c.ho * c.wo * c.co : nullptr;
+      const std::int64_t map = image * c.ho * c.wo * c.co;
+      job.x = element_at(x, image * c.h * c.w * c.ci, c.in);
+      job.y = element_at(y, map, c.out);
+      job.residual = residual ? element_at(residual, map, c.out) : nullptr;
       job.begin = first;
       job.end = last;
       planned_conv_rows(c, job);
@@ -166,14 +172,15 @@ void planned_conv(const PlannedConv& c, const float* x, const float* residual, f
     parallel_for(tiles, std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, tile_work)),
                  [&](std::int64_t begin, std::int64_t end) {
                    const std::int64_t first = begin * tile, last = std::min(rows, end * tile);
-                   const std::int64_t row_floats = (pointwise ? 1 : c.wo) * c.co;
+                   const std::int64_t row_values = (pointwise ? 1 : c.wo) * c.co;
                    // With a further step on the results they are made in stretches that stay in L2.
                    const std::int64_t stretch =
-                       after ? std::max<std::int64_t>(1, kBlockFloats / row_floats / tile) * tile : last - first;
+                       after ? std::max<std::int64_t>(1, kBlockBytes / (row_values * bytes_of(c.out)) / tile) * tile
+                             : last - first;
                    for (std::int64_t row = first; row < last; row += stretch) {
                      const std::int64_t stop = std::min(last, row + stretch);
                      some_rows(row, stop, 0, panels);
-                     if (after) after(context, y + row * row_floats, (stop - row) * row_floats);
+                     if (after) after(context, element_at(y, row * row_values, c.out), (stop - row) * row_values);
                    }
                  });
     return;

@@ -18,33 +18,34 @@ struct PlannedConv {
   std::int64_t kh = 1, kw = 1;
   Size2 stride{1, 1}, dilation{1, 1};
   std::int64_t top = 0, left = 0;  ///< padding before the image
-  const float* packed = nullptr;   ///< [kh·kw·ci, co] in panels
-  const float* bias = nullptr;     ///< padded_columns(co) floats
-  bool clamp = false;              ///< results within [low, high]
+  Element in = Element::f32, out = Element::f32;
+  const void* packed = nullptr;  ///< [kh·kw·ci, co] in panels for `in`
+  const float* bias = nullptr;   ///< padded_columns(co) floats
+  bool clamp = false;            ///< results within [low, high]
   float low = 0, high = 0;
 
   bool pointwise() const;
-  /// Floats of scratch that a thread needs for planned_conv_rows of `rows` result rows.
-  std::int64_t scratch_floats(std::int64_t rows) const;
+  /// Bytes of scratch that a thread needs for planned_conv_rows of `rows` result rows.
+  std::int64_t scratch_bytes(std::int64_t rows) const;
 };
 
 /// Result rows [begin, end) of one image, columns of panels [panel_begin, panel_end). x, y and residual point to where
 /// row 0 of the image would be, so that a band of rows may stand for the image; residual (or null) is added before the
 /// clamp.
 struct ConvRows {
-  const float* x = nullptr;
-  const float* residual = nullptr;
-  float* y = nullptr;
+  const void* x = nullptr;
+  const void* residual = nullptr;
+  void* y = nullptr;
   std::int64_t begin = 0, end = 0;
   std::int64_t panel_begin = 0, panel_end = 0;
-  float* scratch = nullptr;
+  void* scratch = nullptr;
 };
 void planned_conv_rows(const PlannedConv&, const ConvRows&);
 
 /// The whole convolution on the thread team. `after(y, count)` is called on finished stretches of the result while they
 /// are in the cache, by the thread that made them: activations that the clamp cannot express.
-using AfterFn = void (*)(const void* context, float* y, std::int64_t count);
-void planned_conv(const PlannedConv&, const float* x, const float* residual, float* y, AfterFn after = nullptr,
+using AfterFn = void (*)(const void* context, void* y, std::int64_t count);
+void planned_conv(const PlannedConv&, const void* x, const void* residual, void* y, AfterFn after = nullptr,
                   const void* context = nullptr);
 
 }  // namespace fovea::kernels::simd

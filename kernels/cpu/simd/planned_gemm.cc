@@ -14,6 +14,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/cpu/simd/bf16-inl.h"
 #include "kernels/cpu/simd/planned_gemm.h"
 
 // A lambda that GCC leaves out of line keeps the sums in memory: a third of the speed.
@@ -45,26 +46,27 @@ constexpr int kMaxRowsNarrow = kMaxRows == 6 ? 10 : 14;
 // Weights are asked for so many floats ahead: they come from L2 or beyond, and the hardware starts anew at each page.
 constexpr int kPrefetch = 512;
 
-/// Loads the first `count` floats; the others are zero. Stores only those. On AVX-512 masks are free.
-template <class T>
-HWY_INLINE hn::Vec<T> load_first(T d, const float* from, int count) {
+/// Loads the first `count` values; the others are zero. Stores only those. On AVX-512 masks are free.
+template <class T, class O>
+HWY_INLINE hn::Vec<T> load_first(T d, const O* from, int count) {
 #if HWY_TARGET == HWY_AVX3
-  return hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(count)), d, from);
-#else
-  HWY_ALIGN float edge[kLanes] = {};
-  std::memcpy(edge, from, static_cast<std::size_t>(count) * sizeof(float));
-  return hn::Load(d, edge);
+  if constexpr (sizeof(O) == 4) return hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(count)), d, from);
 #endif
+  HWY_ALIGN O edge[kLanes] = {};
+  std::memcpy(edge, from, static_cast<std::size_t>(count) * sizeof(O));
+  return load_value(d, edge);
 }
-template <class T>
-HWY_INLINE void store_first(hn::Vec<T> v, T d, float* to, int count) {
+template <class T, class O>
+HWY_INLINE void store_first(hn::Vec<T> v, T d, O* to, int count) {
 #if HWY_TARGET == HWY_AVX3
-  hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(count)), d, to);
-#else
-  HWY_ALIGN float edge[kLanes];
-  hn::Store(v, d, edge);
-  std::memcpy(to, edge, static_cast<std::size_t>(count) * sizeof(float));
+  if constexpr (sizeof(O) == 4) {
+    hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(count)), d, to);
+    return;
+  }
 #endif
+  HWY_ALIGN O edge[kLanes];
+  store_value(v, d, edge);
+  std::memcpy(to, edge, static_cast<std::size_t>(count) * sizeof(O));
 }
 
 struct Tile {
@@ -74,9 +76,9 @@ struct Tile {
   int run_count;
   const float* b;
   const float* bias;
-  const float* residual;
+  const void* residual;  ///< like c
   std::int64_t residual_stride;
-  float* c;
+  void* c;
   std::int64_t c_stride;
   int columns;  ///< of this panel
   bool clamp;
@@ -85,7 +87,7 @@ struct Tile {
 
 /// kFull vectors of columns and, on AVX-512, kHalf = 1 half one: 24 columns are then one and a half vectors' work where
 /// the CPU has two 256-bit multiply-add units for one of 512 bits (Zen 4).
-template <int MR, int kFull, int kHalf>
+template <class O, int MR, int kFull, int kHalf>
 HWY_NOINLINE void tile(const Tile& t) {
   const D d;
   const hn::Half<D> h;
@@ -160,14 +162,14 @@ HWY_NOINLINE void tile(const Tile& t) {
   if (t.residual) {
     FOVEA_UNROLL(16)
     for (int i = 0; i < MR; ++i) {
-      const float* from = t.residual + i * t.residual_stride;
+      const O* from = static_cast<const O*>(t.residual) + i * t.residual_stride;
       FOVEA_UNROLL(2)
-      for (int v = 0; v < kWhole; ++v) sum[i][v] = hn::Add(sum[i][v], hn::LoadU(d, from + v * kLanes));
+      for (int v = 0; v < kWhole; ++v) sum[i][v] = hn::Add(sum[i][v], load_value(d, from + v * kLanes));
       from += kWhole * kLanes;
       if (kHalf) {
-        tail[i] = hn::Add(tail[i], whole ? hn::LoadU(h, from) : load_first(h, from, last));
+        tail[i] = hn::Add(tail[i], whole ? load_value(h, from) : load_first(h, from, last));
       } else {
-        sum[i][kFull - 1] = hn::Add(sum[i][kFull - 1], whole ? hn::LoadU(d, from) : load_first(d, from, last));
+        sum[i][kFull - 1] = hn::Add(sum[i][kFull - 1], whole ? load_value(d, from) : load_first(d, from, last));
       }
     }
   }
@@ -181,23 +183,23 @@ HWY_NOINLINE void tile(const Tile& t) {
       if (kHalf) tail[i] = hn::Min(hn::LowerHalf(h, high), hn::Max(hn::LowerHalf(h, low), tail[i]));
     }
   }
-  float* to = t.c;
+  O* to = static_cast<O*>(t.c);
   FOVEA_UNROLL(16)
   for (int i = 0; i < MR; ++i, to += t.c_stride) {
     FOVEA_UNROLL(2)
-    for (int v = 0; v < kWhole; ++v) hn::StoreU(sum[i][v], d, to + v * kLanes);
-    float* const rest = to + kWhole * kLanes;
+    for (int v = 0; v < kWhole; ++v) store_value(sum[i][v], d, to + v * kLanes);
+    O* const rest = to + kWhole * kLanes;
     if (kHalf) {
-      whole ? hn::StoreU(tail[i], h, rest) : store_first(tail[i], h, rest, last);
+      whole ? store_value(tail[i], h, rest) : store_first(tail[i], h, rest, last);
     } else {
-      whole ? hn::StoreU(sum[i][kFull - 1], d, rest) : store_first(sum[i][kFull - 1], d, rest, last);
+      whole ? store_value(sum[i][kFull - 1], d, rest) : store_first(sum[i][kFull - 1], d, rest, last);
     }
   }
 }
 
 /// Up to three rows: the weights are read once, from L3 or memory, and that is all the time. Four partial sums a result
 /// hide the latency of the multiply-add.
-template <int MR, int NV>
+template <class O, int MR, int NV>
 HWY_NOINLINE void thin_tile(const Tile& t) {
   const D d;
   constexpr int kParts = 4;
@@ -243,54 +245,67 @@ HWY_NOINLINE void thin_tile(const Tile& t) {
     for (int v = 0; v < NV; ++v) {
       const int count = v + 1 < NV ? kLanes : last;
       V y = hn::Add(hn::Add(sum[0][i][v], sum[1][i][v]), hn::Add(sum[2][i][v], sum[3][i][v]));
-      if (t.residual) y = hn::Add(y, load_first(d, t.residual + i * t.residual_stride + v * kLanes, count));
+      if (t.residual) {
+        const O* from = static_cast<const O*>(t.residual) + i * t.residual_stride + v * kLanes;
+        y = hn::Add(y, load_first(d, from, count));
+      }
       if (t.clamp) y = hn::Min(high, hn::Max(low, y));
-      store_first(y, d, t.c + i * t.c_stride + v * kLanes, count);
+      store_first(y, d, static_cast<O*>(t.c) + i * t.c_stride + v * kLanes, count);
     }
   }
 }
 
 using TileFn = void (*)(const Tile&);
-template <int MR, int kFull, int kHalf>
+template <class O, int MR, int kFull, int kHalf>
 constexpr TileFn pick() {
   // As long as the partial sums fit the registers.
   if constexpr (kHalf == 0 && MR <= 3 && 4 * MR * kFull + MR + 1 <= 2 * kMaxRows + 4) {
-    return thin_tile<MR, kFull>;
+    return thin_tile<O, MR, kFull>;
   } else {
-    return tile<MR, kFull, kHalf>;
+    return tile<O, MR, kFull, kHalf>;
   }
 }
-template <int kFull, int kHalf, int... MR>
+template <class O, int kFull, int kHalf, int... MR>
 constexpr auto tiles_of(std::integer_sequence<int, MR...>) {
   struct Table {
     TileFn fn[sizeof...(MR) + 1];
   };
-  return Table{{nullptr, pick<MR + 1, kFull, kHalf>()...}};
+  return Table{{nullptr, pick<O, MR + 1, kFull, kHalf>()...}};
 }
-constexpr auto kWide = tiles_of<2, 0>(std::make_integer_sequence<int, kMaxRows>());
-constexpr auto kNarrow = tiles_of<1, 0>(std::make_integer_sequence<int, kMaxRowsNarrow>());
+template <class O>
+constexpr auto kWide = tiles_of<O, 2, 0>(std::make_integer_sequence<int, kMaxRows>());
+template <class O>
+constexpr auto kNarrow = tiles_of<O, 1, 0>(std::make_integer_sequence<int, kMaxRowsNarrow>());
 #if HWY_TARGET == HWY_AVX3
-constexpr auto kWideHalf = tiles_of<1, 1>(std::make_integer_sequence<int, kMaxRows>());
-constexpr auto kNarrowHalf = tiles_of<0, 1>(std::make_integer_sequence<int, kMaxRowsNarrow>());
+template <class O>
+constexpr auto kWideHalf = tiles_of<O, 1, 1>(std::make_integer_sequence<int, kMaxRows>());
+template <class O>
+constexpr auto kNarrowHalf = tiles_of<O, 0, 1>(std::make_integer_sequence<int, kMaxRowsNarrow>());
 #else
-constexpr auto kWideHalf = kWide;
-constexpr auto kNarrowHalf = kNarrow;
+template <class O>
+constexpr auto kWideHalf = kWide<O>;
+template <class O>
+constexpr auto kNarrowHalf = kNarrow<O>;
 #endif
 
+template <class O>
 void gemm(const PlannedGemm& job) {
   constexpr int kPanel = 2 * kLanes;
   for (std::int64_t p = job.panel_begin; p < job.panel_end; ++p) {
     const int columns = static_cast<int>(std::min<std::int64_t>(kPanel, job.columns - p * kPanel));
     const bool narrow = columns <= kLanes;
-    Tile t{job.a,
+    const auto after = [](const void* base, std::int64_t columns_before) {
+      return base ? static_cast<const O*>(base) + columns_before : nullptr;
+    };
+    Tile t{static_cast<const float*>(job.a),
            job.a_stride,
            job.runs,
            job.run_count,
-           job.packed + p * kPanel * job.k,
+           static_cast<const float*>(job.packed) + p * kPanel * job.k,
            job.bias + p * kPanel,
-           job.residual ? job.residual + p * kPanel : nullptr,
+           after(job.residual, p * kPanel),
            job.residual_stride,
-           job.c + p * kPanel,
+           static_cast<O*>(job.c) + p * kPanel,
            job.c_stride,
            columns,
            job.clamp,
@@ -298,7 +313,8 @@ void gemm(const PlannedGemm& job) {
            job.high};
     const std::int64_t most = narrow ? kMaxRowsNarrow : kMaxRows;
     const bool half = columns <= (narrow ? kLanes / 2 : kLanes + kLanes / 2);
-    const TileFn* const table = narrow ? (half ? kNarrowHalf.fn : kNarrow.fn) : (half ? kWideHalf.fn : kWide.fn);
+    const TileFn* const table =
+        narrow ? (half ? kNarrowHalf<O>.fn : kNarrow<O>.fn) : (half ? kWideHalf<O>.fn : kWide<O>.fn);
     // Full tiles while there are at least two tiles' rows, the rest evenly: no thin last tile.
     std::int64_t left = job.rows;
     while (left > 0) {
@@ -307,8 +323,8 @@ void gemm(const PlannedGemm& job) {
       table[size](t);
       left -= size;
       t.a += size * job.a_stride;
-      t.c += size * job.c_stride;
-      if (t.residual) t.residual += size * job.residual_stride;
+      t.c = static_cast<O*>(t.c) + size * job.c_stride;
+      t.residual = after(t.residual, size * job.residual_stride);
     }
   }
 }
@@ -316,7 +332,18 @@ void gemm(const PlannedGemm& job) {
 }  // namespace
 
 // HWY_EXPORT wants external linkage.
-void planned_gemm_entry(const PlannedGemm& job) { gemm(job); }
+void planned_gemm_entry(const PlannedGemm& job) {
+  job.out == Element::bf16 ? gemm<std::uint16_t>(job) : gemm<float>(job);
+}
+template <class From, class To>
+void convert(const From* from, To* to, std::int64_t n) {
+  const D d;
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store_value(load_value(d, from + i), d, to + i);
+  if (i < n) store_first(load_first(d, from + i, static_cast<int>(n - i)), d, to + i, static_cast<int>(n - i));
+}
+void to_bf16_entry(const float* from, std::uint16_t* to, std::int64_t n) { convert(from, to, n); }
+void from_bf16_entry(const std::uint16_t* from, float* to, std::int64_t n) { convert(from, to, n); }
 int planned_rows_entry() { return kMaxRows; }
 
 }  // namespace HWY_NAMESPACE
@@ -324,12 +351,22 @@ int planned_rows_entry() { return kMaxRows; }
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include "kernels/cpu/avx512/planned_gemm_bf16.h"
+
 namespace fovea::kernels::simd {
 
 HWY_EXPORT(planned_gemm_entry);
 HWY_EXPORT(planned_rows_entry);
+HWY_EXPORT(to_bf16_entry);
+HWY_EXPORT(from_bf16_entry);
 
-void planned_gemm_f32(const PlannedGemm& job) { HWY_DYNAMIC_DISPATCH(planned_gemm_entry)(job); }
+void planned_gemm(const PlannedGemm& job) {
+  job.in == Element::bf16 ? planned_gemm_bf16(job) : HWY_DYNAMIC_DISPATCH(planned_gemm_entry)(job);
+}
+void to_bf16(const float* from, std::uint16_t* to, std::int64_t n) { HWY_DYNAMIC_DISPATCH(to_bf16_entry)(from, to, n); }
+void from_bf16(const std::uint16_t* from, float* to, std::int64_t n) {
+  HWY_DYNAMIC_DISPATCH(from_bf16_entry)(from, to, n);
+}
 int planned_tile_rows() { return HWY_DYNAMIC_DISPATCH(planned_rows_entry)(); }
 
 }  // namespace fovea::kernels::simd

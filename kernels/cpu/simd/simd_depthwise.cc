@@ -52,10 +52,11 @@ void forward(const Conv2dProblem& p) {
         r.in[r.rows] = x + (n * h + top + k) * width * channels;
         r.weights[r.rows] = w + k * kw * channels;
       }
-      r.out = y + at * wo * channels;
-      depthwise_row_f32(r);
+      float* const out = y + at * wo * channels;
+      r.out = out;
+      depthwise_row(r);
       if (!clamped && kind != Activation::none) {
-        activation_forward_f32(kind, static_cast<float>(p.activation.alpha), r.out, r.out, wo * channels);
+        activation_forward_f32(kind, static_cast<float>(p.activation.alpha), out, out, wo * channels);
       }
     }
   });
@@ -113,7 +114,7 @@ void backward_data(const Conv2dProblem& p) {
         r.first = phase.first;
         r.out = dx + (at * width + q) * channels;
         r.count = (width - q + sw - 1) / sw;
-        depthwise_row_f32(r);
+        depthwise_row(r);
       }
     }
   });
