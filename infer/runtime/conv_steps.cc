@@ -78,6 +78,14 @@ DepthwisePart::DepthwisePart(const ConvGeometry& g, const Tensor& filters, const
   row.step = g.params.stride.w;
   row.first = -g.params.padding.left;
   row.width = g.x[2];
+  if (element == simd::Element::bf16 && simd::splits_channels(g.kw, row.step)) {
+    row.split_pitch = (g.x[3] + 31) / 32 * 32;
+    const Tensor plain = weights, plain_bias = bias;
+    weights = Tensor({g.kh * g.kw * row.split_pitch});
+    bias = Tensor({row.split_pitch});
+    simd::split_channels(plain.data<float>(), g.kh * g.kw, g.x[3], weights.mutable_data<float>());
+    simd::split_channels(plain_bias.data<float>(), 1, g.x[3], bias.mutable_data<float>());
+  }
   row.bias = bias.data<float>();
   row.low = epilogue.low;
   row.high = epilogue.high;
@@ -92,7 +100,7 @@ void DepthwisePart::run_row(const void* x, std::int64_t height, std::int64_t i, 
   r.rows = 0;
   for (std::int64_t k = std::max<std::int64_t>(0, -first); k < std::min(kh, height - first); ++k, ++r.rows) {
     r.in[r.rows] = simd::element_at(x, (first + k) * row.width * row.channels, row.element);
-    r.weights[r.rows] = w + k * row.taps * row.channels;
+    r.weights[r.rows] = w + k * row.taps * (row.split_pitch > 0 ? row.split_pitch : row.channels);
   }
   r.out = y;
   simd::depthwise_row(r);

@@ -1,7 +1,7 @@
 // Products of bf16 with sums in f32 (vdpbf16ps): 14 rows × 2 vectors as in simd/planned_gemm.cc, a step of k is a pair.
 // Highway 1.0.3 has no such instruction, so these are intrinsics, compiled with flags of their own and called after a
 // look at the CPU. Internal linkage throughout: see tests/structure/isa_symbols.sh.
-#include "kernels/cpu/avx512/planned_gemm_bf16.h"
+#include "kernels/cpu/avx512/bf16.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -22,11 +22,20 @@ struct DepthwiseRow {
   int rows = 0;
   std::int64_t taps = 0, step = 1, first = 0, width = 0;
   const float* bias = nullptr;  ///< [channels], never null
+  /// Not 0: bias and weights come as split_channels() makes them, this many floats from tap to tap. For bf16 where
+  /// splits_channels() only.
+  std::int64_t split_pitch = 0;
   float low = 0, high = 0;
   void* out = nullptr;
   std::int64_t out_step = 1, count = 0, channels = 0;
 };
 void depthwise_row(const DepthwiseRow&);
+
+/// True where bf16 rows with so many taps at such a step want their weights split: CPUs with AVX-512 BF16.
+bool splits_channels(std::int64_t taps, std::int64_t step);
+/// `rows` rows of `channels` floats, each block of 32 (the last filled up with zeros) with its channels of even number
+/// first. `to` has rows × channels rounded up to 32 floats.
+void split_channels(const float* from, std::int64_t rows, std::int64_t channels, float* to);
 
 /// acc[t·channels + c] += Σ_j dy[j, c]·x[first + j·step + t, c] over the j whose pixel lies inside [0, width).
 void depthwise_weight_row_f32(const float* x, std::int64_t width, const float* dy, std::int64_t count,

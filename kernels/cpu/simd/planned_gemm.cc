@@ -351,7 +351,7 @@ int planned_rows_entry() { return kMaxRows; }
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include "kernels/cpu/avx512/planned_gemm_bf16.h"
+#include "kernels/cpu/avx512/bf16.h"
 
 namespace fovea::kernels::simd {
 
