@@ -101,7 +101,7 @@ class Planner {
   std::size_t chain_length(std::size_t i) const {
     const auto is_conv = [&](std::size_t k) {
       return k < graph_.nodes.size() && lowered_->packed[k].panels && graph_.nodes[k].kind == Kind::conv2d &&
-             lowered_->packed[k].in == element(graph_.nodes[k].inputs[0]);
+             lowered_->packed[k].source == element(graph_.nodes[k].inputs[0]);
     };
     if (!is_conv(i) || i + 1 >= graph_.nodes.size() || !lowered_->packed[i + 1].depthwise) return 1;
     const Node &first = graph_.nodes[i], &second = graph_.nodes[i + 1];
@@ -142,7 +142,7 @@ class Planner {
   detail::ConvPart conv_part(std::size_t i) const {
     const Node& node = graph_.nodes[i];
     const PackedNode& p = lowered_->packed[i];
-    return {geometry(node), p.weights, p.bias, node.activation, p.in, element(node.output)};
+    return {geometry(node), p.weights, p.bias, node.activation, p.source, p.in, element(node.output)};
   }
 
   std::unique_ptr<detail::Step> chain(std::size_t i, std::size_t count) {
@@ -159,7 +159,7 @@ class Planner {
   std::unique_ptr<detail::Step> make(const Node& node, const PackedNode& packed) {
     const bool conv = node.kind == Kind::conv2d || node.kind == Kind::dense;
     const Element in = element(node.inputs[0]), out = element(node.output);
-    if (conv && packed.panels && packed.in == in) return convolution(node, packed, in, out, places_of(node));
+    if (conv && packed.panels && packed.source == in) return convolution(node, packed, out, places_of(node));
     if (packed.depthwise && in == out)
       return detail::depthwise_step({geometry(node), packed.weights, packed.bias, node.activation, in},
                                     places_of(node));
@@ -170,14 +170,15 @@ class Planner {
     return {graph_.root(node.inputs[0]), node.output, node.residual ? graph_.root(node.inputs.back()) : -1};
   }
 
-  std::unique_ptr<detail::Step> convolution(const Node& node, const PackedNode& packed, Element in, Element out,
+  std::unique_ptr<detail::Step> convolution(const Node& node, const PackedNode& packed, Element out,
                                             Places places) const {
     if (node.kind == Kind::conv2d)
-      return detail::conv_step({geometry(node), packed.weights, packed.bias, node.activation, in, out}, places);
+      return detail::conv_step(
+          {geometry(node), packed.weights, packed.bias, node.activation, packed.source, packed.in, out}, places);
     const std::int64_t k = node.weight_shape[0], n = node.weight_shape[1];
     const std::int64_t rows = shape(node.output).numel() / std::max<std::int64_t>(1, n);
     const detail::ConvGeometry g{Shape{rows, 1, 1, k}, Shape{rows, 1, 1, n}, 1, 1, {}};
-    return detail::conv_step({g, packed.weights, packed.bias, node.activation, in, out}, places);
+    return detail::conv_step({g, packed.weights, packed.bias, node.activation, packed.source, packed.in, out}, places);
   }
 
   /// A step that computes in f32: where operands or the result are bf16, they are converted before and after, in places
@@ -207,8 +208,8 @@ class Planner {
     };
     const Places places{at_f32(node.inputs[0]), result, node.residual ? at_f32(node.inputs.back()) : -1};
     std::unique_ptr<detail::Step> step;
-    if (packed.panels && packed.in == Element::f32) {
-      step = convolution(node, packed, Element::f32, Element::f32, places);
+    if (packed.panels && packed.source == Element::f32) {
+      step = convolution(node, packed, Element::f32, places);
     } else if (packed.depthwise) {
       step =
           detail::depthwise_step({geometry(node), packed.weights, packed.bias, node.activation, Element::f32}, places);
@@ -364,12 +365,19 @@ std::shared_ptr<const Lowered> pack(Graph graph, Element element) {
       const bool matrix = node.kind == Kind::dense;
       packed.panels = matrix || (node.kind == Kind::conv2d && node.conv.groups == 1);
       packed.depthwise = depthwise(node);
-      // Pairs of bf16 must not straddle a row of the window; the network's input is f32.
-      const std::int64_t channels = matrix ? w[0] : w[2];
-      if (graph.root(node.inputs[0]) != graph.root(graph.input) && channels % 2 == 0) packed.in = element;
-      packed.weights = packed.panels
-                           ? detail::pack_panels(node.weight.data<float>(), w.numel() / w.dim(-1), w.dim(-1), packed.in)
-                           : node.weight.clone();
+      const bool first = graph.root(node.inputs[0]) == graph.root(graph.input);
+      const std::int64_t channels = matrix ? w[0] : w[2], taps = w.numel() / (channels * w.dim(-1));
+      if (element == Element::bf16) {
+        // Pairs of values must not straddle two pixels. The network's input is f32 and converted on its way; anything
+        // else with odd channels is computed in f32.
+        if (first ? taps > 1 : channels % 2 == 0) packed.in = element;
+        if (!first) packed.source = packed.in;
+      }
+      const bool dilated = !matrix && node.conv.dilation.w > 1;
+      const std::int64_t run = matrix || dilated ? channels : w[1] * channels;
+      packed.weights = packed.panels ? detail::pack_panels(node.weight.data<float>(), channels * taps / run, run,
+                                                           w.dim(-1), packed.in)
+                                     : node.weight.clone();
       packed.bias = detail::pad_bias(node.bias.defined() ? node.bias.data<float>() : nullptr, w.dim(-1));
       lowered->weight_bytes += packed.weights.nbytes() + packed.bias.nbytes();
       node.weight = Tensor();

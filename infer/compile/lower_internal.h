@@ -15,8 +15,9 @@ namespace fovea::infer {
 struct PackedNode {
   Tensor weights;  ///< panels (conv2d, dense), as in the model (others); undefined without weights
   Tensor bias;     ///< padded with zeros to whole vectors; zeros where the node has none
-  bool panels = false, depthwise = false;                   ///< which kernel they are for
-  kernels::simd::Element in = kernels::simd::Element::f32;  ///< panels: the operands they are for
+  bool panels = false, depthwise = false;  ///< which kernel they are for
+  /// Panels: what the node reads, and what they are multiplied with.
+  kernels::simd::Element source = kernels::simd::Element::f32, in = kernels::simd::Element::f32;
 };
 
 /// A graph after all rewrites, with its packed weights; the nodes' own weights are gone.

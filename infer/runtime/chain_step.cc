@@ -63,7 +63,7 @@ class ChainStep final : public Step {
     const auto in_mid = [&](std::int64_t row) { return element_at(mid, row * mid_row_, element_); };
 
     simd::ConvRows expand;
-    expand.x = element_at(x, image * c.h * c.w * c.ci, c.in);
+    expand.x = element_at(x, image * c.h * c.w * c.ci, c.source);
     expand.panel_end = simd::panel_count(c.co);
     expand.scratch = static_cast<char*>(wide) + wide_bytes;
     simd::ConvRows project;

@@ -38,7 +38,7 @@ void Epilogue::run_after(void* y, std::int64_t count, simd::Element element) con
 }
 
 ConvPart::ConvPart(const ConvGeometry& g, const Tensor& weights, const Tensor& padded, ActivationParams activation,
-                   simd::Element in, simd::Element out)
+                   simd::Element source, simd::Element in, simd::Element out)
     : packed(weights), bias(padded), epilogue(activation) {
   conv.n = g.x[0];
   conv.h = g.x[1];
@@ -53,6 +53,7 @@ ConvPart::ConvPart(const ConvGeometry& g, const Tensor& weights, const Tensor& p
   conv.dilation = g.params.dilation;
   conv.top = g.params.padding.top;
   conv.left = g.params.padding.left;
+  conv.source = source;
   conv.in = in;
   conv.out = out;
   conv.packed = packed.view().data;
@@ -177,15 +178,20 @@ std::unique_ptr<Step> kernel_step(std::function<void(Pointers)> run) {
   return std::make_unique<KernelStep>(std::move(run));
 }
 
-Tensor pack_panels(const float* weights, std::int64_t k, std::int64_t n, simd::Element in) {
+Tensor pack_panels(const float* weights, std::int64_t runs, std::int64_t run, std::int64_t n, simd::Element in) {
   // Prefetches may reach a few KB past the end: harmless.
-  Tensor packed({std::max<std::int64_t>(1, simd::packed_floats(k, n))},
-                in == simd::Element::bf16 ? DType::bf16 : DType::f32);
-  if (in == simd::Element::bf16) {
-    simd::pack_bf16(weights, k, n, static_cast<std::uint16_t*>(packed.mutable_view().data));
+  if (in == simd::Element::f32) {
+    const std::int64_t k = runs * run;
+    Tensor packed({std::max<std::int64_t>(1, simd::packed_floats(k, n))});
+    simd::pack_rows({weights, n, 0, k, k, n, 0, simd::panel_count(n), packed.mutable_data<float>()});
     return packed;
   }
-  simd::pack_rows({weights, n, 0, k, k, n, 0, simd::panel_count(n), packed.mutable_data<float>()});
+  const std::int64_t even = (run + 1) / 2 * 2;
+  Tensor filled = Tensor::zeros({std::max<std::int64_t>(1, runs * even * n)});
+  for (std::int64_t r = 0; r < runs; ++r)
+    std::copy_n(weights + r * run * n, run * n, filled.mutable_data<float>() + r * even * n);
+  Tensor packed({std::max<std::int64_t>(1, simd::packed_floats(runs * even, n))}, DType::bf16);
+  simd::pack_bf16(filled.data<float>(), runs * even, n, static_cast<std::uint16_t*>(packed.mutable_view().data));
   return packed;
 }
 

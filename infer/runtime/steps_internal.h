@@ -40,7 +40,7 @@ struct ConvGeometry {
 /// [kh·kw·ci, co] in panels for operands of type `in`, `bias` padded to whole vectors.
 struct ConvPart {
   ConvPart(const ConvGeometry& geometry, const Tensor& packed, const Tensor& bias, kernels::ActivationParams activation,
-           kernels::simd::Element in, kernels::simd::Element out);
+           kernels::simd::Element source, kernels::simd::Element in, kernels::simd::Element out);
   Tensor packed, bias;
   Epilogue epilogue;
   kernels::simd::PlannedConv conv;
@@ -65,8 +65,10 @@ std::unique_ptr<Step> chain_step(ConvPart first, DepthwisePart depthwise, std::o
 /// Anything else that reads and writes through the public kernels.
 std::unique_ptr<Step> kernel_step(std::function<void(Pointers)> run);
 
-/// Weights [k, n] (row-major) in the panels of this CPU, for operands of type `in`.
-Tensor pack_panels(const float* weights, std::int64_t k, std::int64_t n, kernels::simd::Element in);
+/// Weights [runs·run, n] (row-major) in the panels of this CPU, for operands of type `in`: bf16 fills each run up to an
+/// even length with zeros.
+Tensor pack_panels(const float* weights, std::int64_t runs, std::int64_t run, std::int64_t n,
+                   kernels::simd::Element in);
 /// n floats of `bias` (zeros if null), zeros behind up to whole vectors and a cache line.
 Tensor pad_bias(const float* bias, std::int64_t n);
 

@@ -26,14 +26,14 @@ std::int64_t window_rows(const PlannedConv& c, std::int64_t rows) {
 
 /// The padding is empty: windows lie inside the image.
 bool inside(const PlannedConv& c) {
-  return c.top == 0 && c.left == 0 && window_rows(c, c.ho) <= c.h && window_columns(c) <= c.w;
+  return c.source == c.in && c.top == 0 && c.left == 0 && window_rows(c, c.ho) <= c.h && window_columns(c) <= c.w;
 }
 
 PlannedGemm gemm_of(const PlannedConv& c, const ConvRows& job) {
   PlannedGemm g;
   g.in = c.in;
   g.out = c.out;
-  g.k = c.kh * c.kw * c.ci;
+  g.k = c.packed_rows();
   g.packed = c.packed;
   g.columns = c.co;
   g.panel_begin = job.panel_begin;
@@ -77,9 +77,15 @@ void copy_window(const PlannedConv& c, const void* x, std::int64_t begin, std::i
       continue;
     }
     std::memset(to, 0, bytes(before));
-    std::memcpy(to + bytes(before), element_at(x, y * c.w * c.ci, c.in), bytes(have));
+    const void* const from = element_at(x, y * c.w * c.ci, c.source);
+    if (c.source == c.in) {
+      std::memcpy(to + bytes(before), from, bytes(have));
+    } else {
+      to_bf16(static_cast<const float*>(from), reinterpret_cast<std::uint16_t*>(to + bytes(before)), have * c.ci);
+    }
     std::memset(to + bytes(before + have), 0, bytes(columns - before - have));
   }
+  if (c.source != c.in) std::memset(to, 0, 4);  // read by the last run, times zero: must be a number
 }
 
 /// Result rows per window copy: windows of 64 KB, which leaves L2 to the weights.
@@ -90,11 +96,20 @@ std::int64_t band_of(const PlannedConv& c) {
 
 }  // namespace
 
-bool PlannedConv::pointwise() const { return kh == 1 && kw == 1 && stride == Size2{1, 1} && ho == h && wo == w; }
+bool PlannedConv::pointwise() const {
+  return kh == 1 && kw == 1 && stride == Size2{1, 1} && ho == h && wo == w && source == in;
+}
+
+std::int64_t PlannedConv::packed_run(std::int64_t length) const { return source == in ? length : (length + 1) / 2 * 2; }
+
+std::int64_t PlannedConv::packed_rows() const {
+  return dilation.w == 1 ? kh * packed_run(kw * ci) : kh * kw * packed_run(ci);
+}
 
 std::int64_t PlannedConv::scratch_bytes(std::int64_t rows) const {
   if (pointwise() || inside(*this)) return 0;
-  return window_rows(*this, std::min(rows, band_of(*this))) * window_columns(*this) * ci * bytes_of(in);
+  // And what the last run reads beyond.
+  return window_rows(*this, std::min(rows, band_of(*this))) * window_columns(*this) * ci * bytes_of(in) + 64;
 }
 
 void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
@@ -106,10 +121,11 @@ void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
   for (std::int64_t ky = 0; ky < c.kh; ++ky) {
     const std::int64_t row = ky * c.dilation.h * pitch;
     if (c.dilation.w == 1) {
-      runs[count++] = {row, static_cast<int>(c.kw * c.ci)};
+      runs[count++] = {row, static_cast<int>(c.packed_run(c.kw * c.ci))};
       continue;
     }
-    for (std::int64_t kx = 0; kx < c.kw; ++kx) runs[count++] = {row + kx * c.dilation.w * c.ci, static_cast<int>(c.ci)};
+    for (std::int64_t kx = 0; kx < c.kw; ++kx)
+      runs[count++] = {row + kx * c.dilation.w * c.ci, static_cast<int>(c.packed_run(c.ci))};
   }
   PlannedGemm g = gemm_of(c, job);
   g.runs = runs;
@@ -119,7 +135,7 @@ void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
   const std::int64_t band = direct ? job.end - job.begin : band_of(c);
   for (std::int64_t begin = job.begin; begin < job.end; begin += band) {
     const std::int64_t end = std::min(job.end, begin + band);
-    const void* window = element_at(job.x, begin * c.stride.h * c.w * c.ci, c.in);
+    const void* window = element_at(job.x, begin * c.stride.h * c.w * c.ci, c.source);
     if (!direct) {
       copy_window(c, job.x, begin, end, job.scratch);
       window = job.scratch;
@@ -155,7 +171,7 @@ void planned_conv(const PlannedConv& c, const void* x, const void* residual, voi
     while (begin < end) {
       const std::int64_t image = begin / c.ho, first = begin % c.ho, last = std::min(c.ho, first + end - begin);
       const std::int64_t map = image * c.ho * c.wo * c.co;
-      job.x = element_at(x, image * c.h * c.w * c.ci, c.in);
+      job.x = element_at(x, image * c.h * c.w * c.ci, c.source);
       job.y = element_at(y, map, c.out);
       job.residual = residual ? element_at(residual, map, c.out) : nullptr;
       job.begin = first;

@@ -19,12 +19,19 @@ struct PlannedConv {
   Size2 stride{1, 1}, dilation{1, 1};
   std::int64_t top = 0, left = 0;  ///< padding before the image
   Element in = Element::f32, out = Element::f32;
+  /// The image's type; f32 with in = bf16: windows are converted while they are copied, and runs of odd length (three
+  /// channels) are one longer, against a row of zeros in `packed`.
+  Element source = Element::f32;
   const void* packed = nullptr;  ///< [kh·kw·ci, co] in panels for `in`
   const float* bias = nullptr;   ///< padded_columns(co) floats
   bool clamp = false;            ///< results within [low, high]
   float low = 0, high = 0;
 
   bool pointwise() const;
+  /// Length of a run of `length` values in `packed`.
+  std::int64_t packed_run(std::int64_t length) const;
+  /// Rows of `packed`.
+  std::int64_t packed_rows() const;
   /// Bytes of scratch that a thread needs for planned_conv_rows of `rows` result rows.
   std::int64_t scratch_bytes(std::int64_t rows) const;
 };
