@@ -64,6 +64,41 @@ void pointwise_rows(const PlannedConv& c, const ConvRows& job, std::int64_t begi
   }
 }
 
+/// Rows of a 1×1 convolution lie 4096 bytes apart, or a multiple: all of a tile's values at one k then compete for the
+/// eight places of one set of the L1 cache (measured with 1024 channels: 128 instead of 220 GFLOP/s).
+bool rows_compete(const PlannedConv& c) {
+  return c.kh == 1 && c.kw == 1 && c.source == c.in && c.top == 0 && c.left == 0 &&
+         c.stride.w * c.ci * bytes_of(c.in) % 4096 == 0;
+}
+
+/// Results [begin, end) of such a convolution, pixel by pixel over all images: the rows are copied to where they lie a
+/// cache line further apart.
+void gathered_rows(const PlannedConv& c, const void* x, const void* residual, void* y, std::int64_t begin,
+                   std::int64_t end) {
+  const Run run{0, static_cast<int>(c.ci)};
+  const ConvRows all{nullptr, nullptr, nullptr, 0, 0, 0, panel_count(c.co), nullptr};
+  PlannedGemm g = gemm_of(c, all);
+  g.runs = &run;
+  g.run_count = 1;
+  g.a_stride = c.ci + 64 / bytes_of(c.in);
+  const std::int64_t tile = planned_tile_rows(), row_bytes = g.a_stride * bytes_of(c.in);
+  const std::int64_t block = std::max<std::int64_t>(1, kBlockBytes / row_bytes / tile) * tile;
+  auto* const rows = scratch(ScratchSlot::worker, static_cast<std::size_t>(block * row_bytes / 4));
+  for (std::int64_t row = begin; row < end; row += block) {
+    g.rows = std::min(block, end - row);
+    for (std::int64_t i = 0; i < g.rows; ++i) {
+      const std::int64_t pixel = row + i, column = pixel % c.wo, line = pixel / c.wo;
+      const std::int64_t from = (line / c.ho * c.h + line % c.ho * c.stride.h) * c.w + column * c.stride.w;
+      std::memcpy(element_at(static_cast<void*>(rows), i * g.a_stride, c.in), element_at(x, from * c.ci, c.in),
+                  static_cast<std::size_t>(c.ci * bytes_of(c.in)));
+    }
+    g.a = rows;
+    g.c = element_at(y, row * c.co, c.out);
+    g.residual = residual ? element_at(residual, row * c.co, c.out) : nullptr;
+    planned_gemm(g);
+  }
+}
+
 /// Copies the window of result rows [begin, end): zeros outside the image.
 void copy_window(const PlannedConv& c, const void* x, std::int64_t begin, std::int64_t end, void* window) {
   auto* to = static_cast<char*>(window);
@@ -157,6 +192,15 @@ void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
 void planned_conv(const PlannedConv& c, const void* x, const void* residual, void* y, AfterFn after,
                   const void* context) {
   const std::int64_t panels = panel_count(c.co), k = c.kh * c.kw * c.ci;
+  if (rows_compete(c)) {
+    const std::int64_t pixels = c.n * c.ho * c.wo;
+    parallel_for(pixels, std::max<std::int64_t>(4, kWorkPerThread / (k * c.co)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   gathered_rows(c, x, residual, y, begin, end);
+                   if (after) after(context, element_at(y, begin * c.co, c.out), (end - begin) * c.co);
+                 });
+    return;
+  }
   const bool pointwise = c.pointwise();
   const std::int64_t rows = pointwise ? c.n * c.h * c.w : c.n * c.ho;  // of the matrix, or of the images
   const std::int64_t tile = pointwise ? planned_tile_rows() : 1;
