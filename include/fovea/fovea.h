@@ -20,6 +20,7 @@
 #include "core/threads/parallel.h"
 #include "image/decode.h"
 #include "image/preprocess.h"
+#include "infer/compile/compile.h"
 #include "layers/module.h"
 #include "layers/modules.h"
 #include "layers/ops.h"

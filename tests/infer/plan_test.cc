@@ -1,7 +1,10 @@
 // Compiled networks against the model itself, which is the oracle: every kind of step, odd sizes, batches, reuse.
 #include "infer/runtime/plan.h"
 
+#include <atomic>
 #include <cmath>
+#include <cstdlib>
+#include <new>
 #include <thread>
 
 #include "catch.h"
@@ -167,4 +170,42 @@ TEST_CASE("values share memory only when they are not alive together", "[infer]"
   const double largest = (112.0 * 112 * 16 + 56 * 56 * 24) * 4;
   CHECK(static_cast<double>(plan.activation_bytes()) >= largest);
   CHECK(static_cast<double>(plan.activation_bytes()) < 1.1 * largest);
+}
+
+namespace {
+std::atomic<bool> counting{false};
+std::atomic<int> allocations{0};
+}  // namespace
+
+void* operator new(std::size_t size) {
+  if (counting) ++allocations;
+  if (void* p = std::malloc(size)) return p;
+  throw std::bad_alloc();
+}
+void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  if (counting) ++allocations;
+  return std::aligned_alloc(static_cast<std::size_t>(alignment), (size + 63) / 64 * 64);
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+
+TEST_CASE("running a plan allocates nothing", "[infer]") {
+  for (const char* name : {"mobilenet_v2", "resnet18"}) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      models::Options options;
+      options.image_size = 64;
+      infer::Plan plan = infer::compile(models::create(name, options), {.dtype = dtype});
+      const Tensor x = noise(plan.input_shape(), 2);
+      Tensor y(plan.output_shape());
+      // Threads' scratch comes with their first run.
+      for (int i = 0; i < 20; ++i) plan.run(x.data<float>(), y.mutable_data<float>());
+      float* const to = y.mutable_data<float>();
+      allocations = 0;
+      counting = true;
+      plan.run(x.data<float>(), to);
+      counting = false;
+      CHECK(allocations == 0);
+    }
+  }
 }
