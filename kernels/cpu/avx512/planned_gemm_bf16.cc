@@ -59,15 +59,23 @@ struct Tile {
   float low, high;
 };
 
-template <class Out, int MR, int NV>
+/// kFull vectors of columns and kHalf = 0 or 1 half one: 24 columns are one and a half vectors' work where two units of
+/// 256 bits do that of one of 512 (Zen 4), and no more than two elsewhere.
+template <class Out, int MR, int kFull, int kHalf>
 __attribute__((noinline)) void tile(const Tile& t) {
-  constexpr int kBases = (MR + 2) / 3;
-  V sum[MR][NV];
+  constexpr int kBases = (MR + 2) / 3, kRow = (kFull + kHalf) * 64;
+  V sum[MR][kFull > 0 ? kFull : 1];
+  __m256 tail[MR];
   FOVEA_UNROLL(2)
-  for (int v = 0; v < NV; ++v) {
+  for (int v = 0; v < kFull; ++v) {
     const V start = _mm512_loadu_ps(t.bias + v * 16);
     FOVEA_UNROLL(16)
     for (int i = 0; i < MR; ++i) sum[i][v] = start;
+  }
+  if (kHalf) {
+    const __m256 start = _mm256_loadu_ps(t.bias + kFull * 16);
+    FOVEA_UNROLL(16)
+    for (int i = 0; i < MR; ++i) tail[i] = start;
   }
   const char* b = t.b;
   const long stride = t.stride;
@@ -79,17 +87,22 @@ __attribute__((noinline)) void tile(const Tile& t) {
     for (int i = 1; i < kBases; ++i) base[i] = base[i - 1] + 3 * stride;
     const int pairs = t.runs[r].length / 2;
     const auto step = [&](int q) __attribute__((always_inline)) {
-      __m512i bv[NV];
+      __m512i bv[kFull > 0 ? kFull : 1];
+      __m256i bh = _mm256_setzero_si256();
       FOVEA_UNROLL(2)
-      for (int v = 0; v < NV; ++v) {
-        bv[v] = _mm512_loadu_si512(b + (q * NV + v) * 64);
-        _mm_prefetch(b + (q * NV + v) * 64 + kPrefetch, _MM_HINT_T0);
-      }
+      for (int v = 0; v < kFull; ++v) bv[v] = _mm512_loadu_si512(b + q * kRow + v * 64);
+      if (kHalf) bh = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + q * kRow + kFull * 64));
+      FOVEA_UNROLL(2)
+      for (int v = 0; v < kFull + kHalf; ++v) _mm_prefetch(b + q * kRow + v * 64 + kPrefetch, _MM_HINT_T0);
       FOVEA_UNROLL(16)
       for (int i = 0; i < MR; ++i) {
         const __m512i av = pair(base[i / 3] + i % 3 * stride + q * 4);
         FOVEA_UNROLL(2)
-        for (int v = 0; v < NV; ++v) sum[i][v] = dot(sum[i][v], av, bv[v]);
+        for (int v = 0; v < kFull; ++v) sum[i][v] = dot(sum[i][v], av, bv[v]);
+        if (kHalf) {
+          tail[i] = _mm256_dpbf16_ps(tail[i], reinterpret_cast<__m256bh>(_mm512_castsi512_si256(av)),
+                                     reinterpret_cast<__m256bh>(bh));
+        }
       }
     };
     int k = 0;
@@ -101,24 +114,33 @@ __attribute__((noinline)) void tile(const Tile& t) {
       step(3);
       FOVEA_UNROLL(5)
       for (int i = 0; i < kBases; ++i) base[i] += 16;
-      b += 4 * NV * 64;
+      b += 4 * kRow;
     }
     FOVEA_UNROLL(1)
     for (; k < pairs; ++k) {
       step(0);
       FOVEA_UNROLL(5)
       for (int i = 0; i < kBases; ++i) base[i] += 4;
-      b += NV * 64;
+      b += kRow;
     }
   }
-  const auto last = static_cast<__mmask16>((1u << (t.columns - (NV - 1) * 16)) - 1);
+  // The half vector ends as a whole one whose upper lanes are masked.
+  constexpr int kVectors = kFull + kHalf;
+  V y[MR][kVectors];
+  FOVEA_UNROLL(16)
+  for (int i = 0; i < MR; ++i) {
+    FOVEA_UNROLL(2)
+    for (int v = 0; v < kFull; ++v) y[i][v] = sum[i][v];
+    if (kHalf) y[i][kVectors - 1] = _mm512_castps256_ps512(tail[i]);
+  }
+  const auto last = static_cast<__mmask16>((1u << (t.columns - (kVectors - 1) * 16)) - 1);
   if (t.residual) {
     const auto* from = static_cast<const typename Out::T*>(t.residual);
     FOVEA_UNROLL(16)
     for (int i = 0; i < MR; ++i, from += t.residual_stride) {
       FOVEA_UNROLL(2)
-      for (int v = 0; v < NV; ++v)
-        sum[i][v] = _mm512_add_ps(sum[i][v], Out::load(from + v * 16, v + 1 < NV ? 0xffff : last));
+      for (int v = 0; v < kVectors; ++v)
+        y[i][v] = _mm512_add_ps(y[i][v], Out::load(from + v * 16, v + 1 < kVectors ? 0xffff : last));
     }
   }
   if (t.clamp) {
@@ -127,14 +149,14 @@ __attribute__((noinline)) void tile(const Tile& t) {
     FOVEA_UNROLL(16)
     for (int i = 0; i < MR; ++i) {
       FOVEA_UNROLL(2)
-      for (int v = 0; v < NV; ++v) sum[i][v] = _mm512_min_ps(high, _mm512_max_ps(low, sum[i][v]));
+      for (int v = 0; v < kVectors; ++v) y[i][v] = _mm512_min_ps(high, _mm512_max_ps(low, y[i][v]));
     }
   }
   auto* to = static_cast<typename Out::T*>(t.c);
   FOVEA_UNROLL(16)
   for (int i = 0; i < MR; ++i, to += t.c_stride) {
     FOVEA_UNROLL(2)
-    for (int v = 0; v < NV; ++v) Out::store(to + v * 16, v + 1 < NV ? 0xffff : last, sum[i][v]);
+    for (int v = 0; v < kVectors; ++v) Out::store(to + v * 16, v + 1 < kVectors ? 0xffff : last, y[i][v]);
   }
 }
 
@@ -194,12 +216,23 @@ __attribute__((noinline)) void thin_tile(const Tile& t) {
 }
 
 using TileFn = void (*)(const Tile&);
-template <class Out, int NV>
+template <class Out, int kFull, int kHalf>
 struct Table {
-  static constexpr TileFn kFn[kRows + 1] = {
-      nullptr,           thin_tile<Out, 1, NV>, thin_tile<Out, 2, NV>, thin_tile<Out, 3, NV>, tile<Out, 4, NV>,
-      tile<Out, 5, NV>,  tile<Out, 6, NV>,      tile<Out, 7, NV>,      tile<Out, 8, NV>,      tile<Out, 9, NV>,
-      tile<Out, 10, NV>, tile<Out, 11, NV>,     tile<Out, 12, NV>,     tile<Out, 13, NV>,     tile<Out, 14, NV>};
+  static constexpr TileFn kFn[kRows + 1] = {nullptr,
+                                            thin_tile<Out, 1, kFull + kHalf>,
+                                            thin_tile<Out, 2, kFull + kHalf>,
+                                            thin_tile<Out, 3, kFull + kHalf>,
+                                            tile<Out, 4, kFull, kHalf>,
+                                            tile<Out, 5, kFull, kHalf>,
+                                            tile<Out, 6, kFull, kHalf>,
+                                            tile<Out, 7, kFull, kHalf>,
+                                            tile<Out, 8, kFull, kHalf>,
+                                            tile<Out, 9, kFull, kHalf>,
+                                            tile<Out, 10, kFull, kHalf>,
+                                            tile<Out, 11, kFull, kHalf>,
+                                            tile<Out, 12, kFull, kHalf>,
+                                            tile<Out, 13, kFull, kHalf>,
+                                            tile<Out, 14, kFull, kHalf>};
 };
 
 template <class Out>
@@ -226,7 +259,9 @@ void run(const PlannedGemm& job) {
            job.clamp,
            job.low,
            job.high};
-    const TileFn* const table = narrow ? Table<Out, 1>::kFn : Table<Out, 2>::kFn;
+    const bool half = columns <= (narrow ? 8 : 24);
+    const TileFn* const table = narrow ? (half ? Table<Out, 0, 1>::kFn : Table<Out, 1, 0>::kFn)
+                                       : (half ? Table<Out, 1, 1>::kFn : Table<Out, 2, 0>::kFn);
     for (std::int64_t left = job.rows; left > 0;) {
       // Full tiles while there are at least two tiles' rows, the rest evenly: no thin last tile.
       std::int64_t size = kRows;
