@@ -1,3 +1,4 @@
+// The way from a model to a plan, and plans kept by shape.
 #include "infer/compile/compile.h"
 
 #include <cstdio>

@@ -1,3 +1,4 @@
+// Reading a captured op list into nodes.
 #include "infer/compile/graph.h"
 
 #include <cmath>

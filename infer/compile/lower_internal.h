@@ -1,6 +1,7 @@
 // From graph nodes to steps: packed weights once per model, steps once per input shape.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -13,6 +14,8 @@ namespace fovea::infer {
 
 /// Weights of one node as its kernel wants them.
 struct PackedNode {
+  /// Instead of `weights` where the input's size decides between panels and Winograd's transform.
+  Tensor raw;
   Tensor weights;  ///< panels (conv2d, dense), as in the model (others); undefined without weights
   Tensor bias;     ///< padded with zeros to whole vectors; zeros where the node has none
   bool panels = false, depthwise = false;  ///< which kernel they are for
@@ -26,6 +29,12 @@ struct Lowered {
   std::vector<PackedNode> packed;                                // one per node
   kernels::simd::Element element = kernels::simd::Element::f32;  ///< of everything between input and result
   std::size_t weight_bytes = 0;
+
+  /// The forms of raw weights that plans have asked for. Planning is done by one thread at a time.
+  struct Forms {
+    Tensor panels, winograd;
+  };
+  mutable std::map<std::size_t, Forms> forms;
 };
 
 std::shared_ptr<const Lowered> pack(Graph graph, kernels::simd::Element element);

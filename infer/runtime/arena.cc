@@ -1,3 +1,4 @@
+// Where the values of a plan lie in its one block of memory.
 #include <algorithm>
 
 #include "infer/runtime/program_internal.h"

@@ -5,6 +5,8 @@
 #include "core/threads/parallel.h"
 #include "infer/runtime/steps_internal.h"
 #include "kernels/cpu/simd/activation_raw.h"
+#include "kernels/cpu/simd/conv2d_winograd.h"
+#include "kernels/elementwise.h"
 
 namespace fovea::infer::detail {
 
@@ -155,6 +157,51 @@ class DepthwiseStep final : public Step {
   Places places_;
 };
 
+class WinogradStep final : public Step {
+ public:
+  WinogradStep(const ConvGeometry& g, const Tensor& packed, const Tensor& bias, ActivationParams activation,
+               Places places)
+      : packed_(packed), bias_(bias), zeros_(Tensor::zeros({g.x[3]})), epilogue_(activation), places_(places), y_(g.y) {
+    conv_.n = g.x[0];
+    conv_.h = g.x[1];
+    conv_.w = g.x[2];
+    conv_.ci = g.x[3];
+    conv_.ho = g.y[1];
+    conv_.wo = g.y[2];
+    conv_.co = g.y[3];
+    conv_.top = g.params.padding.top;
+    conv_.left = g.params.padding.left;
+    conv_.packed = packed_.data<float>();
+    conv_.bias = bias_.data<float>();
+    conv_.zeros = zeros_.data<float>();
+    conv_.clamp = epilogue_.clamp && places_.residual < 0;
+    conv_.high = epilogue_.high;
+    info.kernel = "simd:winograd";
+  }
+  void run(Pointers at) const override {
+    auto* const y = static_cast<float*>(place(at, places_.out));
+    simd::planned_winograd(conv_, static_cast<const float*>(place(at, places_.in)), y);
+    View out;
+    out.data = y;
+    out.shape = y_;
+    if (places_.residual >= 0) {
+      ConstView residual;
+      residual.data = place(at, places_.residual);
+      residual.shape = y_;
+      kernels::binary(kernels::Binary::add, out, residual, out);
+    }
+    if (epilogue_.after || (epilogue_.clamp && !conv_.clamp))
+      kernels::activation_forward(epilogue_.activation, out, out);
+  }
+
+ private:
+  Tensor packed_, bias_, zeros_;
+  Epilogue epilogue_;
+  Places places_;
+  Shape y_;
+  simd::PlannedWinograd conv_;
+};
+
 class KernelStep final : public Step {
  public:
   explicit KernelStep(std::function<void(Pointers)> run) : run_(std::move(run)) { info.kernel = "library"; }
@@ -168,6 +215,11 @@ class KernelStep final : public Step {
 
 std::unique_ptr<Step> conv_step(ConvPart part, Places places) {
   return std::make_unique<ConvStep>(std::move(part), places);
+}
+
+std::unique_ptr<Step> winograd_step(const ConvGeometry& geometry, const Tensor& packed, const Tensor& bias,
+                                    ActivationParams activation, Places places) {
+  return std::make_unique<WinogradStep>(geometry, packed, bias, activation, places);
 }
 
 std::unique_ptr<Step> depthwise_step(DepthwisePart part, Places places) {
@@ -192,6 +244,13 @@ Tensor pack_panels(const float* weights, std::int64_t runs, std::int64_t run, st
     std::copy_n(weights + r * run * n, run * n, filled.mutable_data<float>() + r * even * n);
   Tensor packed({std::max<std::int64_t>(1, simd::packed_floats(runs * even, n))}, DType::bf16);
   simd::pack_bf16(filled.data<float>(), runs * even, n, static_cast<std::uint16_t*>(packed.mutable_view().data));
+  return packed;
+}
+
+Tensor pack_winograd_weights(const Tensor& weights) {
+  const std::int64_t ci = weights.shape()[2], co = weights.shape()[3];
+  Tensor packed({simd::winograd_packed_floats(ci, co)});
+  simd::pack_winograd(weights.data<float>(), ci, co, packed.mutable_data<float>());
   return packed;
 }
 

@@ -1,3 +1,4 @@
+// Running a plan, and telling what it does.
 #include "infer/runtime/plan.h"
 
 #include <algorithm>

@@ -60,6 +60,9 @@ struct DepthwisePart {
 
 std::unique_ptr<Step> conv_step(ConvPart part, Places places);
 std::unique_ptr<Step> depthwise_step(DepthwisePart part, Places places);
+/// 3×3 at stride 1 by Winograd's F(2×2, 3×3), f32; `packed` from pack_winograd_weights.
+std::unique_ptr<Step> winograd_step(const ConvGeometry& geometry, const Tensor& packed, const Tensor& bias,
+                                    kernels::ActivationParams activation, Places places);
 /// first → depthwise → last (a 1×1 convolution, or nothing) in bands of rows.
 std::unique_ptr<Step> chain_step(ConvPart first, DepthwisePart depthwise, std::optional<ConvPart> last, Places places);
 /// Anything else that reads and writes through the public kernels.
@@ -69,6 +72,8 @@ std::unique_ptr<Step> kernel_step(std::function<void(Pointers)> run);
 /// even length with zeros.
 Tensor pack_panels(const float* weights, std::int64_t runs, std::int64_t run, std::int64_t n,
                    kernels::simd::Element in);
+/// Weights [3, 3, ci, co], transformed and packed.
+Tensor pack_winograd_weights(const Tensor& weights);
 /// n floats of `bias` (zeros if null), zeros behind up to whole vectors and a cache line.
 Tensor pad_bias(const float* bias, std::int64_t n);
 

@@ -77,54 +77,18 @@ View as_view(const ConstView& v) {
   return out;
 }
 
-/// Forward, and backward-data with x and y exchanged.
-void run(const Conv2dProblem& p, bool backward) {
-  const ConstView& from = backward ? p.y : p.x;
-  const std::int64_t n = from.shape[0], k = from.shape[3], columns = p.out.shape[3];
-  const Padding& pad = p.params.padding;
-  const TileGrid out = results_grid(p.out);
-  const TileGrid in =
-      backward ? values_grid(from, out, 2 - pad.top, 2 - pad.left) : values_grid(from, out, pad.top, pad.left);
-  const std::int64_t tiles = n * out.tiles_y * out.tiles_x;
+/// Transform, products and transform back of all tiles.
+struct Products {
+  TileGrid in, out;
+  std::int64_t tiles, k, columns;
+  const float* packed;  ///< 16 matrices k × columns
+  const float* zeros;   ///< k of them
+  const float* bias;
+  TileFinish finish;
+};
 
-  // 16 matrices k × columns, packed.
-  const std::int64_t weights = p.ci() * p.co(), matrix = packed_floats(k, columns);
-  const auto* const w = static_cast<const float*>(p.w.data);
-  const auto pack_all = [&](float* packed) {
-    float* const planes = scratch(ScratchSlot::worker, static_cast<std::size_t>(kWinogradPlanes * weights));
-    winograd_weights(w, weights, backward, planes);
-    parallel_for(kWinogradPlanes, std::max<std::int64_t>(1, 65536 / weights),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   for (std::int64_t plane = begin; plane < end; ++plane) {
-                     const PackRows job{planes + plane * weights, p.co(), 0, k, k, columns, 0, panel_count(columns),
-                                        packed + plane * matrix};
-                     backward ? pack_transposed(job) : pack_rows(job);
-                   }
-                 });
-  };
-  const auto packed_size = static_cast<std::size_t>(kWinogradPlanes * matrix);
-  const bool keep = cacheable(p.w) && n * p.out.shape[1] * p.out.shape[2] < kRowsToPackPerCall;
-  float* const shared = scratch(ScratchSlot::caller, (keep ? 0 : packed_size) + static_cast<std::size_t>(k));
-  float* const zeros = shared + (keep ? 0 : packed_size);
-  std::fill_n(zeros, k, 0.0f);
-  std::shared_ptr<const float> kept;
-  if (keep) {
-    const PackKey key{backward ? "conv2d_winograd:backward" : "conv2d_winograd:forward",
-                      p.w.data,
-                      p.w.storage_id,
-                      {k, columns, vector_width()}};
-    kept = cached_pack(key, p.w.version, packed_size, pack_all);
-  } else {
-    pack_all(shared);
-  }
-  const float* const packed = keep ? kept.get() : shared;
-
-  const Activation kind = p.activation.kind;
-  const bool fused = kind == Activation::none || kind == Activation::relu || kind == Activation::relu6;
-  const TileFinish finish = kind == Activation::relu    ? TileFinish::relu
-                            : kind == Activation::relu6 ? TileFinish::relu6
-                                                        : TileFinish::none;
-  const auto* const bias = p.bias ? static_cast<const float*>(p.bias->data) : nullptr;
+void run(const Products& p) {
+  const std::int64_t tiles = p.tiles, k = p.k, columns = p.columns, matrix = packed_floats(k, columns);
   const std::int64_t block = block_tiles(tiles, k + columns);
   parallel_for((tiles + block - 1) / block, 1, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t before = plane_floats(block, k), after = plane_floats(block, columns);
@@ -150,17 +114,70 @@ void run(const Conv2dProblem& p, bool backward) {
     for (std::int64_t i = begin; i < end; ++i) {
       values.begin = results.begin = i * block;
       values.count = results.count = std::min(block, tiles - i * block);
-      winograd_input(in, values, zeros);
+      winograd_input(p.in, values, p.zeros);
       job.rows = static_cast<int>(values.count);
       for (int plane = 0; plane < kWinogradPlanes; ++plane) {
         job.a = values.planes + plane * before;
-        job.packed = packed + plane * matrix;
+        job.packed = p.packed + plane * matrix;
         job.out = results.planes + plane * after;
         multiply_panels(job);
       }
-      winograd_output(out, results, bias, finish);
+      winograd_output(p.out, results, p.bias, p.finish);
     }
   });
+}
+
+/// 16 matrices k × columns from weights [3, 3, ci, co], packed.
+void pack_weights(const float* w, std::int64_t ci, std::int64_t co, bool backward, float* packed) {
+  const std::int64_t weights = ci * co, k = backward ? co : ci, columns = backward ? ci : co;
+  const std::int64_t matrix = packed_floats(k, columns);
+  float* const planes = scratch(ScratchSlot::worker, static_cast<std::size_t>(kWinogradPlanes * weights));
+  winograd_weights(w, weights, backward, planes);
+  parallel_for(kWinogradPlanes, std::max<std::int64_t>(1, 65536 / weights), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t plane = begin; plane < end; ++plane) {
+      const PackRows job{planes + plane * weights, co, 0, k, k, columns, 0, panel_count(columns),
+                         packed + plane * matrix};
+      backward ? pack_transposed(job) : pack_rows(job);
+    }
+  });
+}
+
+/// Forward, and backward-data with x and y exchanged.
+void run(const Conv2dProblem& p, bool backward) {
+  const ConstView& from = backward ? p.y : p.x;
+  const std::int64_t n = from.shape[0], k = from.shape[3], columns = p.out.shape[3];
+  const Padding& pad = p.params.padding;
+  const TileGrid out = results_grid(p.out);
+  const TileGrid in =
+      backward ? values_grid(from, out, 2 - pad.top, 2 - pad.left) : values_grid(from, out, pad.top, pad.left);
+  const std::int64_t tiles = n * out.tiles_y * out.tiles_x;
+
+  const auto* const w = static_cast<const float*>(p.w.data);
+  const auto pack_all = [&](float* packed) { pack_weights(w, p.ci(), p.co(), backward, packed); };
+  const auto packed_size = static_cast<std::size_t>(kWinogradPlanes * packed_floats(k, columns));
+  const bool keep = cacheable(p.w) && n * p.out.shape[1] * p.out.shape[2] < kRowsToPackPerCall;
+  float* const shared = scratch(ScratchSlot::caller, (keep ? 0 : packed_size) + static_cast<std::size_t>(k));
+  float* const zeros = shared + (keep ? 0 : packed_size);
+  std::fill_n(zeros, k, 0.0f);
+  std::shared_ptr<const float> kept;
+  if (keep) {
+    const PackKey key{backward ? "conv2d_winograd:backward" : "conv2d_winograd:forward",
+                      p.w.data,
+                      p.w.storage_id,
+                      {k, columns, vector_width()}};
+    kept = cached_pack(key, p.w.version, packed_size, pack_all);
+  } else {
+    pack_all(shared);
+  }
+  const float* const packed = keep ? kept.get() : shared;
+
+  const Activation kind = p.activation.kind;
+  const bool fused = kind == Activation::none || kind == Activation::relu || kind == Activation::relu6;
+  const TileFinish finish = kind == Activation::relu    ? TileFinish::relu
+                            : kind == Activation::relu6 ? TileFinish::relu6
+                                                        : TileFinish::none;
+  const auto* const bias = p.bias ? static_cast<const float*>(p.bias->data) : nullptr;
+  run({in, out, tiles, k, columns, packed, zeros, bias, finish});
   if (!fused) activation_forward(p.activation, p.out, p.out);
 }
 
@@ -182,6 +199,26 @@ const char* conv2d_winograd_declines(const Conv2dProblem& p) {
   if (p.direction == Conv2dProblem::Direction::backward_weights && kWinogradPlanes * p.ci() * p.co() > kMaxGradient)
     return "large weights";
   return nullptr;
+}
+
+std::int64_t winograd_packed_floats(std::int64_t ci, std::int64_t co) {
+  return kWinogradPlanes * packed_floats(ci, co);
+}
+
+void pack_winograd(const float* w, std::int64_t ci, std::int64_t co, float* packed) {
+  pack_weights(w, ci, co, false, packed);
+}
+
+void planned_winograd(const PlannedWinograd& p, const float* x, float* y) {
+  ConstView from;
+  from.data = x;
+  from.shape = {p.n, p.h, p.w, p.ci};
+  View to;
+  to.data = y;
+  to.shape = {p.n, p.ho, p.wo, p.co};
+  const TileGrid out = results_grid(to), in = values_grid(from, out, p.top, p.left);
+  const TileFinish finish = !p.clamp ? TileFinish::none : p.high == 6 ? TileFinish::relu6 : TileFinish::relu;
+  run({in, out, p.n * out.tiles_y * out.tiles_x, p.ci, p.co, p.packed, p.zeros, p.bias, finish});
 }
 
 void conv2d_winograd_forward(const Conv2dProblem& p) { run(p, false); }
