@@ -9,6 +9,7 @@
 #include "infer/compile/compile.h"
 #include "models/model.h"
 #include "tools/command.h"
+#include "tools/compute_type.h"
 #include "tools/data_source.h"
 #include "tools/model_source.h"
 #include "tools/progress.h"
@@ -22,7 +23,7 @@ namespace {
 
 struct Options {
   Common common;
-  std::string run, data, split;
+  std::string run, data, split, dtype = "f32";
   int batch = 64;
   int workers = 1;
   bool skip_corrupt = false;
@@ -62,7 +63,7 @@ int run(const Options& o) {
     evaluating.skip_corrupt = o.skip_corrupt;
     evaluating.cancel = &catch_interrupts();
     evaluating.observer = &bar;
-    evaluating.forward = infer::fast_forward(model);
+    evaluating.forward = infer::fast_forward(model, compute_type(o.dtype));
     result = evaluate(model, data, evaluating);
   }
   for (const std::string& s : result.skipped) std::fprintf(stderr, "fovea: left out %s\n", s.c_str());
@@ -99,6 +100,7 @@ void add_evaluate(CLI::App& app, Action& action) {
   command->add_option("--workers", o->workers, "Threads that load pictures")
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
+  add_compute_type(*command, o->dtype);
   command->add_flag("--skip-corrupt", o->skip_corrupt, "Leave out pictures that cannot be read instead of stopping");
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });

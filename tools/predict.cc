@@ -12,6 +12,7 @@
 #include "infer/compile/compile.h"
 #include "layers/ops/reduce.h"
 #include "tools/command.h"
+#include "tools/compute_type.h"
 #include "tools/model_source.h"
 
 namespace fovea::tools {
@@ -22,13 +23,14 @@ struct Options {
   ModelSource source;
   std::vector<std::string> files;
   int top = 5;
+  std::string dtype = "f32";
 };
 
 int run(const Options& o) {
   apply_common(o.common);
   const Model model = open_model(o.source);
   const image::Preprocessing& p = model.preprocessing;
-  const auto forward = infer::fast_forward(model);
+  const auto forward = infer::fast_forward(model, compute_type(o.dtype));
   int failed = 0;
   for (const std::string& file : o.files) {
     try {
@@ -92,6 +94,7 @@ void add_predict(CLI::App& app, Action& action) {
   command->add_option("--top", o->top, "How many classes to print per picture")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
+  add_compute_type(*command, o->dtype);
   add_model_options(*command, o->source);
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });

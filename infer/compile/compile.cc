@@ -65,9 +65,9 @@ Plan& CompiledModel::plan(const Shape& input) {
 
 Tensor CompiledModel::operator()(const Tensor& x) { return plan(x.shape())(x); }
 
-std::function<Tensor(const Tensor&)> fast_forward(const Model& model) {
+std::function<Tensor(const Tensor&)> fast_forward(const Model& model, DType dtype) {
   try {
-    auto compiled = std::make_shared<CompiledModel>(model);
+    auto compiled = std::make_shared<CompiledModel>(model, dtype);
     return [compiled](const Tensor& x) { return (*compiled)(x); };
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::usage) throw;

@@ -41,6 +41,6 @@ class FOVEA_API CompiledModel {
 
 /// What to call instead of model(x) when nothing is recorded: the compiled network, or the model where it cannot be
 /// compiled, which FOVEA_VERBOSE=1 tells with the reason. One thread at a time.
-FOVEA_API std::function<Tensor(const Tensor&)> fast_forward(const Model& model);
+FOVEA_API std::function<Tensor(const Tensor&)> fast_forward(const Model& model, DType dtype = DType::f32);
 
 }  // namespace fovea::infer
