@@ -388,6 +388,29 @@ class Planner {
   std::vector<detail::Interval> temporaries_;
 };
 
+/// Weights of a convolution of one group or a dense layer. `first`: it reads the network's input, which is f32.
+void pack_matrix(const Node& node, bool first, Element element, PackedNode& packed) {
+  const Shape& w = node.weight_shape;
+  const bool dense = node.kind == Kind::dense;
+  const std::int64_t columns = w.dim(-1), channels = dense ? w[0] : w[2], taps = dense ? 1 : w[0] * w[1];
+  if (element == Element::bf16) {
+    // Pairs of values must not straddle two pixels. The network's input is converted on its way; anything else with odd
+    // channels is computed in f32.
+    if (first ? taps > 1 : channels % 2 == 0) packed.in = element;
+    if (!first) packed.source = packed.in;
+  }
+  const kernels::Size2 once{1, 1};
+  if (!dense && element == Element::f32 && w[0] == 3 && w[1] == 3 && node.conv.stride == once &&
+      node.conv.dilation == once && channels >= 16 && columns >= 16) {
+    packed.raw = node.weight.clone();
+    return;
+  }
+  // What lies side by side in a window: a row of the kernel, or with dilation one tap of it.
+  const std::int64_t run = dense || node.conv.dilation.w > 1 ? channels : w[1] * channels;
+  const std::int64_t runs = run > 0 ? channels * taps / run : 0;
+  packed.weights = detail::pack_panels(node.weight.data<float>(), runs, run, columns, packed.in);
+}
+
 }  // namespace
 
 std::shared_ptr<const Lowered> pack(Graph graph, Element element) {
@@ -397,30 +420,15 @@ std::shared_ptr<const Lowered> pack(Graph graph, Element element) {
     PackedNode packed;
     if (node.weight.defined()) {
       node.weight_shape = node.weight.shape();
-      const Shape& w = node.weight_shape;
-      const bool matrix = node.kind == Kind::dense;
-      packed.panels = matrix || (node.kind == Kind::conv2d && node.conv.groups == 1);
+      packed.panels = node.kind == Kind::dense || (node.kind == Kind::conv2d && node.conv.groups == 1);
       packed.depthwise = depthwise(node);
-      const bool first = graph.root(node.inputs[0]) == graph.root(graph.input);
-      const std::int64_t channels = matrix ? w[0] : w[2], taps = w.numel() / (channels * w.dim(-1));
-      if (element == Element::bf16) {
-        // Pairs of values must not straddle two pixels. The network's input is f32 and converted on its way; anything
-        // else with odd channels is computed in f32.
-        if (first ? taps > 1 : channels % 2 == 0) packed.in = element;
-        if (!first) packed.source = packed.in;
+      if (packed.panels) {
+        pack_matrix(node, graph.root(node.inputs[0]) == graph.root(graph.input), element, packed);
+      } else {
+        packed.weights = node.weight.clone();
       }
-      const bool dilated = !matrix && node.conv.dilation.w > 1;
-      const std::int64_t run = matrix || dilated ? channels : w[1] * channels;
-      packed.weights = packed.panels ? detail::pack_panels(node.weight.data<float>(), channels * taps / run, run,
-                                                           w.dim(-1), packed.in)
-                                     : node.weight.clone();
-      const kernels::Size2 once{1, 1};
-      if (packed.panels && !matrix && element == Element::f32 && w[0] == 3 && w[1] == 3 && node.conv.stride == once &&
-          node.conv.dilation == once && w[2] >= 16 && w[3] >= 16) {
-        packed.raw = node.weight.clone();
-        packed.weights = Tensor();
-      }
-      packed.bias = detail::pad_bias(node.bias.defined() ? node.bias.data<float>() : nullptr, w.dim(-1));
+      const float* const bias = node.bias.defined() ? node.bias.data<float>() : nullptr;
+      packed.bias = detail::pad_bias(bias, node.weight_shape.dim(-1));
       lowered->weight_bytes += (packed.raw.defined() ? packed.raw : packed.weights).nbytes() + packed.bias.nbytes();
       node.weight = Tensor();
       node.bias = Tensor();
