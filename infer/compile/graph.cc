@@ -1,5 +1,5 @@
 // Reading a captured op list into nodes.
-#include "infer/compile/graph.h"
+#include "infer/compile/graph_internal.h"
 
 #include <cmath>
 #include <numeric>

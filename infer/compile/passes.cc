@@ -1,7 +1,7 @@
 // The rewrites between capture and planning. Each keeps the results, to rounding.
 #include <map>
 
-#include "infer/compile/graph.h"
+#include "infer/compile/graph_internal.h"
 
 namespace fovea::infer {
 namespace {
