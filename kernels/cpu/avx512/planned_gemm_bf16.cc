@@ -22,6 +22,9 @@ constexpr int kPrefetch = 2048;  // bytes
 
 using V = __m512;
 
+/// An array of no vectors still needs an element.
+constexpr int at_least_one(int n) { return n < 1 ? 1 : n; }
+
 FOVEA_INLINE V widen(__m256i halves) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
@@ -64,7 +67,7 @@ struct Tile {
 template <class Out, int MR, int kFull, int kHalf>
 __attribute__((noinline)) void tile(const Tile& t) {
   constexpr int kBases = (MR + 2) / 3, kRow = (kFull + kHalf) * 64;
-  V sum[MR][kFull > 0 ? kFull : 1];
+  V sum[MR][at_least_one(kFull)];
   __m256 tail[MR];
   FOVEA_UNROLL(2)
   for (int v = 0; v < kFull; ++v) {
@@ -87,7 +90,7 @@ __attribute__((noinline)) void tile(const Tile& t) {
     for (int i = 1; i < kBases; ++i) base[i] = base[i - 1] + 3 * stride;
     const int pairs = t.runs[r].length / 2;
     const auto step = [&](int q) __attribute__((always_inline)) {
-      __m512i bv[kFull > 0 ? kFull : 1];
+      __m512i bv[at_least_one(kFull)];
       __m256i bh = _mm256_setzero_si256();
       FOVEA_UNROLL(2)
       for (int v = 0; v < kFull; ++v) bv[v] = _mm512_loadu_si512(b + q * kRow + v * 64);

@@ -69,6 +69,9 @@ HWY_INLINE void store_first(hn::Vec<T> v, T d, O* to, int count) {
   std::memcpy(to, edge, static_cast<std::size_t>(count) * sizeof(O));
 }
 
+/// An array of no vectors still needs an element.
+constexpr int at_least_one(int n) { return n < 1 ? 1 : n; }
+
 struct Tile {
   const float* a;
   std::int64_t a_stride;
@@ -96,7 +99,7 @@ HWY_NOINLINE void tile(const Tile& t) {
   // A row of packed weights; the half vector is padded to a whole one.
   constexpr int kRow = (kFull + kHalf) * kLanes;
   constexpr int kAtHalf = kFull * kLanes;
-  V sum[MR][kFull > 0 ? kFull : 1];
+  V sum[MR][at_least_one(kFull)];
   H tail[MR];
   FOVEA_UNROLL(2)
   for (int v = 0; v < kFull; ++v) {
@@ -119,7 +122,7 @@ HWY_NOINLINE void tile(const Tile& t) {
     for (int i = 1; i < kBases; ++i) base[i] = base[i - 1] + 3 * stride;
     const int length = t.runs[r].length;
     const auto step = [&](int q) FOVEA_INLINE HWY_ATTR {
-      V bv[kFull > 0 ? kFull : 1];
+      V bv[at_least_one(kFull)];
       H bh;
       FOVEA_UNROLL(2)
       for (int v = 0; v < kFull; ++v) bv[v] = hn::LoadU(d, b + q * kRow + v * kLanes);
