@@ -28,7 +28,12 @@ constexpr int at_least_one(int n) { return n < 1 ? 1 : n; }
 FOVEA_INLINE V widen(__m256i halves) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
-FOVEA_INLINE __m512i pair(const void* p) { return _mm512_set1_epi32(*static_cast<const int*>(p)); }
+/// Two values, which begin at any of them.
+FOVEA_INLINE __m512i pair(const void* p) {
+  int both;
+  __builtin_memcpy(&both, p, sizeof both);
+  return _mm512_set1_epi32(both);
+}
 FOVEA_INLINE V dot(V sum, __m512i a, __m512i b) {
   return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
 }
