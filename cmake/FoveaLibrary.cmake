@@ -47,8 +47,11 @@ install(TARGETS fovea EXPORT fovea-targets
 install(EXPORT fovea-targets NAMESPACE fovea:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/fovea COMPONENT library)
 
 # Public headers: those of the rooms, without the implementations of kernels and what a room keeps in internal/.
-foreach(room ${rooms})
-  install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/fovea COMPONENT library
+set(folders ${rooms})
+list(TRANSFORM folders REPLACE "^infer_.*" "infer")  # one folder, two rooms
+list(REMOVE_DUPLICATES folders)
+foreach(folder ${folders})
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/fovea COMPONENT library
     FILES_MATCHING PATTERN "*.h"
     REGEX "/kernels/(cpu|cuda)(/|$)" EXCLUDE
     REGEX "/internal(/|$)" EXCLUDE
