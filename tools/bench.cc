@@ -17,6 +17,7 @@
 #include "layers/ops/loss.h"
 #include "models/model.h"
 #include "tools/command.h"
+#include "tools/compute_type.h"
 #include "tools/model_source.h"
 #include "train/optimizer.h"
 
@@ -89,7 +90,7 @@ void print_profile(infer::Plan& plan, int runs) {
 
 int run(const Options& o) {
   apply_common(o.common);
-  const DType dtype = o.dtype == "bf16" ? DType::bf16 : DType::f32;
+  const DType dtype = compute_type(o.dtype);
   if (o.dtype != "f32" && (o.dtype != "bf16" || o.train || o.uncompiled)) {
     throw Error(ErrorKind::usage, "--dtype", "'" + o.dtype + "' is not available in this version",
                 "f32 is, and bf16 for compiled inference");

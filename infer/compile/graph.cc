@@ -12,7 +12,7 @@ namespace {
 
 using kernels::Activation;
 
-/// Reads one op of the list; false where the op only gives its operand another shape or name.
+/// Turns ops into nodes of the graph, or into other names of their operand's memory.
 class Reader {
  public:
   Reader(const OpList& list, Graph& graph) : list_(list), graph_(graph) {}
@@ -50,6 +50,7 @@ class Reader {
     } else if (type == "concat") {
       node_.kind = Kind::concat;
       node_.axis = a.get_int_in("axis", -8, 8);
+      if (from.inputs.size() > kMaxParts) refuse(from, str(" of more than ", kMaxParts, " parts"));
       for (std::size_t i = 0; i < from.inputs.size(); ++i) node_.inputs.push_back(computed(from, i));
     } else if (type == "max_pool2d" || type == "avg_pool2d") {
       node_.kind = Kind::pool2d;
@@ -67,13 +68,18 @@ class Reader {
       node_.kind = type == "softmax" ? Kind::softmax : Kind::log_softmax;
       node_.inputs = {computed(from, 0)};
     } else if (!read_activation(from, a)) {
-      throw Error(ErrorKind::usage, "compile", str("'", type, "' (", from.scope, ") cannot be compiled"),
-                  "run the model itself instead: model(x)");
+      refuse(from, "");
     }
     graph_.nodes.push_back(std::move(node_));
   }
 
  private:
+  [[noreturn]] static void refuse(const OpList::Node& from, std::string_view with) {
+    throw Error(ErrorKind::usage, "compile",
+                str("'", from.op->type(), "' (", from.scope, ")", with, " cannot be compiled"),
+                "run the model itself instead: model(x)");
+  }
+
   const OpList::Value& value(const OpList::Node& from, std::size_t i) const {
     return list_.values[static_cast<std::size_t>(from.inputs.at(i))];
   }
@@ -81,11 +87,8 @@ class Reader {
   /// Operand i, which must depend on the picture.
   int computed(const OpList::Node& from, std::size_t i) const {
     const int v = i < from.inputs.size() ? from.inputs[i] : -1;
-    if (v < 0 || list_.values[static_cast<std::size_t>(v)].kind == OpList::ValueKind::parameter) {
-      throw Error(ErrorKind::usage, "compile",
-                  str("'", from.op->type(), "' (", from.scope, ") with a constant operand cannot be compiled"),
-                  "run the model itself instead: model(x)");
-    }
+    if (v < 0 || list_.values[static_cast<std::size_t>(v)].kind == OpList::ValueKind::parameter)
+      refuse(from, " with a constant operand");
     return v;
   }
 
@@ -93,17 +96,14 @@ class Reader {
   Tensor constant(const OpList::Node& from, std::size_t i) const {
     if (i >= from.inputs.size() || from.inputs[i] < 0) return {};
     const OpList::Value& v = value(from, i);
-    if (v.kind != OpList::ValueKind::parameter || !v.tensor.defined()) {
-      throw Error(ErrorKind::usage, "compile",
-                  str("'", from.op->type(), "' (", from.scope, ") with computed weights cannot be compiled"),
-                  "run the model itself instead: model(x)");
-    }
+    if (v.kind != OpList::ValueKind::parameter || !v.tensor.defined()) refuse(from, " with computed weights");
     return v.tensor.to(DType::f32);
   }
 
   void read_weights(const OpList::Node& from, const Attributes& a) {
     node_.inputs = {computed(from, 0)};
     node_.weight = constant(from, 1);
+    if (node_.weight.numel() == 0) refuse(from, " with weights of no elements");
     node_.bias = constant(from, 2);
     node_.activation = ops::get_activation(a);
   }

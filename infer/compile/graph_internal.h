@@ -29,6 +29,9 @@ enum class Kind : std::uint8_t {
 };
 std::string_view to_string(Kind kind);
 
+/// A concatenation of more parts is not compiled.
+inline constexpr std::size_t kMaxParts = 64;
+
 struct Node {
   Kind kind = Kind::conv2d;
   std::string name;         ///< path of the module: "block_1.expand.conv"

@@ -22,10 +22,18 @@ using detail::Program;
 using kernels::Activation;
 using kernels::simd::Element;
 
+/// Stretches of memory that a window is made of: a row of the kernel each, or with dilation a tap.
+std::int64_t runs_of(const Node& node) {
+  const Shape& w = node.weight_shape;
+  if (node.kind == Kind::dense) return 1;
+  return node.conv.dilation.w > 1 ? w[0] * w[1] : w[0];
+}
+
 bool depthwise(const Node& node) {
   const Shape& w = node.weight.shape();
   return node.kind == Kind::conv2d && node.conv.groups > 1 && w[2] == 1 && w[3] == node.conv.groups &&
-         node.conv.dilation == kernels::Size2{1, 1} && w[0] <= 16 && node.conv.stride.w <= 8 && !node.residual;
+         node.conv.dilation == kernels::Size2{1, 1} && w[0] <= kernels::simd::kMaxKernelRows &&
+         node.conv.stride.w <= 8 && !node.residual;
 }
 
 /// What a listing says: "conv2d + batch_norm + relu6".
@@ -111,7 +119,7 @@ class Planner {
     };
     if (!is_conv(i) || i + 1 >= graph_.nodes.size() || !lowered_->packed[i + 1].depthwise) return 1;
     const Node &first = graph_.nodes[i], &second = graph_.nodes[i + 1];
-    if (first.residual || !feeds_only(i, i + 1)) return 1;
+    if (first.residual || !feeds_only(i, i + 1) || element(first.output) != element(second.output)) return 1;
     const Shape& mid = shape(first.output);
     const std::int64_t map_bytes =
         mid[1] * mid[2] * mid[3] * kernels::simd::kElementBytes[static_cast<int>(lowered_->element)];
@@ -264,10 +272,10 @@ class Planner {
     return wrapped;
   }
 
-  std::unique_ptr<detail::Step> grouped_convolution(const Node& node, const PackedNode& packed, Places places) const {
+  /// What the planned kernels do not take (groups of several channels, vast kernels), with the addition apart.
+  std::unique_ptr<detail::Step> library_convolution(const Node& node, const PackedNode& packed, Places places) const {
     const detail::ConvGeometry g = geometry(node);
     const Shape &x = g.x, &y = g.y;
-    // Groups of several channels: through the public kernels, with the addition apart.
     const kernels::ActivationParams activation = node.activation, none{Activation::none};
     return detail::kernel_step([params = g.params, x, y, packed, places, activation, none](Pointers at) {
       const View out = view(at[static_cast<std::size_t>(places.out)], y);
@@ -284,7 +292,7 @@ class Planner {
     const Shape x = shape(node.inputs[0]), y = shape(node.output);
     const auto in = static_cast<std::size_t>(places.in), out = static_cast<std::size_t>(places.out);
     switch (node.kind) {
-      case Kind::conv2d: return grouped_convolution(node, packed, places);
+      case Kind::conv2d: return library_convolution(node, packed, places);
       case Kind::activation:
         return detail::kernel_step([=, activation = node.activation](Pointers at) {
           kernels::activation_forward(activation, const_view(at[in], x), view(at[out], y));
@@ -377,7 +385,6 @@ class Planner {
   struct Span {
     std::size_t begin, end;
   };
-  static constexpr std::size_t kMaxParts = 64;
   /// Maps up to this size are still in L2 when the next step reads them.
   static constexpr std::int64_t kStaysInCache = 384 << 10;
   std::shared_ptr<const Lowered> lowered_;
@@ -405,10 +412,8 @@ void pack_matrix(const Node& node, bool first, Element element, PackedNode& pack
     packed.raw = node.weight.clone();
     return;
   }
-  // What lies side by side in a window: a row of the kernel, or with dilation one tap of it.
-  const std::int64_t run = dense || node.conv.dilation.w > 1 ? channels : w[1] * channels;
-  const std::int64_t runs = run > 0 ? channels * taps / run : 0;
-  packed.weights = detail::pack_panels(node.weight.data<float>(), runs, run, columns, packed.in);
+  const std::int64_t runs = runs_of(node);
+  packed.weights = detail::pack_panels(node.weight.data<float>(), runs, channels * taps / runs, columns, packed.in);
 }
 
 }  // namespace
@@ -420,7 +425,8 @@ std::shared_ptr<const Lowered> pack(Graph graph, Element element) {
     PackedNode packed;
     if (node.weight.defined()) {
       node.weight_shape = node.weight.shape();
-      packed.panels = node.kind == Kind::dense || (node.kind == Kind::conv2d && node.conv.groups == 1);
+      packed.panels = node.kind == Kind::dense ||
+                      (node.kind == Kind::conv2d && node.conv.groups == 1 && runs_of(node) <= kernels::simd::kMaxRuns);
       packed.depthwise = depthwise(node);
       if (packed.panels) {
         pack_matrix(node, graph.root(node.inputs[0]) == graph.root(graph.input), element, packed);

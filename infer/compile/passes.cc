@@ -76,6 +76,10 @@ void fold_norms(Graph& graph) {
 
 void fuse_epilogues(Graph& graph) {
   const std::map<int, int> uses = uses_of(graph);
+  // The network's input and result are f32 in every plan; what a convolution adds has the type of its own result.
+  const auto at_the_edge = [&](int value) {
+    return graph.root(value) == graph.root(graph.input) || graph.root(value) == graph.root(graph.output);
+  };
   for (std::size_t i = 0; i < graph.nodes.size();) {
     const Node& node = graph.nodes[i];
     if (node.kind == Kind::activation) {
@@ -84,7 +88,7 @@ void fuse_epilogues(Graph& graph) {
         Node& before = graph.nodes[static_cast<std::size_t>(maker)];
         const bool hosts =
             before.kind == Kind::conv2d || before.kind == Kind::dense || before.kind == Kind::scale_shift;
-        if (hosts && before.activation.kind == Activation::none) {
+        if (hosts && before.activation.kind == Activation::none && !(before.residual && at_the_edge(node.output))) {
           before.activation = node.activation;
           before.fused.emplace_back(kernels::to_string(node.activation.kind));
           absorb(graph, i, before);
@@ -100,7 +104,8 @@ void fuse_epilogues(Graph& graph) {
       if (host >= 0 && linear(graph.nodes[static_cast<std::size_t>(host)]) &&
           uses.at(graph.root(node.inputs[late])) == 1 &&
           graph.nodes[static_cast<std::size_t>(host)].kind == Kind::conv2d &&
-          shape(node.inputs[0]) == shape(node.inputs[1])) {
+          shape(node.inputs[0]) == shape(node.inputs[1]) && !at_the_edge(node.inputs[1 - late]) &&
+          !at_the_edge(node.output)) {
         Node& before = graph.nodes[static_cast<std::size_t>(host)];
         before.inputs.push_back(node.inputs[1 - late]);
         before.residual = true;

@@ -53,14 +53,18 @@ Plan& Plan::operator=(const Plan& other) {
 
 Plan::~Plan() = default;
 
-const Shape& Plan::input_shape() const { return program_->input_shape; }
-const Shape& Plan::output_shape() const { return program_->output_shape; }
-std::size_t Plan::activation_bytes() const { return program_->arena_bytes; }
-std::size_t Plan::weight_bytes() const { return program_->weight_bytes; }
+const Program& Plan::program() const {
+  if (!program_) throw Error(ErrorKind::usage, "plan", "nothing is compiled", "make one with infer::compile");
+  return *program_;
+}
+
+const Shape& Plan::input_shape() const { return program().input_shape; }
+const Shape& Plan::output_shape() const { return program().output_shape; }
+std::size_t Plan::activation_bytes() const { return program().arena_bytes; }
+std::size_t Plan::weight_bytes() const { return program().weight_bytes; }
 
 Tensor Plan::operator()(const Tensor& x) {
-  if (!program_) throw Error(ErrorKind::usage, "plan", "nothing is compiled", "make one with infer::compile");
-  if (x.shape() != program_->input_shape || x.dtype() != DType::f32) {
+  if (x.shape() != program().input_shape || x.dtype() != DType::f32) {
     throw Error(ErrorKind::shape, "plan", str("expected f32 ", program_->input_shape, ", got ", x.to_string()),
                 "compile a plan for this shape");
   }
@@ -74,10 +78,10 @@ void Plan::run(const float* x, float* y) { run_steps(x, y, nullptr); }
 void Plan::run_steps(const float* x, float* y, std::vector<double>* least) {
   using Clock = std::chrono::steady_clock;
   // Steps only read the input.
-  pointers_[static_cast<std::size_t>(program_->input)] = const_cast<float*>(x);
-  pointers_[static_cast<std::size_t>(program_->output)] = y;
+  pointers_[static_cast<std::size_t>(program().input)] = const_cast<float*>(x);
+  pointers_[static_cast<std::size_t>(program().output)] = y;
   std::size_t i = 0;
-  for (const auto& step : program_->steps) {
+  for (const auto& step : program().steps) {
     if (!least) {
       step->run(pointers_);
       continue;
@@ -92,37 +96,38 @@ void Plan::run_steps(const float* x, float* y, std::vector<double>* least) {
 
 std::vector<Plan::StepInfo> Plan::steps() const {
   std::vector<StepInfo> all;
-  for (const auto& step : program_->steps) all.push_back(step->info);
+  for (const auto& step : program().steps) all.push_back(step->info);
   return all;
 }
 
 std::vector<double> Plan::profile(int runs) {
-  std::vector<double> least(program_->steps.size(), 1e30);
-  const Tensor x = Tensor::zeros(program_->input_shape);
-  Tensor y(program_->output_shape);
+  std::vector<double> least(program().steps.size(), 1e30);
+  const Tensor x = Tensor::zeros(program().input_shape);
+  Tensor y(program().output_shape);
   for (int i = 0; i < runs; ++i) run_steps(x.data<float>(), y.mutable_data<float>(), &least);
   return least;
 }
 
 std::string Plan::describe() const {
-  if (!program_) return "nothing is compiled\n";
-  std::string text;
-  char line[256];
-  std::snprintf(line, sizeof line, "%-28s %-36s %-18s %-16s %9s\n", "step", "fused", "kernel", "result", "MMAC");
-  text += line;
-  double macs = 0;
+  // Names and fused ops may be long: columns are filled up, never cut.
+  const auto column = [](std::string text, std::size_t width) {
+    text.resize(std::max(text.size() + 1, width), ' ');
+    return text;
+  };
+  const auto millions = [](std::int64_t macs) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.2f", static_cast<double>(macs) / 1e6);
+    return std::string(text);
+  };
+  std::string text = column("step", 28) + column("fused", 36) + column("kernel", 18) + column("result", 16) + "MMAC\n";
+  std::int64_t macs = 0;
   for (const StepInfo& s : steps()) {
-    macs += static_cast<double>(s.macs);
-    std::snprintf(line, sizeof line, "%-28s %-36s %-18s %-16s %9.2f\n", s.name.c_str(), s.op.c_str(), s.kernel.c_str(),
-                  s.output.to_string().c_str(), static_cast<double>(s.macs) / 1e6);
-    text += line;
+    macs += s.macs;
+    text += column(s.name, 28) + column(s.op, 36) + column(s.kernel, 18) + column(s.output.to_string(), 16) +
+            millions(s.macs) + "\n";
   }
-  return text + str(program_->steps.size(), " steps, ") +
-         [&] {
-           std::snprintf(line, sizeof line, "%.1f MMAC", macs / 1e6);
-           return std::string(line);
-         }() +
-         ", activations " + mebibytes(activation_bytes()) + ", weights " + mebibytes(weight_bytes()) + "\n";
+  return text + str(steps().size(), " steps, ", millions(macs), " MMAC, activations ", mebibytes(activation_bytes()),
+                    ", weights ", mebibytes(weight_bytes()), "\n");
 }
 
 }  // namespace fovea::infer

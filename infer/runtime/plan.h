@@ -60,6 +60,8 @@ class FOVEA_API Plan {
   std::string describe() const;
 
  private:
+  /// Error{usage} where nothing is compiled.
+  const detail::Program& program() const;
   void run_steps(const float* x, float* y, std::vector<double>* least);
   std::shared_ptr<const detail::Program> program_;
   float* arena_ = nullptr;

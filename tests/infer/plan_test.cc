@@ -1,9 +1,11 @@
 // Compiled networks against the model itself, which is the oracle: every kind of step, odd sizes, batches, reuse.
 #include "infer/runtime/plan.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <functional>
 #include <new>
 #include <thread>
 
@@ -204,6 +206,104 @@ TEST_CASE("results that are read twice stay", "[infer]") {
     INFO(plan.describe());
     CHECK(difference(plan(x), model(x)) < (dtype == DType::f32 ? 1e-4 : 0.05));
   }
+}
+
+namespace {
+
+/// A network from a function, for shapes that no zoo network has.
+class Custom final : public Module {
+ public:
+  using Forward = std::function<Tensor(const std::vector<ModulePtr>&, const Tensor&)>;
+  Custom(std::vector<ModulePtr> parts, Forward forward) : parts_(std::move(parts)), forward_(std::move(forward)) {
+    for (std::size_t i = 0; i < parts_.size(); ++i) register_module(str("part", i), parts_[i]);
+  }
+  std::string_view kind() const override { return "Custom"; }
+  Tensor forward(const Tensor& x) override { return forward_(parts_, x); }
+
+ private:
+  std::vector<ModulePtr> parts_;
+  Forward forward_;
+};
+
+Model custom(std::vector<ModulePtr> parts, int height, int width, int channels, Custom::Forward forward) {
+  Model model(std::make_shared<Custom>(std::move(parts), std::move(forward)));
+  model.preprocessing.height = height;
+  model.preprocessing.width = width;
+  model.preprocessing.channels = channels;
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE("bf16 ends at the network's input and result, wherever they are used", "[infer]") {
+  const NoGrad no_grad;
+  const auto check = [](const Model& model, const Tensor& x) {
+    infer::Plan plan = infer::compile(model, {.input = x.shape(), .dtype = DType::bf16});
+    INFO(plan.describe());
+    const Tensor want = model(x);
+    CHECK(difference(plan(x), want) < 2 * difference(with_rounding(model, x), want));
+  };
+  // The result is a sum with a value of the inside; an addend is the picture itself.
+  models::Options options;
+  options.image_size = 64;
+  options.top = models::Top::none;
+  Model headless = models::create("resnet18", options);
+  settle(headless, 64);
+  check(headless, noise({2, 64, 64, 3}, 3));
+  const Conv2dOptions same{.kernel = 3, .padding = 1};
+  check(
+      custom({std::make_shared<Conv2d>(4, 4, same), std::make_shared<Conv2d>(4, 4, same)}, 9, 10, 4,
+             [](const std::vector<ModulePtr>& p, const Tensor& x) { return p[1]->forward(add(p[0]->forward(x), x)); }),
+      noise({1, 9, 10, 4}, 3));
+  // A depthwise convolution is the last layer, and is part of a block.
+  check(custom({std::make_shared<Conv2d>(3, 48, same),
+                std::make_shared<DepthwiseConv2d>(48, DepthwiseConv2dOptions{.kernel = 3, .padding = 1})},
+               64, 64, 3,
+               [](const std::vector<ModulePtr>& p, const Tensor& x) { return p[1]->forward(p[0]->forward(x)); }),
+        noise({4, 64, 64, 3}, 3));
+}
+
+TEST_CASE("what the planned kernels do not do is done otherwise", "[infer]") {
+  const NoGrad no_grad;
+  const auto check = [](const Model& model, const Tensor& x) {
+    for (const DType dtype : {DType::f32, DType::bf16})
+      CHECK(difference(infer::fast_forward(model, dtype)(x), model(x)) < (dtype == DType::f32 ? 1e-4 : 0.05));
+  };
+  // A kernel of 300 rows, and one of 17×17 dilated taps: more stretches of a window than the kernels hold.
+  check(custom({std::make_shared<Conv2d>(3, 5, Conv2dOptions{.kernel = {300, 1}})}, 310, 4, 3,
+               [](const std::vector<ModulePtr>& p, const Tensor& x) { return p[0]->forward(x); }),
+        noise({1, 310, 4, 3}, 3));
+  check(custom({std::make_shared<Conv2d>(2, 3, Conv2dOptions{.kernel = 17, .dilation = 2})}, 40, 40, 2,
+               [](const std::vector<ModulePtr>& p, const Tensor& x) { return p[0]->forward(x); }),
+        noise({1, 40, 40, 2}, 3));
+  // More parts than a step takes.
+  check(custom({}, 5, 6, 2,
+               [](const std::vector<ModulePtr>&, const Tensor& x) {
+                 std::vector<Tensor> parts;
+                 for (int i = 0; i < 70; ++i) parts.push_back(affine(x, 1 + i));
+                 return concat(parts, 3);
+               }),
+        noise({1, 5, 6, 2}, 3));
+  // No picture at all.
+  models::Options options;
+  options.image_size = 96;
+  const Model model = models::create("mobilenet_v2", options);
+  for (const DType dtype : {DType::f32, DType::bf16})
+    CHECK(infer::compile(model, {.input = {0, 96, 96, 3}, .dtype = dtype})(Tensor(Shape{0, 96, 96, 3})).shape() ==
+          Shape{0, 1000});
+  // Nothing compiled.
+  infer::Plan nothing;
+  CHECK_THROWS_AS(nothing(noise({1, 4, 4, 3}, 1)), Error);
+  CHECK_THROWS_AS(nothing.run(nullptr, nullptr), Error);
+  CHECK_THROWS_AS(nothing.input_shape(), Error);
+}
+
+TEST_CASE("a plan's description has a line for each step", "[infer]") {
+  models::Options options;
+  options.image_size = 224;
+  const infer::Plan plan = infer::compile(models::create("mobilenet_v2", options));
+  const std::string text = plan.describe();
+  CHECK(std::count(text.begin(), text.end(), '\n') == static_cast<std::ptrdiff_t>(plan.steps().size()) + 2);
 }
 
 TEST_CASE("bf16 is as far from f32 as rounding its values makes it", "[infer]") {

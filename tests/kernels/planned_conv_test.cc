@@ -36,6 +36,7 @@ const Case kCases[] = {
     {1, 15, 13, 24, 72, 1, 1, {.residual = true, .clamp = true}},
     {3, 1, 1, 129, 10, 1, 1},
     {1, 5, 6, 1024, 37, 1, 1, {.residual = true}},
+    {1, 8, 8, 512, 33, 1, 1, {.stride = 2, .bottom = 1, .right = 1}},
     {1, 9, 8, 512, 33, 1, 1, {.stride = 2}},
     {2, 9, 11, 3, 32, 3, 3, {.stride = 2, .top = 0, .left = 0, .bottom = 1, .right = 1, .clamp = true}},
     {1, 8, 8, 3, 17, 3, 3, {.stride = 2, .top = 1, .left = 1, .bottom = 1, .right = 1}},

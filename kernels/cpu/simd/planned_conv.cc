@@ -15,7 +15,6 @@ namespace {
 constexpr std::int64_t kBlockBytes = 192 << 10;
 // Multiply-adds that pay for another thread: starting and joining a team costs 1 to 2 µs.
 constexpr std::int64_t kWorkPerThread = 100'000;
-constexpr int kMaxRuns = 256;
 
 std::int64_t bytes_of(Element e) { return kElementBytes[static_cast<int>(e)]; }
 
@@ -67,8 +66,7 @@ void pointwise_rows(const PlannedConv& c, const ConvRows& job, std::int64_t begi
 /// Rows of a 1×1 convolution lie 4096 bytes apart, or a multiple: all of a tile's values at one k then compete for the
 /// eight places of one set of the L1 cache (measured with 1024 channels: 128 instead of 220 GFLOP/s).
 bool rows_compete(const PlannedConv& c) {
-  return c.kh == 1 && c.kw == 1 && c.source == c.in && c.top == 0 && c.left == 0 &&
-         c.stride.w * c.ci * bytes_of(c.in) % 4096 == 0;
+  return c.kh == 1 && c.kw == 1 && inside(c) && c.stride.w * c.ci * bytes_of(c.in) % 4096 == 0;
 }
 
 /// Results [begin, end) of such a convolution, pixel by pixel over all images: the rows are copied to where they lie a

@@ -11,7 +11,10 @@
 
 namespace fovea::kernels::simd {
 
-/// A convolution of one group over images of one size.
+/// A window is at most so many stretches of memory: one for each row of the kernel, or each tap where it is dilated.
+inline constexpr int kMaxRuns = 256;
+
+/// A convolution of one group over images of one size, with at most kMaxRuns stretches.
 struct PlannedConv {
   std::int64_t n = 1, h = 1, w = 1, ci = 1;
   std::int64_t ho = 1, wo = 1, co = 1;
