@@ -121,8 +121,7 @@ class Planner {
     const Node &first = graph_.nodes[i], &second = graph_.nodes[i + 1];
     if (first.residual || !feeds_only(i, i + 1) || element(first.output) != element(second.output)) return 1;
     const Shape& mid = shape(first.output);
-    const std::int64_t map_bytes =
-        mid[1] * mid[2] * mid[3] * kernels::simd::kElementBytes[static_cast<int>(lowered_->element)];
+    const std::int64_t map_bytes = mid[1] * mid[2] * mid[3] * kernels::simd::bytes_of(lowered_->element);
     const bool large = map_bytes > kStaysInCache && shape(second.output)[1] >= 8 * num_threads();
     const bool pictures = mid[0] >= num_threads() && mid[0] * map_bytes > kStaysInCache;
     if (!large && !pictures) return 1;
@@ -368,8 +367,7 @@ class Planner {
       detail::Interval& made = alive[static_cast<std::size_t>(last.output)];
       made.value = last.output;
       made.first = made.last = static_cast<int>(step);
-      made.bytes = static_cast<std::size_t>(shape(last.output).numel() *
-                                            kernels::simd::kElementBytes[static_cast<int>(element(last.output))]);
+      made.bytes = static_cast<std::size_t>(shape(last.output).numel() * kernels::simd::bytes_of(element(last.output)));
       for (std::size_t i = spans_[step].begin; i < spans_[step].end; ++i) {
         for (const int v : graph_.nodes[i].inputs)
           alive[static_cast<std::size_t>(graph_.root(v))].last = static_cast<int>(step);

@@ -48,7 +48,7 @@ class ChainStep final : public Step {
   }
 
  private:
-  std::int64_t bytes(std::int64_t values) const { return values * simd::kElementBytes[static_cast<int>(element_)]; }
+  std::int64_t bytes(std::int64_t values) const { return values * simd::bytes_of(element_); }
 
   void rows(const void* x, const void* residual, void* y, std::int64_t image, std::int64_t begin,
             std::int64_t end) const {

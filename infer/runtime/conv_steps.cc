@@ -14,6 +14,15 @@ namespace simd = kernels::simd;
 using kernels::Activation;
 using kernels::ActivationParams;
 
+namespace {
+
+void set_sizes(simd::ConvSizes& to, const ConvGeometry& g) {
+  const kernels::Padding& pad = g.params.padding;
+  to = {g.x[0], g.x[1], g.x[2], g.x[3], g.y[1], g.y[2], g.y[3], pad.top, pad.left};
+}
+
+}  // namespace
+
 Epilogue::Epilogue(ActivationParams a) : activation(a) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   clamp = a.kind == Activation::relu || a.kind == Activation::relu6;
@@ -42,19 +51,11 @@ void Epilogue::run_after(void* y, std::int64_t count, simd::Element element) con
 ConvPart::ConvPart(const ConvGeometry& g, const Tensor& weights, const Tensor& padded, ActivationParams activation,
                    simd::Element source, simd::Element in, simd::Element out)
     : packed(weights), bias(padded), epilogue(activation) {
-  conv.n = g.x[0];
-  conv.h = g.x[1];
-  conv.w = g.x[2];
-  conv.ci = g.x[3];
-  conv.ho = g.y[1];
-  conv.wo = g.y[2];
-  conv.co = g.y[3];
+  set_sizes(conv, g);
   conv.kh = g.kh;
   conv.kw = g.kw;
   conv.stride = g.params.stride;
   conv.dilation = g.params.dilation;
-  conv.top = g.params.padding.top;
-  conv.left = g.params.padding.left;
   conv.source = source;
   conv.in = in;
   conv.out = out;
@@ -162,15 +163,7 @@ class WinogradStep final : public Step {
   WinogradStep(const ConvGeometry& g, const Tensor& packed, const Tensor& bias, ActivationParams activation,
                Places places)
       : packed_(packed), bias_(bias), zeros_(Tensor::zeros({g.x[3]})), epilogue_(activation), places_(places), y_(g.y) {
-    conv_.n = g.x[0];
-    conv_.h = g.x[1];
-    conv_.w = g.x[2];
-    conv_.ci = g.x[3];
-    conv_.ho = g.y[1];
-    conv_.wo = g.y[2];
-    conv_.co = g.y[3];
-    conv_.top = g.params.padding.top;
-    conv_.left = g.params.padding.left;
+    set_sizes(conv_, g);
     conv_.packed = packed_.data<float>();
     conv_.bias = bias_.data<float>();
     conv_.zeros = zeros_.data<float>();

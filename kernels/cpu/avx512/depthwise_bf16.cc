@@ -2,20 +2,13 @@
 // two vectors of f32 (a shift and a mask instead of two conversions), rounded together by one instruction. Half as fast
 // again as the same through Highway (simd/depthwise.cc), which lacks that instruction.
 #include "kernels/cpu/avx512/bf16.h"
+#include "kernels/cpu/simd/loops.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
 namespace fovea::kernels::simd {
 namespace {
-
-#define FOVEA_TEXT(text) _Pragma(#text)
-#if defined(__clang__)
-#define FOVEA_UNROLL(n) _Pragma("unroll")
-#else
-#define FOVEA_UNROLL(n) FOVEA_TEXT(GCC unroll n)
-#endif
-#define FOVEA_INLINE inline __attribute__((always_inline))
 
 constexpr int kTile = 7;
 
@@ -28,17 +21,17 @@ struct Pair {
   __m512 even, odd;
 };
 
-FOVEA_INLINE Pair split(__m512i v) {
+FOVEA_INLINE inline Pair split(__m512i v) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(v, 16)),
           _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
 }
 
 /// 32 split f32 values.
-FOVEA_INLINE Pair load(const float* p) { return {_mm512_loadu_ps(p), _mm512_loadu_ps(p + 16)}; }
+FOVEA_INLINE inline Pair load(const float* p) { return {_mm512_loadu_ps(p), _mm512_loadu_ps(p + 16)}; }
 
 /// Result pixels j … j+kPixels−1 of the 32 channels from c (those of the mask). At an edge, columns outside are zeros.
 template <int kTaps, int kStep, int kPixels, bool kEdge>
-FOVEA_INLINE void pixels(const DepthwiseRow& p, long j, long c, __mmask32 m) {
+FOVEA_INLINE inline void pixels(const DepthwiseRow& p, long j, long c, __mmask32 m) {
   constexpr int kInputs = (kPixels - 1) * kStep + kTaps;
   const long channels = p.channels, column = p.first + j * kStep;
   Pair sum[kPixels];

@@ -2,6 +2,7 @@
 // Highway 1.0.3 has no such instruction, so these are intrinsics, compiled with flags of their own and called after a
 // look at the CPU. Internal linkage throughout: see tests/structure/isa_symbols.sh.
 #include "kernels/cpu/avx512/bf16.h"
+#include "kernels/cpu/simd/loops.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -12,41 +13,33 @@ namespace {
 constexpr int kRows = 14;
 constexpr int kPrefetch = 2048;  // bytes
 
-#define FOVEA_TEXT(text) _Pragma(#text)
-#if defined(__clang__)
-#define FOVEA_UNROLL(n) _Pragma("unroll")
-#else
-#define FOVEA_UNROLL(n) FOVEA_TEXT(GCC unroll n)
-#endif
-#define FOVEA_INLINE inline __attribute__((always_inline))
-
 using V = __m512;
 
 /// An array of no vectors still needs an element.
 constexpr int at_least_one(int n) { return n < 1 ? 1 : n; }
 
-FOVEA_INLINE V widen(__m256i halves) {
+FOVEA_INLINE inline V widen(__m256i halves) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
 /// Two values, which begin at any of them.
-FOVEA_INLINE __m512i pair(const void* p) {
+FOVEA_INLINE inline __m512i pair(const void* p) {
   int both;
   __builtin_memcpy(&both, p, sizeof both);
   return _mm512_set1_epi32(both);
 }
-FOVEA_INLINE V dot(V sum, __m512i a, __m512i b) {
+FOVEA_INLINE inline V dot(V sum, __m512i a, __m512i b) {
   return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
 }
 
 struct OutF32 {
   using T = float;
-  static FOVEA_INLINE V load(const T* p, __mmask16 m) { return _mm512_maskz_loadu_ps(m, p); }
-  static FOVEA_INLINE void store(T* p, __mmask16 m, V v) { _mm512_mask_storeu_ps(p, m, v); }
+  static FOVEA_INLINE inline V load(const T* p, __mmask16 m) { return _mm512_maskz_loadu_ps(m, p); }
+  static FOVEA_INLINE inline void store(T* p, __mmask16 m, V v) { _mm512_mask_storeu_ps(p, m, v); }
 };
 struct OutBf16 {
   using T = unsigned short;
-  static FOVEA_INLINE V load(const T* p, __mmask16 m) { return widen(_mm256_maskz_loadu_epi16(m, p)); }
-  static FOVEA_INLINE void store(T* p, __mmask16 m, V v) {
+  static FOVEA_INLINE inline V load(const T* p, __mmask16 m) { return widen(_mm256_maskz_loadu_epi16(m, p)); }
+  static FOVEA_INLINE inline void store(T* p, __mmask16 m, V v) {
     _mm256_mask_storeu_epi16(p, m, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
   }
 };
@@ -94,7 +87,7 @@ __attribute__((noinline)) void tile(const Tile& t) {
     FOVEA_UNROLL(5)
     for (int i = 1; i < kBases; ++i) base[i] = base[i - 1] + 3 * stride;
     const int pairs = t.runs[r].length / 2;
-    const auto step = [&](int q) __attribute__((always_inline)) {
+    const auto step = [&](int q) FOVEA_INLINE {
       __m512i bv[at_least_one(kFull)];
       __m256i bh = _mm256_setzero_si256();
       FOVEA_UNROLL(2)
@@ -186,7 +179,7 @@ __attribute__((noinline)) void thin_tile(const Tile& t) {
   for (int r = 0; r < t.run_count; ++r) {
     const char* a = t.a + t.runs[r].offset * 2;
     const int pairs = t.runs[r].length / 2;
-    const auto step = [&](int q, int k) __attribute__((always_inline)) {
+    const auto step = [&](int q, int k) FOVEA_INLINE {
       FOVEA_UNROLL(2)
       for (int v = 0; v < NV; ++v) {
         const __m512i bv = _mm512_loadu_si512(b + v * 64);

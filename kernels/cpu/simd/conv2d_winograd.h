@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/conv2d.h"
+#include "kernels/cpu/simd/conv_sizes.h"
 
 namespace fovea::kernels::simd {
 
@@ -12,13 +13,11 @@ void conv2d_winograd_backward_data(const Conv2dProblem&);
 void conv2d_winograd_backward_weights(const Conv2dProblem&);
 
 /// Forward with everything settled before, for compiled inference.
-struct PlannedWinograd {
-  std::int64_t n = 1, h = 1, w = 1, ci = 1, ho = 1, wo = 1, co = 1;
-  std::int64_t top = 0, left = 0;  ///< padding before the image
-  const float* packed = nullptr;   ///< pack_winograd
-  const float* bias = nullptr;     ///< co
-  const float* zeros = nullptr;    ///< ci of them
-  bool clamp = false;              ///< relu; relu6 where high is 6
+struct PlannedWinograd : ConvSizes {
+  const float* packed = nullptr;  ///< pack_winograd
+  const float* bias = nullptr;    ///< co
+  const float* zeros = nullptr;   ///< ci of them
+  bool clamp = false;             ///< relu; relu6 where high is 6
   float high = 0;
 };
 std::int64_t winograd_packed_floats(std::int64_t ci, std::int64_t co);

@@ -16,14 +16,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/cpu/simd/loops.h"
 #include "kernels/cpu/simd/panels.h"
-
-#if defined(__clang__)
-#define FOVEA_UNROLL(n) _Pragma("unroll")
-#else
-#define FOVEA_UNROLL_TEXT(text) _Pragma(#text)
-#define FOVEA_UNROLL(n) FOVEA_UNROLL_TEXT(GCC unroll n)
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace fovea::kernels::simd {

@@ -16,8 +16,6 @@ constexpr std::int64_t kBlockBytes = 192 << 10;
 // Multiply-adds that pay for another thread: starting and joining a team costs 1 to 2 µs.
 constexpr std::int64_t kWorkPerThread = 100'000;
 
-std::int64_t bytes_of(Element e) { return kElementBytes[static_cast<int>(e)]; }
-
 std::int64_t window_columns(const PlannedConv& c) { return (c.wo - 1) * c.stride.w + (c.kw - 1) * c.dilation.w + 1; }
 std::int64_t window_rows(const PlannedConv& c, std::int64_t rows) {
   return (rows - 1) * c.stride.h + (c.kh - 1) * c.dilation.h + 1;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/conv2d.h"
+#include "kernels/cpu/simd/conv_sizes.h"
 #include "kernels/cpu/simd/planned_gemm.h"
 
 namespace fovea::kernels::simd {
@@ -15,12 +16,9 @@ namespace fovea::kernels::simd {
 inline constexpr int kMaxRuns = 256;
 
 /// A convolution of one group over images of one size, with at most kMaxRuns stretches.
-struct PlannedConv {
-  std::int64_t n = 1, h = 1, w = 1, ci = 1;
-  std::int64_t ho = 1, wo = 1, co = 1;
+struct PlannedConv : ConvSizes {
   std::int64_t kh = 1, kw = 1;
   Size2 stride{1, 1}, dilation{1, 1};
-  std::int64_t top = 0, left = 0;  ///< padding before the image
   Element in = Element::f32, out = Element::f32;
   /// The image's type; f32 with in = bf16: windows are converted while they are copied, and runs of odd length (three
   /// channels) are one longer, against a row of zeros in `packed`.

@@ -15,16 +15,8 @@
 #include <utility>
 
 #include "kernels/cpu/simd/bf16-inl.h"
+#include "kernels/cpu/simd/loops.h"
 #include "kernels/cpu/simd/planned_gemm.h"
-
-// A lambda that GCC leaves out of line keeps the sums in memory: a third of the speed.
-#define FOVEA_INLINE __attribute__((always_inline))
-#if defined(__clang__)
-#define FOVEA_UNROLL(n) _Pragma("unroll")
-#else
-#define FOVEA_UNROLL_TEXT(text) _Pragma(#text)
-#define FOVEA_UNROLL(n) FOVEA_UNROLL_TEXT(GCC unroll n)
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace fovea::kernels::simd {
