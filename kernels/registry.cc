@@ -15,7 +15,6 @@ std::string_view environment_prefix() {
   return value ? value : "";
 }
 
-/// FOVEA_SIMD=AVX2: no instruction set above that one, to measure and test what older CPUs run.
 void limit_simd() {
   const char* value = std::getenv("FOVEA_SIMD");
   if (!value || !*value) return;
@@ -46,9 +45,17 @@ ForceImplementation::~ForceImplementation() { forced = outer_; }
 std::string_view last_implementation() { return last; }
 void detail::ran(const char* name) { last = name; }
 
-bool detail::verbose() {
-  static const bool on = [] {
+void detail::settle_instruction_set() {
+  static const bool settled = [] {
     limit_simd();
+    return true;
+  }();
+  (void)settled;
+}
+
+bool detail::verbose() {
+  settle_instruction_set();
+  static const bool on = [] {
     const char* value = std::getenv("FOVEA_VERBOSE");
     return value && *value && std::string_view(value) != "0";
   }();

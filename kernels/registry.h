@@ -46,6 +46,9 @@ FOVEA_API std::string_view last_implementation();
 
 namespace detail {
 FOVEA_API void ran(const char* name);
+/// FOVEA_SIMD=AVX2: no instruction set above that one, to measure and test what older CPUs run. Read once, before the
+/// first kernel runs or anything is packed for one.
+FOVEA_API void settle_instruction_set();
 FOVEA_API bool verbose();
 /// Whether an implementation of this name may run on this thread (ForceImplementation; in the environment
 /// FOVEA_IMPL=prefix, or FOVEA_IMPL=-prefix for all but those).

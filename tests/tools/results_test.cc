@@ -1,4 +1,6 @@
 // Train, evaluate and predict on pictures of one's own: the numbers agree with each other and with their definitions.
+#include <stdlib.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -117,6 +119,16 @@ TEST_CASE("results: train, evaluate and predict agree") {
     const Outcome report = run({"evaluate", folder / "run", folder / "data"});
     CHECK(contains(report.out, "precision   recall"));
     CHECK(contains(report.out, "val accuracy: "));
+    // What older CPUs run: weights are packed for the instruction set that reads them.
+    for (const char* target : {"SSE4", "AVX2", "NEON"}) {
+      setenv("FOVEA_SIMD", target, 1);
+      const Outcome older = run({"evaluate", folder / "run", folder / "data", "--json"});
+      unsetenv("FOVEA_SIMD");
+      if (contains(older.err, "is not an instruction set of this CPU")) continue;
+      INFO(target << ": " << older.err);
+      REQUIRE(older.code == 0);
+      CHECK(older.json().at("log_loss").get<double>() == Approx(e.at("log_loss").get<double>()).epsilon(1e-4));
+    }
     const Outcome summary = run({"summary", folder / "run"});
     CHECK(contains(summary.out, std::to_string(names.size()) + " classes: " + names[0] + ", "));
   }

@@ -477,6 +477,8 @@ const char* target_entry() { return target(); }
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include "kernels/registry.h"
+
 namespace fovea::kernels::simd {
 
 HWY_EXPORT(multiply_entry);
@@ -490,7 +492,10 @@ void multiply_panels(const Multiply& job) { HWY_DYNAMIC_DISPATCH(multiply_entry)
 void outer_panels(const Outer& job) { HWY_DYNAMIC_DISPATCH(outer_entry)(job); }
 void multiply_thin(const ThinMultiply& job) { HWY_DYNAMIC_DISPATCH(thin_entry)(job); }
 void pack_rows(const PackRows& job) { HWY_DYNAMIC_DISPATCH(pack_rows_entry)(job); }
-int vector_width() { return HWY_DYNAMIC_DISPATCH(lanes_entry)(); }
+int vector_width() {
+  kernels::detail::settle_instruction_set();
+  return HWY_DYNAMIC_DISPATCH(lanes_entry)();
+}
 int panel_width() { return 2 * vector_width(); }
 const char* instruction_set() { return HWY_DYNAMIC_DISPATCH(target_entry)(); }
 
