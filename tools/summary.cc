@@ -38,7 +38,7 @@ int print_compiled(const Options& o, const Model& model) {
     std::printf("%s\n", out.dump().c_str());
     return 0;
   }
-  Table table({"first layer", "kernel", "does", "result", "multiply-adds>"});
+  Table table({"from layer", "kernel", "does", "result", "multiply-adds>"});
   for (const infer::Plan::StepInfo& s : plan.steps()) {
     macs += s.macs;
     table.row({s.name, s.kernel, s.op, s.output.to_string(), s.macs ? grouped(s.macs) : ""});

@@ -36,10 +36,12 @@ bool depthwise(const Node& node) {
          node.conv.stride.w <= 8 && !node.residual;
 }
 
-/// What a listing says: "conv2d + batch_norm + relu6".
+/// What a listing says, in few words because three stand on a line: "conv + bn + relu6".
 std::string text_of(const Node& node) {
-  std::string text(to_string(node.kind));
-  for (const std::string& part : node.fused) text += " + " + part;
+  std::string text(node.kind != Kind::conv2d ? to_string(node.kind)
+                   : node.conv.groups > 1    ? (node.weight_shape[2] == 1 ? "depthwise" : "grouped conv")
+                                             : "conv");
+  for (const std::string& part : node.fused) text += " + " + (part == "batch_norm" ? "bn" : part);
   return text;
 }
 

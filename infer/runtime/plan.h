@@ -48,7 +48,7 @@ class FOVEA_API Plan {
   /// A step of the plan, for listings.
   struct StepInfo {
     std::string name;    ///< path of the module: "block_1.expand.conv"
-    std::string op;      ///< "conv2d + batch_norm + relu6"
+    std::string op;      ///< "conv + bn + relu6 → depthwise + bn + relu6"
     std::string kernel;  ///< "simd:pointwise"
     Shape output;
     std::int64_t macs = 0;
