@@ -37,7 +37,9 @@ struct Node {
   std::string name;         ///< path of the module: "block_1.expand.conv"
   std::vector<int> inputs;  ///< values; with `residual` the last is added before the activation
   int output = -1;
-  Tensor weight, bias;  ///< conv2d: HWIO; dense: [in, out]; scale_shift: [C]. bias may be undefined
+  /// conv2d: HWIO; dense: [in, out]; scale_shift: [C]. bias f32, may be undefined. An i8 weight is symmetric by result
+  /// channel, real = weight_scale[co] · weight, and its node multiplies integers: the operand must be kept in u8.
+  Tensor weight, bias, weight_scale;
   Shape weight_shape;   ///< once the weights are packed elsewhere
   kernels::Conv2dParams conv;
   kernels::Pool2dParams pool;
@@ -48,12 +50,21 @@ struct Node {
   std::vector<std::string> fused;  ///< what it took in, for listings: "batch_norm", "relu6", "add"
 };
 
+/// How a value is kept in u8: real = scale · (q − zero). scale 0: it is not, but in f32 or bf16.
+struct Quantization {
+  float scale = 0;
+  int zero = 0;
+};
+
 struct Graph {
   /// The op list it comes from (without weights): gives the shapes of all values for any input.
   OpList list;
   std::vector<Node> nodes;
   /// Value → the value whose memory it shares: itself, or the operand of a reshape, an identity or a dropout.
   std::vector<int> memory;
+  /// By value (its root counts); empty where nothing is quantised. The network's input and result stay f32 in memory:
+  /// the input's entry says how the first layer takes it in.
+  std::vector<Quantization> quantization;
   int input = 0, output = 0;  ///< values of the list
 
   int root(int value) const { return memory[static_cast<std::size_t>(value)]; }
