@@ -10,17 +10,13 @@
 #include <vector>
 
 #include "core/graph/op.h"
+#include "core/graph/op_records.h"
 
 namespace fovea {
 
 struct FOVEA_API OpList {
-  enum class ValueKind : std::uint8_t { input, parameter, intermediate };
-  struct Value {
-    ValueKind kind = ValueKind::intermediate;
-    TensorSpec spec;   ///< at the captured batch size
-    std::string name;  ///< of a parameter, buffer or constant: its name in the model's tree
-    Tensor tensor;     ///< of a parameter, buffer or constant
-  };
+  using ValueKind = OpRecords::ValueKind;
+  using Value = OpRecords::Value;
   struct Node {
     OpPtr op;
     std::vector<int> inputs;   ///< value indices; -1 for an absent operand
@@ -35,6 +31,10 @@ struct FOVEA_API OpList {
 
   /// Computes the outputs through run_op(), so a tape records it. Intermediates are released after their last use.
   std::vector<Tensor> run(std::span<const Tensor> in) const;
+  /// The same as plain data; tensors are shared.
+  OpRecords records() const;
+  /// Error{format} for unknown ops.
+  static OpList from_records(OpRecords records);
   /// JSON text without tensor data (parameters by name).
   std::string to_json() const;
   /// Error{format} for anything malformed: indices out of range, unknown ops, values used before they are made.

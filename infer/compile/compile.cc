@@ -6,7 +6,7 @@
 
 #include "core/autograd/modes.h"
 #include "core/error.h"
-#include "infer/compile/lower_internal.h"
+#include "infer/graph/lower_internal.h"
 #include "kernels/cpu/simd/planned_gemm.h"
 #include "kernels/registry.h"
 
@@ -19,7 +19,7 @@ std::shared_ptr<const Lowered> lower(const Model& model, DType dtype) {
                 "f32 and bf16 are");
   }
   const bool bf16 = dtype == DType::bf16 && kernels::simd::has_bf16();
-  Graph graph = make_graph(model.capture(1));
+  Graph graph = make_graph(model.capture(1).records());
   fold_norms(graph);
   fuse_epilogues(graph);
   return pack(std::move(graph), bf16 ? kernels::simd::Element::bf16 : kernels::simd::Element::f32);

@@ -1,5 +1,5 @@
-// What the ops in this folder share: operand checks with uniform texts, and the spelling of common parameters as
-// attributes. Not for users of the library.
+// What the ops in this folder share: operand checks with uniform texts, fused activations. Not for users of the
+// library.
 #pragma once
 
 #include <initializer_list>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/graph/op.h"
+#include "kernels/attributes.h"
 #include "layers/ops/params.h"
 
 namespace fovea::ops {
@@ -44,16 +45,13 @@ V as_rows(V view) {
   return view;
 }
 
-void set_size(Attributes& to, const char* name, Size2 size);
-/// Both extents in [low, high].
-Size2 get_size(const Attributes& from, const char* name, int low, int high = 1 << 20);
-void set_padding(Attributes& to, const Padding& padding);
-Padding get_padding(const Attributes& from);
-/// Nothing is written for Activation::none.
-void set_activation(Attributes& to, const ActivationParams& activation);
-ActivationParams get_activation(const Attributes& from);
-/// Error{format} unless low ≤ value ≤ high (so NaN is refused).
-double get_double_in(const Attributes& from, const char* name, double low, double high);
+using kernels::get_activation;
+using kernels::get_double_in;
+using kernels::get_padding;
+using kernels::get_size;
+using kernels::set_activation;
+using kernels::set_padding;
+using kernels::set_size;
 
 /// Sorted, unique, non-negative axes; empty means all. Error{shape} when one is out of range or named twice.
 std::vector<int> normal_axes(std::string_view op, std::span<const std::int64_t> axes, int rank);

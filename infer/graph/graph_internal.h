@@ -1,11 +1,11 @@
-// A network as compilation sees it: a captured op list turned into few kinds of nodes that own their weights, so that
-// batch norms can be folded and neighbours fused. Internal to infer/.
+// A network as inference sees it: an op list turned into few kinds of nodes that own their weights, so that batch norms
+// can be folded and neighbours fused. Knows no op classes. Internal to infer/.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "core/graph/op_list.h"
+#include "core/graph/op_records.h"
 #include "kernels/activation.h"
 #include "kernels/conv2d.h"
 #include "kernels/pool2d.h"
@@ -40,13 +40,14 @@ struct Node {
   /// conv2d: HWIO; dense: [in, out]; scale_shift: [C]. bias f32, may be undefined. An i8 weight is symmetric by result
   /// channel, real = weight_scale[co] · weight, and its node multiplies integers: the operand must be kept in u8.
   Tensor weight, bias, weight_scale;
-  Shape weight_shape;   ///< once the weights are packed elsewhere
+  Shape weight_shape;  ///< stays when the weights are packed elsewhere
   kernels::Conv2dParams conv;
   kernels::Pool2dParams pool;
   kernels::ActivationParams activation{kernels::Activation::none};  ///< done last
   bool residual = false;
   double factor = 1, offset = 0;
   int axis = -1;
+  kernels::Size2 size;             ///< of adaptive_average_pool's result
   std::vector<std::string> fused;  ///< what it took in, for listings: "batch_norm", "relu6", "add"
 };
 
@@ -56,22 +57,34 @@ struct Quantization {
   int zero = 0;
 };
 
+/// Another name for a value's memory, perhaps under another shape.
+struct Alias {
+  enum class Rule : std::uint8_t { none, same, flatten, reshape };
+  Rule rule = Rule::none;             ///< none: the value has memory of its own
+  int of = -1;                        ///< a value that exists before
+  std::vector<std::int64_t> extents;  ///< of a reshape: 0 keeps the operand's extent, −1 is what is left
+};
+
 struct Graph {
-  /// The op list it comes from (without weights): gives the shapes of all values for any input.
-  OpList list;
+  Shape input_shape;  ///< of the picture that was captured
   std::vector<Node> nodes;
-  /// Value → the value whose memory it shares: itself, or the operand of a reshape, an identity or a dropout.
+  std::vector<Alias> aliases;  ///< by value
+  /// Value → the value whose memory it shares: itself, or at last what its aliases stand for.
   std::vector<int> memory;
   /// By value (its root counts); empty where nothing is quantised. The network's input and result stay f32 in memory:
   /// the input's entry says how the first layer takes it in.
   std::vector<Quantization> quantization;
-  int input = 0, output = 0;  ///< values of the list
+  int input = 0, output = 0;  ///< values
 
   int root(int value) const { return memory[static_cast<std::size_t>(value)]; }
 };
 
-/// Error{usage} for an op that inference cannot run compiled ("conv_transpose2d"), or more than one input or result.
-Graph make_graph(const OpList& list);
+/// Error{usage} for an op that inference cannot run compiled ("conv_transpose2d"), or more than one input or result;
+/// Error{format} for weights that do not fit.
+Graph make_graph(const OpRecords& list);
+/// Shapes of all values for a picture of this shape; those that fusion removed stay empty. Error{shape} where it does
+/// not fit.
+std::vector<Shape> shapes_of(const Graph& graph, const Shape& input);
 /// Batch norms, scalings and shifts disappear into the weights before them.
 void fold_norms(Graph& graph);
 /// Activations and additions become the last steps of what computes their operand.

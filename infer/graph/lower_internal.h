@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/tensor.h"
-#include "infer/compile/graph_internal.h"
+#include "infer/graph/graph_internal.h"
 #include "infer/runtime/program_internal.h"
 #include "kernels/cpu/simd/element.h"
 

@@ -1,11 +1,11 @@
-// Reading a captured op list into nodes.
-#include "infer/compile/graph_internal.h"
+// Reading an op list into nodes: a captured one, or what a model file holds.
+#include "infer/graph/graph_internal.h"
 
 #include <cmath>
 #include <numeric>
 
 #include "core/error.h"
-#include "layers/ops/op_support.h"
+#include "kernels/attributes.h"
 
 namespace fovea::infer {
 namespace {
@@ -15,23 +15,24 @@ using kernels::Activation;
 /// Turns ops into nodes of the graph, or into other names of their operand's memory.
 class Reader {
  public:
-  Reader(const OpList& list, Graph& graph) : list_(list), graph_(graph) {}
+  Reader(const OpRecords& list, Graph& graph) : list_(list), graph_(graph) {}
 
-  void read(const OpList::Node& from) {
-    const std::string_view type = from.op->type();
-    const Attributes a = from.op->attributes();
+  void read(const OpRecords::Node& from) {
+    const std::string_view type = from.type;
+    const Attributes& a = from.attributes;
     node_ = Node{};
     node_.name = from.scope;
-    node_.output = from.outputs.at(0);
+    if (from.outputs.size() != 1) refuse(from, str(" with ", from.outputs.size(), " results"));
+    node_.output = from.outputs[0];
     if (type == "identity" || type == "dropout" || type == "flatten" || type == "reshape") {
-      graph_.memory[static_cast<std::size_t>(node_.output)] = graph_.root(computed(from, 0));
+      read_alias(from);
       return;
     }
     if (type == "conv2d") {
       node_.kind = Kind::conv2d;
-      node_.conv.stride = ops::get_size(a, "stride", 1);
-      node_.conv.padding = ops::get_padding(a);
-      node_.conv.dilation = ops::get_size(a, "dilation", 1);
+      node_.conv.stride = kernels::get_size(a, "stride", 1);
+      node_.conv.padding = kernels::get_padding(a);
+      node_.conv.dilation = kernels::get_size(a, "dilation", 1);
       node_.conv.groups = a.get_int_in("groups", 1, 1 << 20);
       read_weights(from, a);
     } else if (type == "dense") {
@@ -56,14 +57,15 @@ class Reader {
       node_.kind = Kind::pool2d;
       node_.inputs = {computed(from, 0)};
       node_.pool.kind = type == "max_pool2d" ? kernels::PoolKind::max : kernels::PoolKind::average;
-      node_.pool.window = ops::get_size(a, "window", 1);
-      node_.pool.stride = ops::get_size(a, "stride", 1);
-      node_.pool.padding = ops::get_padding(a);
+      node_.pool.window = kernels::get_size(a, "window", 1);
+      node_.pool.stride = kernels::get_size(a, "stride", 1);
+      node_.pool.padding = kernels::get_padding(a);
       node_.pool.ceil_mode = a.get_bool("ceil_mode");
       if (node_.pool.kind == kernels::PoolKind::average) node_.pool.count_include_pad = a.get_bool("count_include_pad");
     } else if (type == "global_average_pool" || type == "adaptive_average_pool") {
       node_.kind = type == "global_average_pool" ? Kind::global_average_pool : Kind::adaptive_average_pool;
       node_.inputs = {computed(from, 0)};
+      if (node_.kind == Kind::adaptive_average_pool) node_.size = kernels::get_size(a, "size", 1);
     } else if (type == "softmax" || type == "log_softmax") {
       node_.kind = type == "softmax" ? Kind::softmax : Kind::log_softmax;
       node_.inputs = {computed(from, 0)};
@@ -74,51 +76,82 @@ class Reader {
   }
 
  private:
-  [[noreturn]] static void refuse(const OpList::Node& from, std::string_view with) {
-    throw Error(ErrorKind::usage, "compile",
-                str("'", from.op->type(), "' (", from.scope, ")", with, " cannot be compiled"),
+  [[noreturn]] static void refuse(const OpRecords::Node& from, std::string_view with) {
+    throw Error(ErrorKind::usage, "compile", str("'", from.type, "' (", from.scope, ")", with, " cannot be compiled"),
                 "run the model itself instead: model(x)");
   }
 
-  const OpList::Value& value(const OpList::Node& from, std::size_t i) const {
+  const OpRecords::Value& value(const OpRecords::Node& from, std::size_t i) const {
     return list_.values[static_cast<std::size_t>(from.inputs.at(i))];
   }
 
   /// Operand i, which must depend on the picture.
-  int computed(const OpList::Node& from, std::size_t i) const {
+  int computed(const OpRecords::Node& from, std::size_t i) const {
     const int v = i < from.inputs.size() ? from.inputs[i] : -1;
-    if (v < 0 || list_.values[static_cast<std::size_t>(v)].kind == OpList::ValueKind::parameter)
+    if (v < 0 || list_.values[static_cast<std::size_t>(v)].kind == OpRecords::ValueKind::parameter)
       refuse(from, " with a constant operand");
     return v;
   }
 
   /// Operand i, which must be a parameter; undefined where it is absent.
-  Tensor constant(const OpList::Node& from, std::size_t i) const {
+  Tensor constant(const OpRecords::Node& from, std::size_t i) const {
     if (i >= from.inputs.size() || from.inputs[i] < 0) return {};
-    const OpList::Value& v = value(from, i);
-    if (v.kind != OpList::ValueKind::parameter || !v.tensor.defined()) refuse(from, " with computed weights");
-    return v.tensor.to(DType::f32);
+    const OpRecords::Value& v = value(from, i);
+    if (v.kind != OpRecords::ValueKind::parameter || !v.tensor.defined()) refuse(from, " with computed weights");
+    if (v.tensor.dtype() != DType::f32) refuse(from, str(" with weights of ", to_string(v.tensor.dtype())));
+    return v.tensor;
   }
 
-  void read_weights(const OpList::Node& from, const Attributes& a) {
+  /// A vector of `count`; undefined where it is absent.
+  Tensor vector(const OpRecords::Node& from, std::size_t i, std::int64_t count) const {
+    Tensor t = constant(from, i);
+    if (t.defined() && t.shape() != Shape{count}) {
+      throw Error(
+          ErrorKind::format, "compile",
+          str("'", from.type, "' (", from.scope, ") expects ", count, " values as operand ", i, ", got ", t.shape()));
+    }
+    return t;
+  }
+
+  void read_alias(const OpRecords::Node& from) {
+    using Rule = Alias::Rule;
+    Alias alias;
+    alias.rule = from.type == "flatten" ? Rule::flatten : from.type == "reshape" ? Rule::reshape : Rule::same;
+    alias.of = computed(from, 0);
+    if (alias.rule == Rule::reshape) alias.extents = from.attributes.get_ints("shape");
+    graph_.memory[static_cast<std::size_t>(node_.output)] = graph_.root(alias.of);
+    graph_.aliases[static_cast<std::size_t>(node_.output)] = std::move(alias);
+  }
+
+  void read_weights(const OpRecords::Node& from, const Attributes& a) {
     node_.inputs = {computed(from, 0)};
     node_.weight = constant(from, 1);
-    if (node_.weight.numel() == 0) refuse(from, " with weights of no elements");
-    node_.bias = constant(from, 2);
-    node_.activation = ops::get_activation(a);
+    if (!node_.weight.defined() || node_.weight.numel() == 0) refuse(from, " with weights of no elements");
+    node_.weight_shape = node_.weight.shape();
+    if (node_.weight_shape.rank() != (node_.kind == Kind::dense ? 2 : 4)) {
+      throw Error(ErrorKind::format, "compile",
+                  str("'", from.type, "' (", from.scope, ") cannot have weights ", node_.weight_shape));
+    }
+    node_.bias = vector(from, 2, node_.weight_shape.dim(-1));
+    node_.activation = kernels::get_activation(a);
   }
 
-  void read_norm(const OpList::Node& from, const Attributes& a) {
+  void read_norm(const OpRecords::Node& from, const Attributes& a) {
     node_.kind = Kind::scale_shift;
     node_.inputs = {computed(from, 0)};
-    node_.activation = ops::get_activation(a);
-    const Tensor gamma = constant(from, 1), beta = constant(from, 2), mean = constant(from, 3),
-                 variance = constant(from, 4);
-    const double epsilon = a.get_double("epsilon");
+    node_.activation = kernels::get_activation(a);
+    const Tensor mean = constant(from, 3);
+    if (!mean.defined()) refuse(from, " without statistics");
+    const std::int64_t channels = mean.numel();
+    const Tensor gamma = vector(from, 1, channels), beta = vector(from, 2, channels),
+                 variance = vector(from, 4, channels);
+    if (!variance.defined()) refuse(from, " without statistics");
+    node_.weight_shape = mean.shape();
+    const double epsilon = kernels::get_double_in(a, "epsilon", 0, 1e6);
     node_.weight = Tensor(mean.shape());
     node_.bias = Tensor(mean.shape());
     float *scale = node_.weight.mutable_data<float>(), *shift = node_.bias.mutable_data<float>();
-    for (std::int64_t c = 0; c < mean.numel(); ++c) {
+    for (std::int64_t c = 0; c < channels; ++c) {
       const double g = gamma.defined() ? static_cast<double>(gamma.data<float>()[c]) : 1.0;
       const double s = g / std::sqrt(static_cast<double>(variance.data<float>()[c]) + epsilon);
       const double b = beta.defined() ? static_cast<double>(beta.data<float>()[c]) : 0.0;
@@ -128,21 +161,21 @@ class Reader {
     node_.fused = {"batch_norm"};
   }
 
-  bool read_activation(const OpList::Node& from, const Attributes& a) {
+  bool read_activation(const OpRecords::Node& from, const Attributes& a) {
     Activation kind{};
     try {
-      kind = kernels::activation_from(from.op->type());
+      kind = kernels::activation_from(from.type);
     } catch (const Error&) {
       return false;
     }
     node_.kind = Kind::activation;
     node_.inputs = {computed(from, 0)};
     node_.activation.kind = kind;
-    if (a.has("alpha")) node_.activation.alpha = a.get_double("alpha");
+    if (kind == Activation::leaky_relu) node_.activation.alpha = kernels::get_double_in(a, "alpha", 0, 1e6);
     return true;
   }
 
-  const OpList& list_;
+  const OpRecords& list_;
   Graph& graph_;
   Node node_;
 };
@@ -168,20 +201,20 @@ std::string_view to_string(Kind kind) {
   return "?";
 }
 
-Graph make_graph(const OpList& list) {
+Graph make_graph(const OpRecords& list) {
   if (list.inputs.size() != 1 || list.outputs.size() != 1) {
     throw Error(ErrorKind::usage, "compile",
                 str("a network of one input and one result is expected, this has ", list.inputs.size(), " and ",
                     list.outputs.size()));
   }
   Graph graph;
-  graph.list = list;
-  for (OpList::Value& v : graph.list.values) v.tensor = Tensor();
+  graph.input_shape = list.values[static_cast<std::size_t>(list.inputs[0])].spec.shape;
+  graph.aliases.resize(list.values.size());
   graph.memory.resize(list.values.size());
   std::iota(graph.memory.begin(), graph.memory.end(), 0);
   graph.input = list.inputs[0];
   Reader reader(list, graph);
-  for (const OpList::Node& node : list.nodes) reader.read(node);
+  for (const OpRecords::Node& node : list.nodes) reader.read(node);
   graph.output = list.outputs[0];
   return graph;
 }

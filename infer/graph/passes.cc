@@ -1,7 +1,7 @@
 // The rewrites between capture and planning. Each keeps the results, to rounding.
 #include <map>
 
-#include "infer/compile/graph_internal.h"
+#include "infer/graph/graph_internal.h"
 
 namespace fovea::infer {
 namespace {
@@ -24,6 +24,14 @@ int maker_of(const Graph& graph, int value) {
     if (graph.nodes[i].output == graph.root(value)) return static_cast<int>(i);
   }
   return -1;
+}
+
+/// Whether a value is what the node computes, not a reshape of it: whatever the node takes in must not change its
+/// shape.
+bool is_result_of(const Graph& graph, const Node& node, int value) {
+  const auto alias = [&](int v) -> const Alias& { return graph.aliases[static_cast<std::size_t>(v)]; };
+  while (alias(value).rule == Alias::Rule::same) value = alias(value).of;
+  return value == node.output;
 }
 
 /// Removes node i, whose result becomes that of `by`, its operand's maker.
@@ -59,7 +67,8 @@ void fold_norms(Graph& graph) {
     if (node.kind == Kind::scale_shift) {
       const int maker = maker_of(graph, node.inputs[0]);
       if (maker >= 0 && uses.at(graph.root(node.inputs[0])) == 1 &&
-          linear(graph.nodes[static_cast<std::size_t>(maker)])) {
+          linear(graph.nodes[static_cast<std::size_t>(maker)]) &&
+          is_result_of(graph, graph.nodes[static_cast<std::size_t>(maker)], node.inputs[0])) {
         Node& before = graph.nodes[static_cast<std::size_t>(maker)];
         scale_weights(before, node.weight, node.bias);
         before.activation = node.activation;
@@ -76,6 +85,7 @@ void fold_norms(Graph& graph) {
 
 void fuse_epilogues(Graph& graph) {
   const std::map<int, int> uses = uses_of(graph);
+  const std::vector<Shape> shapes = shapes_of(graph, graph.input_shape);
   // The network's input and result are f32 in every plan; what a convolution adds has the type of its own result.
   const auto at_the_edge = [&](int value) {
     return graph.root(value) == graph.root(graph.input) || graph.root(value) == graph.root(graph.output);
@@ -88,7 +98,8 @@ void fuse_epilogues(Graph& graph) {
         Node& before = graph.nodes[static_cast<std::size_t>(maker)];
         const bool hosts =
             before.kind == Kind::conv2d || before.kind == Kind::dense || before.kind == Kind::scale_shift;
-        if (hosts && before.activation.kind == Activation::none && !(before.residual && at_the_edge(node.output))) {
+        if (hosts && before.activation.kind == Activation::none && is_result_of(graph, before, node.inputs[0]) &&
+            !(before.residual && at_the_edge(node.output))) {
           before.activation = node.activation;
           before.fused.emplace_back(kernels::to_string(node.activation.kind));
           absorb(graph, i, before);
@@ -100,8 +111,9 @@ void fuse_epilogues(Graph& graph) {
       const int makers[2] = {maker_of(graph, node.inputs[0]), maker_of(graph, node.inputs[1])};
       const int late = makers[0] > makers[1] ? 0 : 1;
       const int host = makers[late];
-      const auto shape = [&](int v) { return graph.list.values[static_cast<std::size_t>(v)].spec.shape; };
+      const auto shape = [&](int v) { return shapes[static_cast<std::size_t>(v)]; };
       if (host >= 0 && linear(graph.nodes[static_cast<std::size_t>(host)]) &&
+          is_result_of(graph, graph.nodes[static_cast<std::size_t>(host)], node.inputs[late]) &&
           uses.at(graph.root(node.inputs[late])) == 1 &&
           graph.nodes[static_cast<std::size_t>(host)].kind == Kind::conv2d &&
           shape(node.inputs[0]) == shape(node.inputs[1]) && !at_the_edge(node.inputs[1 - late]) &&

@@ -7,11 +7,10 @@
 
 #include "core/error.h"
 #include "core/threads/parallel.h"
-#include "infer/compile/lower_internal.h"
+#include "infer/graph/lower_internal.h"
 #include "infer/runtime/steps_internal.h"
 #include "kernels/elementwise.h"
 #include "kernels/norm.h"
-#include "layers/ops/op_support.h"
 
 namespace fovea::infer {
 namespace {
@@ -65,8 +64,7 @@ class Planner {
  public:
   Planner(std::shared_ptr<const Lowered> lowered, const Shape& input)
       : lowered_(std::move(lowered)), graph_(lowered_->graph), program_(std::make_shared<Program>()) {
-    const TensorSpec spec{input, DType::f32};
-    specs_ = graph_.list.infer({&spec, 1});
+    shapes_ = shapes_of(graph_, input);
     program_->input_shape = input;
     program_->output_shape = shape(graph_.output);
     program_->input = graph_.root(graph_.input);
@@ -104,7 +102,7 @@ class Planner {
   /// Value → where a step finds it.
   using PlaceOf = std::function<int(int)>;
 
-  const Shape& shape(int value) const { return specs_[static_cast<std::size_t>(value)].shape; }
+  const Shape& shape(int value) const { return shapes_[static_cast<std::size_t>(value)]; }
 
   std::int64_t macs(const Node& node) const {
     if (node.kind == Kind::conv2d || node.kind == Kind::dense)
@@ -390,7 +388,7 @@ class Planner {
   std::shared_ptr<const Lowered> lowered_;
   const Graph& graph_;
   std::shared_ptr<Program> program_;
-  std::vector<TensorSpec> specs_;
+  std::vector<Shape> shapes_;
   std::vector<Span> spans_;
   std::vector<detail::Interval> temporaries_;
 };
@@ -424,7 +422,6 @@ std::shared_ptr<const Lowered> pack(Graph graph, Element element) {
   for (Node& node : graph.nodes) {
     PackedNode packed;
     if (node.weight.defined()) {
-      node.weight_shape = node.weight.shape();
       packed.panels = node.kind == Kind::dense ||
                       (node.kind == Kind::conv2d && node.conv.groups == 1 && runs_of(node) <= kernels::simd::kMaxRuns);
       packed.depthwise = depthwise(node);
