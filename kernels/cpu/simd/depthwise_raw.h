@@ -37,6 +37,28 @@ bool splits_channels(std::int64_t taps, std::int64_t step);
 /// first. `to` has rows × channels rounded up to 32 floats.
 void split_channels(const float* from, std::int64_t rows, std::int64_t channels, float* to);
 
+/// The same on u8 with i8 weights, a square kernel: out[j] = clamp(float(Σ in·w)·scale + bias, low, high) by channel,
+/// rounded to nearest even. Scale and bias have all scales and zero points folded into them.
+struct DepthwiseRowU8 {
+  const std::uint8_t* in[kMaxKernelRows];  ///< `size` rows; null: outside the image
+  std::int64_t size = 3, step = 1, first = 0, width = 0;
+  const std::int8_t* packed = nullptr;            ///< from pack_depthwise_int8
+  const float *scale = nullptr, *bias = nullptr;  ///< from order_channels
+  const std::uint8_t* outside = nullptr;          ///< 64 times the value of a pixel outside the image
+  std::uint8_t low = 0, high = 255;
+  std::uint8_t* out = nullptr;
+  std::int64_t count = 0, channels = 0;
+};
+/// Where takes_depthwise_int8() only.
+void depthwise_row(const DepthwiseRowU8&);
+bool takes_depthwise_int8(std::int64_t kh, std::int64_t kw, std::int64_t step);
+/// Bytes of packed weights, and floats of ordered scales: channels rounded up to 16 each.
+std::int64_t depthwise_int8_bytes(std::int64_t size, std::int64_t channels);
+/// Weights [size, size, channels]: in blocks of 64, 32 and 16 channels, by groups of four kernel rows.
+void pack_depthwise_int8(const std::int8_t* weights, std::int64_t size, std::int64_t channels, std::int8_t* packed);
+/// One value for each channel, in the order of the packed weights' channels; `to` has channels rounded up to 16.
+void order_channels(const float* from, std::int64_t channels, float* to);
+
 /// acc[t·channels + c] += Σ_j dy[j, c]·x[first + j·step + t, c] over the j whose pixel lies inside [0, width).
 void depthwise_weight_row_f32(const float* x, std::int64_t width, const float* dy, std::int64_t count,
                               std::int64_t first, std::int64_t step, std::int64_t taps, std::int64_t channels,

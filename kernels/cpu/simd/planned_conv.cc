@@ -36,6 +36,8 @@ PlannedGemm gemm_of(const PlannedConv& c, const ConvRows& job) {
   g.panel_begin = job.panel_begin;
   g.panel_end = job.panel_end;
   g.bias = c.bias;
+  g.scale = c.scale;
+  g.residual_scale = c.residual_scale;
   g.c_stride = g.residual_stride = c.co;
   g.clamp = c.clamp;
   g.low = c.low;
@@ -45,7 +47,7 @@ PlannedGemm gemm_of(const PlannedConv& c, const ConvRows& job) {
 
 /// Rows [begin, end) of the matrix that the images of a 1×1 convolution are.
 void pointwise_rows(const PlannedConv& c, const ConvRows& job, std::int64_t begin, std::int64_t end) {
-  const Run run{0, static_cast<int>(c.ci)};
+  const Run run{0, static_cast<int>(c.packed_run(c.ci))};
   PlannedGemm g = gemm_of(c, job);
   g.runs = &run;
   g.run_count = 1;
@@ -71,7 +73,7 @@ bool rows_compete(const PlannedConv& c) {
 /// cache line further apart.
 void gathered_rows(const PlannedConv& c, const void* x, const void* residual, void* y, std::int64_t begin,
                    std::int64_t end) {
-  const Run run{0, static_cast<int>(c.ci)};
+  const Run run{0, static_cast<int>(c.packed_run(c.ci))};
   const ConvRows all{nullptr, nullptr, nullptr, 0, 0, 0, panel_count(c.co), nullptr};
   PlannedGemm g = gemm_of(c, all);
   g.runs = &run;
@@ -95,7 +97,7 @@ void gathered_rows(const PlannedConv& c, const void* x, const void* residual, vo
   }
 }
 
-/// Copies the window of result rows [begin, end): zeros outside the image.
+/// Copies the window of result rows [begin, end): zeros (of u8: the zero point) outside the image.
 void copy_window(const PlannedConv& c, const void* x, std::int64_t begin, std::int64_t end, void* window) {
   auto* to = static_cast<char*>(window);
   const std::int64_t columns = window_columns(c), y0 = begin * c.stride.h - c.top;
@@ -104,17 +106,20 @@ void copy_window(const PlannedConv& c, const void* x, std::int64_t begin, std::i
   for (std::int64_t r = 0, rows = window_rows(c, end - begin); r < rows; ++r, to += bytes(columns)) {
     const std::int64_t y = y0 + r;
     if (y < 0 || y >= c.h) {
-      std::memset(to, 0, bytes(columns));
+      std::memset(to, c.zero, bytes(columns));
       continue;
     }
-    std::memset(to, 0, bytes(before));
+    std::memset(to, c.zero, bytes(before));
     const void* const from = element_at(x, y * c.w * c.ci, c.source);
     if (c.source == c.in) {
       std::memcpy(to + bytes(before), from, bytes(have));
+    } else if (c.in == Element::u8) {
+      to_u8(static_cast<const float*>(from), reinterpret_cast<std::uint8_t*>(to + bytes(before)), have * c.ci,
+            c.source_inverse_scale, c.zero);
     } else {
       to_bf16(static_cast<const float*>(from), reinterpret_cast<std::uint16_t*>(to + bytes(before)), have * c.ci);
     }
-    std::memset(to + bytes(before + have), 0, bytes(columns - before - have));
+    std::memset(to + bytes(before + have), c.zero, bytes(columns - before - have));
   }
   if (c.source != c.in) std::memset(to, 0, 4);  // read by the last run, times zero: must be a number
 }
@@ -131,7 +136,10 @@ bool PlannedConv::pointwise() const {
   return kh == 1 && kw == 1 && stride == Size2{1, 1} && ho == h && wo == w && source == in;
 }
 
-std::int64_t PlannedConv::packed_run(std::int64_t length) const { return source == in ? length : (length + 1) / 2 * 2; }
+std::int64_t PlannedConv::packed_run(std::int64_t length) const {
+  if (in == Element::u8) return (length + 3) / 4 * 4;
+  return source == in ? length : (length + 1) / 2 * 2;
+}
 
 std::int64_t PlannedConv::packed_rows() const {
   return dilation.w == 1 ? kh * packed_run(kw * ci) : kh * kw * packed_run(ci);

@@ -20,12 +20,16 @@ struct PlannedConv : ConvSizes {
   std::int64_t kh = 1, kw = 1;
   Size2 stride{1, 1}, dilation{1, 1};
   Element in = Element::f32, out = Element::f32;
-  /// The image's type; f32 with in = bf16: windows are converted while they are copied, and runs of odd length (three
-  /// channels) are one longer, against a row of zeros in `packed`.
+  /// The image's type; f32 with in = bf16 or u8: windows are converted while they are copied. Runs of a length that
+  /// products do not take (three channels) are longer, against rows of zeros in `packed`.
   Element source = Element::f32;
   const void* packed = nullptr;  ///< [kh·kw·ci, co] in panels for `in`
   const float* bias = nullptr;   ///< padded_columns(co) floats
-  bool clamp = false;            ///< results within [low, high]
+  /// in = u8: see PlannedGemm; the value of pixels outside the image, and 1 / scale of an f32 source.
+  const float* scale = nullptr;
+  float residual_scale = 1, source_inverse_scale = 1;
+  std::uint8_t zero = 0;
+  bool clamp = false;  ///< results within [low, high]
   float low = 0, high = 0;
 
   bool pointwise() const;

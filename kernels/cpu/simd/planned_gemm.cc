@@ -347,6 +347,7 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 #include "kernels/cpu/avx512/bf16.h"
+#include "kernels/cpu/avx512/int8.h"
 
 namespace fovea::kernels::simd {
 
@@ -356,7 +357,11 @@ HWY_EXPORT(to_bf16_entry);
 HWY_EXPORT(from_bf16_entry);
 
 void planned_gemm(const PlannedGemm& job) {
-  job.in == Element::bf16 ? planned_gemm_bf16(job) : HWY_DYNAMIC_DISPATCH(planned_gemm_entry)(job);
+  switch (job.in) {
+    case Element::f32: return HWY_DYNAMIC_DISPATCH(planned_gemm_entry)(job);
+    case Element::bf16: return planned_gemm_bf16(job);
+    case Element::u8: return planned_gemm_int8(job);
+  }
 }
 void to_bf16(const float* from, std::uint16_t* to, std::int64_t n) { HWY_DYNAMIC_DISPATCH(to_bf16_entry)(from, to, n); }
 void from_bf16(const std::uint16_t* from, float* to, std::int64_t n) {

@@ -12,6 +12,9 @@ namespace fovea::kernels::simd {
 
 /// c[m, n] = clamp(bias[n] + residual[m, n] + Σ_k a[m, k]·b[k, n], low, high) for n in [32·panel_begin, 32·panel_end)
 /// (on AVX-512; panel_width() in general). NaN passes the clamp.
+///
+/// a in u8: c = clamp(float(Σ_k a·b)·scale[n] + bias[n] + residual[m, n]·residual_scale, low, high), each a fused
+/// multiply-add; c in u8 is rounded to nearest even and saturates. Scales and zero points are folded into these.
 struct PlannedGemm {
   Element in = Element::f32, out = Element::f32;  ///< of a; of c and residual
   const void* a = nullptr;
@@ -20,18 +23,21 @@ struct PlannedGemm {
   const Run* runs = nullptr;  ///< k along these, from a row's beginning
   int run_count = 0;
   std::int64_t k = 0;            ///< sum of the runs' lengths
-  const void* packed = nullptr;  ///< k × columns in panels: f32 (panels.h), or bf16 (pack_bf16)
+  const void* packed = nullptr;  ///< k × columns in panels: f32 (panels.h), pack_bf16, pack_int8
   std::int64_t columns = 0;
   std::int64_t panel_begin = 0, panel_end = 0;
   const float* bias = nullptr;     ///< padded_columns(columns) floats
+  const float* scale = nullptr;    ///< the same, for a in u8
   const void* residual = nullptr;  ///< rows like c's, or null
   std::int64_t residual_stride = 0;
+  float residual_scale = 1;  ///< not 1 for a in u8 only
   void* c = nullptr;
   std::int64_t c_stride = 0;
   bool clamp = false;
   float low = 0, high = 0;
 };
-/// With bf16 operands: sums in f32, on CPUs with AVX-512 BF16 (see has_bf16()); runs of even length.
+/// With bf16 operands: sums in f32, on CPUs with AVX-512 BF16 (see has_bf16()); runs of even length. With u8: sums in
+/// i32 where has_int8(); runs are multiples of four, of which the last may reach past a's row where b is zero.
 void planned_gemm(const PlannedGemm&);
 
 /// Rows of a full tile on this CPU: work is best cut at multiples of it.
@@ -42,6 +48,16 @@ bool has_bf16();
 /// Packs a k×n matrix (row-major f32, k even) for bf16 operands: panels of 32 columns, pairs of rows side by side. The
 /// last panel is 16 wide if the rest fits. packed_floats(k, n) halves.
 void pack_bf16(const float* b, std::int64_t k, std::int64_t n, std::uint16_t* packed);
+
+/// True where products of u8 and i8 are computed: AVX-512 VNNI.
+bool has_int8();
+/// Packs a k×n matrix (row-major, k a multiple of 4) for u8 operands: as pack_bf16, with four rows side by side.
+void pack_int8(const std::int8_t* b, std::int64_t k, std::int64_t n, std::int8_t* packed);
+
+/// to = clamp(round(from / scale) + zero, 0, 255), to nearest even; a NaN becomes 0. inverse_scale = 1 / scale.
+void to_u8(const float* from, std::uint8_t* to, std::int64_t n, float inverse_scale, int zero);
+/// to = scale · (from − zero).
+void from_u8(const std::uint8_t* from, float* to, std::int64_t n, float scale, int zero);
 
 /// Conversions of n values; bf16 rounds to nearest even.
 void to_bf16(const float* from, std::uint16_t* to, std::int64_t n);

@@ -1,0 +1,79 @@
+// What the kernels on u8 and i8 need and every CPU can do: the question whether they may run, and packing.
+#include "kernels/cpu/avx512/int8.h"
+
+namespace fovea::kernels::simd {
+namespace {
+
+/// Calls visit(position, channel) for all channels rounded up to 16, in the order in which depthwise_int8.cc has them:
+/// blocks of 64, 32 and 16, in a block by k = 0 … 3 the channels 16·lane + 4k + i.
+template <class Visit>
+void each_ordered_channel(std::int64_t channels, const Visit& visit) {
+  const std::int64_t padded = (channels + 15) / 16 * 16;
+  for (std::int64_t block = 0; block < padded;) {
+    const std::int64_t left = padded - block, size = left >= 64 ? 64 : left >= 32 ? 32 : 16, lanes = size / 16;
+    for (std::int64_t k = 0; k < 4; ++k) {
+      for (std::int64_t lane = 0; lane < lanes; ++lane) {
+        for (std::int64_t i = 0; i < 4; ++i)
+          visit(block, size, (k * lanes + lane) * 4 + i, block + lane * 16 + k * 4 + i);
+      }
+    }
+    block += size;
+  }
+}
+
+}  // namespace
+
+bool has_int8() {
+#if defined(__x86_64__)
+  static const bool have = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+  return have && panel_width() == 32;  // tests that force an older target mean this one too
+#else
+  return false;
+#endif
+}
+
+void pack_int8(const std::int8_t* b, std::int64_t k, std::int64_t n, std::int8_t* packed) {
+  for (std::int64_t p = 0; p * 32 < n; ++p) {
+    const std::int64_t columns = n - p * 32 < 32 ? n - p * 32 : 32, width = columns <= 16 ? 16 : 32;
+    std::int8_t* to = packed + p * 32 * k;
+    for (std::int64_t i = 0; i < k; i += 4) {
+      for (std::int64_t j = 0; j < width; ++j) {
+        for (std::int64_t q = 0; q < 4; ++q) *to++ = j < columns ? b[(i + q) * n + p * 32 + j] : std::int8_t{0};
+      }
+    }
+  }
+}
+
+bool takes_depthwise_int8(std::int64_t kh, std::int64_t kw, std::int64_t step) {
+  return has_int8() && kh == kw && (kh == 3 || kh == 5) && (step == 1 || step == 2);
+}
+
+std::int64_t depthwise_int8_bytes(std::int64_t size, std::int64_t channels) {
+  return (channels + 15) / 16 * 16 * size * ((size + 3) / 4) * 4;
+}
+
+void pack_depthwise_int8(const std::int8_t* weights, std::int64_t size, std::int64_t channels, std::int8_t* packed) {
+  const std::int64_t groups = (size + 3) / 4;
+  each_ordered_channel(channels, [&](std::int64_t block, std::int64_t count, std::int64_t at, std::int64_t c) {
+    for (std::int64_t g = 0; g < groups; ++g) {
+      for (std::int64_t t = 0; t < size; ++t) {
+        for (std::int64_t q = 0; q < 4; ++q) {
+          const std::int64_t r = g * 4 + q;
+          packed[block * groups * size * 4 + ((g * size + t) * count + at) * 4 + q] =
+              c < channels && r < size ? weights[(r * size + t) * channels + c] : std::int8_t{0};
+        }
+      }
+    }
+  });
+}
+
+void order_channels(const float* from, std::int64_t channels, float* to) {
+  each_ordered_channel(channels, [&](std::int64_t block, std::int64_t, std::int64_t at, std::int64_t c) {
+    to[block + at] = c < channels ? from[c] : 0.0f;
+  });
+}
+
+void depthwise_row(const DepthwiseRowU8& p) { depthwise_row_int8(p); }
+
+}  // namespace fovea::kernels::simd

@@ -1,0 +1,51 @@
+// Between f32 and u8, for every instruction set.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/simd/quantize.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "kernels/cpu/simd/columns-inl.h"
+#include "kernels/cpu/simd/planned_gemm.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace fovea::kernels::simd {
+namespace HWY_NAMESPACE {
+
+void to_u8_entry(const float* from, std::uint8_t* to, std::int64_t n, float inverse_scale, int zero) {
+  each_vector(n, [&](auto d, std::int64_t i) HWY_ATTR {
+    using Ints = hn::RebindToSigned<decltype(d)>;
+    const hn::Rebind<std::uint8_t, decltype(d)> bytes;
+    // Within i32 and around 0 … 255 before the conversion; a NaN becomes the lower bound.
+    auto v = hn::MulAdd(hn::LoadU(d, from + i), hn::Set(d, inverse_scale), hn::Set(d, static_cast<float>(zero)));
+    v = hn::Min(hn::Max(v, hn::Zero(d)), hn::Set(d, 255.0f));
+    hn::StoreU(hn::DemoteTo(bytes, hn::Vec<Ints>(hn::NearestInt(v))), bytes, to + i);
+  });
+}
+
+void from_u8_entry(const std::uint8_t* from, float* to, std::int64_t n, float scale, int zero) {
+  each_vector(n, [&](auto d, std::int64_t i) HWY_ATTR {
+    const hn::RebindToSigned<decltype(d)> ints;
+    const hn::Rebind<std::uint8_t, decltype(d)> bytes;
+    const auto v = hn::Sub(hn::PromoteTo(ints, hn::LoadU(bytes, from + i)), hn::Set(ints, zero));
+    hn::StoreU(hn::Mul(hn::ConvertTo(d, v), hn::Set(d, scale)), d, to + i);
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace fovea::kernels::simd
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace fovea::kernels::simd {
+HWY_EXPORT(to_u8_entry);
+HWY_EXPORT(from_u8_entry);
+
+void to_u8(const float* from, std::uint8_t* to, std::int64_t n, float inverse_scale, int zero) {
+  HWY_DYNAMIC_DISPATCH(to_u8_entry)(from, to, n, inverse_scale, zero);
+}
+void from_u8(const std::uint8_t* from, float* to, std::int64_t n, float scale, int zero) {
+  HWY_DYNAMIC_DISPATCH(from_u8_entry)(from, to, n, scale, zero);
+}
+
+}  // namespace fovea::kernels::simd
+#endif
