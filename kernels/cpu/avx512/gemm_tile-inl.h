@@ -7,8 +7,7 @@
 // stored.
 #pragma once
 
-#include <immintrin.h>
-
+#include "kernels/cpu/avx512/dot.h"
 #include "kernels/cpu/simd/loops.h"
 #include "kernels/cpu/simd/planned_gemm.h"
 

@@ -16,12 +16,8 @@ struct Bf16 {
   static FOVEA_INLINE inline Acc zero() { return _mm512_setzero_ps(); }
   static FOVEA_INLINE inline Acc add(Acc a, Acc b) { return _mm512_add_ps(a, b); }
   static FOVEA_INLINE inline Acc whole(Half h) { return _mm512_castps256_ps512(h); }
-  static FOVEA_INLINE inline Acc dot(Acc sum, __m512i a, __m512i b) {
-    return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
-  }
-  static FOVEA_INLINE inline Half dot_half(Half sum, __m256i a, __m256i b) {
-    return _mm256_dpbf16_ps(sum, reinterpret_cast<__m256bh>(a), reinterpret_cast<__m256bh>(b));
-  }
+  static FOVEA_INLINE inline Acc dot(Acc sum, __m512i a, __m512i b) { return FOVEA_DOT(vdpbf16ps, sum, a, b); }
+  static FOVEA_INLINE inline Half dot_half(Half sum, __m256i a, __m256i b) { return FOVEA_DOT(vdpbf16ps, sum, a, b); }
   struct Finish {
     FOVEA_INLINE inline Finish(const Tile&, int) {}
     FOVEA_INLINE inline V value(Acc a) const { return a; }

@@ -17,7 +17,7 @@ struct Int8 {
   static FOVEA_INLINE inline Acc zero() { return _mm512_setzero_si512(); }
   static FOVEA_INLINE inline Acc add(Acc a, Acc b) { return _mm512_add_epi32(a, b); }
   static FOVEA_INLINE inline Acc whole(Half h) { return _mm512_castsi256_si512(h); }
-  static FOVEA_INLINE inline Acc dot(Acc sum, __m512i a, __m512i b) { return _mm512_dpbusd_epi32(sum, a, b); }
+  static FOVEA_INLINE inline Acc dot(Acc sum, __m512i a, __m512i b) { return FOVEA_DOT(vpdpbusd, sum, a, b); }
   static FOVEA_INLINE inline Half dot_half(Half sum, __m256i a, __m256i b) { return _mm256_dpbusd_epi32(sum, a, b); }
   struct Finish {
     V scale, bias;

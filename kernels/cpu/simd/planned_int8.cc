@@ -4,13 +4,12 @@
 namespace fovea::kernels::simd {
 namespace {
 
-/// Calls visit(position, channel) for all channels rounded up to 16, in the order in which depthwise_int8.cc has them:
-/// blocks of 64, 32 and 16, in a block by k = 0 … 3 the channels 16·lane + 4k + i.
+/// Calls visit(block, its size, position in it, channel) for all channels rounded up to 16, in the order in which
+/// depthwise_int8.cc has them: blocks of 64, 32 and 16, in a block by k = 0 … 3 the channels 16·lane + 4k + i.
 template <class Visit>
 void each_ordered_channel(std::int64_t channels, const Visit& visit) {
-  const std::int64_t padded = (channels + 15) / 16 * 16;
-  for (std::int64_t block = 0; block < padded;) {
-    const std::int64_t left = padded - block, size = left >= 64 ? 64 : left >= 32 ? 32 : 16, lanes = size / 16;
+  for (std::int64_t block = 0; block < channels;) {
+    const std::int64_t left = channels - block, size = left >= 64 ? 64 : left >= 32 ? 32 : 16, lanes = size / 16;
     for (std::int64_t k = 0; k < 4; ++k) {
       for (std::int64_t lane = 0; lane < lanes; ++lane) {
         for (std::int64_t i = 0; i < 4; ++i)
