@@ -1,5 +1,6 @@
 // Convolution and dense steps: the planned kernels with their operands.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "core/threads/parallel.h"
@@ -23,12 +24,17 @@ void set_sizes(simd::ConvSizes& to, const ConvGeometry& g) {
 
 }  // namespace
 
-Epilogue::Epilogue(ActivationParams a) : activation(a) {
+Epilogue::Epilogue(ActivationParams a, Quantization out) : activation(a) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   clamp = a.kind == Activation::relu || a.kind == Activation::relu6;
   low = clamp ? 0.0f : -kInfinity;
   high = a.kind == Activation::relu6 ? 6.0f : kInfinity;
   after = !clamp && a.kind != Activation::none;
+  if (out.scale <= 0 || !clamp) return;
+  const auto zero = static_cast<float>(out.zero);
+  low = low / out.scale + zero;
+  high = high / out.scale + zero;
+  clamp = low > 0 || high < 255;
 }
 
 void Epilogue::run_after(void* y, std::int64_t count, simd::Element element) const {
@@ -49,8 +55,8 @@ void Epilogue::run_after(void* y, std::int64_t count, simd::Element element) con
 }
 
 ConvPart::ConvPart(const ConvGeometry& g, const Tensor& weights, const Tensor& padded, ActivationParams activation,
-                   simd::Element source, simd::Element in, simd::Element out)
-    : packed(weights), bias(padded), epilogue(activation) {
+                   simd::Element source, simd::Element in, simd::Element out, const Int8& int8)
+    : packed(weights), bias(padded), scale(int8.scale), epilogue(activation, int8.out) {
   set_sizes(conv, g);
   conv.kh = g.kh;
   conv.kw = g.kw;
@@ -61,16 +67,23 @@ ConvPart::ConvPart(const ConvGeometry& g, const Tensor& weights, const Tensor& p
   conv.out = out;
   conv.packed = packed.view().data;
   conv.bias = bias.data<float>();
+  if (in == simd::Element::u8) {
+    conv.scale = scale.data<float>();
+    conv.residual_scale = int8.residual_scale;
+    conv.source_inverse_scale = 1.0f / int8.in.scale;
+    conv.zero = static_cast<std::uint8_t>(int8.in.zero);
+  }
   conv.clamp = epilogue.clamp;
   conv.low = epilogue.low;
   conv.high = epilogue.high;
 }
 
 DepthwisePart::DepthwisePart(const ConvGeometry& g, const Tensor& filters, const Tensor& padded,
-                             ActivationParams activation, simd::Element element)
+                             ActivationParams activation, simd::Element element, const Int8& int8)
     : weights(filters),
       bias(padded),
-      epilogue(activation),
+      scale(int8.scale),
+      epilogue(activation, int8.out),
       n(g.x[0]),
       h(g.x[1]),
       ho(g.y[1]),
@@ -95,9 +108,42 @@ DepthwisePart::DepthwisePart(const ConvGeometry& g, const Tensor& filters, const
   row.high = epilogue.high;
   row.count = g.y[2];
   row.channels = g.x[3];
+  if (element == simd::Element::u8) set_u8(g, int8);
+}
+
+void DepthwisePart::set_u8(const ConvGeometry& g, const Int8& int8) {
+  simd::DepthwiseRowU8& r = row_u8;
+  outside = Tensor({64}, DType::u8);
+  std::fill_n(outside.mutable_data<std::uint8_t>(), 64, static_cast<std::uint8_t>(int8.in.zero));
+  r.size = kh;
+  r.step = row.step;
+  r.first = row.first;
+  r.width = row.width;
+  r.packed = weights.data<std::int8_t>();
+  r.scale = scale.data<float>();
+  r.bias = bias.data<float>();
+  r.outside = outside.data<std::uint8_t>();
+  if (epilogue.clamp) {
+    r.low = static_cast<std::uint8_t>(std::clamp(std::nearbyint(epilogue.low), 0.0f, 255.0f));
+    r.high = static_cast<std::uint8_t>(std::clamp(std::nearbyint(epilogue.high), 0.0f, 255.0f));
+  }
+  r.count = g.y[2];
+  r.channels = g.x[3];
+}
+
+void DepthwisePart::run_row_u8(const std::uint8_t* x, std::int64_t height, std::int64_t i, std::uint8_t* y) const {
+  simd::DepthwiseRowU8 r = row_u8;
+  for (std::int64_t k = 0; k < kh; ++k) {
+    const std::int64_t at = i * stride - top + k;
+    r.in[k] = at >= 0 && at < height ? x + at * r.width * r.channels : nullptr;
+  }
+  r.out = y;
+  simd::depthwise_row(r);
 }
 
 void DepthwisePart::run_row(const void* x, std::int64_t height, std::int64_t i, void* y) const {
+  if (row.element == simd::Element::u8)
+    return run_row_u8(static_cast<const std::uint8_t*>(x), height, i, static_cast<std::uint8_t*>(y));
   const float* const w = weights.data<float>();
   const std::int64_t first = i * stride - top;
   simd::DepthwiseRow r = row;
@@ -195,6 +241,32 @@ class WinogradStep final : public Step {
   simd::PlannedWinograd conv_;
 };
 
+class AverageStepU8 final : public Step {
+ public:
+  AverageStepU8(const Shape& x, Quantization in, Quantization out, Places places) : x_(x), places_(places) {
+    const double pixels = static_cast<double>(x[1] * x[2]), to = out.scale > 0 ? static_cast<double>(out.scale) : 1.0;
+    u8_ = out.scale > 0;
+    scale_ = static_cast<float>(static_cast<double>(in.scale) / (pixels * to));
+    bias_ = static_cast<float>(out.zero - in.zero * static_cast<double>(in.scale) / to);
+    info.kernel = "simd:average";
+  }
+  void run(Pointers at) const override {
+    const std::int64_t map = x_[1] * x_[2] * x_[3];
+    for (std::int64_t i = 0; i < x_[0]; ++i) {
+      const auto* const x = static_cast<const std::uint8_t*>(place(at, places_.in)) + i * map;
+      void* const y = place(at, places_.out);
+      simd::average_u8(x, x_[1] * x_[2], x_[3], scale_, bias_, u8_ ? nullptr : static_cast<float*>(y) + i * x_[3],
+                       u8_ ? static_cast<std::uint8_t*>(y) + i * x_[3] : nullptr);
+    }
+  }
+
+ private:
+  Shape x_;
+  Places places_;
+  bool u8_ = false;
+  float scale_ = 0, bias_ = 0;
+};
+
 class KernelStep final : public Step {
  public:
   explicit KernelStep(std::function<void(Pointers)> run) : run_(std::move(run)) { info.kernel = "library"; }
@@ -219,38 +291,12 @@ std::unique_ptr<Step> depthwise_step(DepthwisePart part, Places places) {
   return std::make_unique<DepthwiseStep>(std::move(part), places);
 }
 
+std::unique_ptr<Step> average_step_u8(const Shape& x, Quantization in, Quantization out, Places places) {
+  return std::make_unique<AverageStepU8>(x, in, out, places);
+}
+
 std::unique_ptr<Step> kernel_step(std::function<void(Pointers)> run) {
   return std::make_unique<KernelStep>(std::move(run));
-}
-
-Tensor pack_panels(const float* weights, std::int64_t runs, std::int64_t run, std::int64_t n, simd::Element in) {
-  // Prefetches may reach a few KB past the end: harmless.
-  if (in == simd::Element::f32) {
-    const std::int64_t k = runs * run;
-    Tensor packed({std::max<std::int64_t>(1, simd::packed_floats(k, n))});
-    simd::pack_rows({weights, n, 0, k, k, n, 0, simd::panel_count(n), packed.mutable_data<float>()});
-    return packed;
-  }
-  const std::int64_t even = (run + 1) / 2 * 2;
-  Tensor filled = Tensor::zeros({std::max<std::int64_t>(1, runs * even * n)});
-  for (std::int64_t r = 0; r < runs; ++r)
-    std::copy_n(weights + r * run * n, run * n, filled.mutable_data<float>() + r * even * n);
-  Tensor packed({std::max<std::int64_t>(1, simd::packed_floats(runs * even, n))}, DType::bf16);
-  simd::pack_bf16(filled.data<float>(), runs * even, n, static_cast<std::uint16_t*>(packed.mutable_view().data));
-  return packed;
-}
-
-Tensor pack_winograd_weights(const Tensor& weights) {
-  const std::int64_t ci = weights.shape()[2], co = weights.shape()[3];
-  Tensor packed({simd::winograd_packed_floats(ci, co)});
-  simd::pack_winograd(weights.data<float>(), ci, co, packed.mutable_data<float>());
-  return packed;
-}
-
-Tensor pad_bias(const float* bias, std::int64_t n) {
-  Tensor padded = Tensor::zeros({simd::padded_columns(n) + 16});
-  if (bias) std::copy_n(bias, n, padded.mutable_data<float>());
-  return padded;
 }
 
 }  // namespace fovea::infer::detail

@@ -6,6 +6,7 @@
 
 #include "core/tensor.h"
 #include "infer/runtime/program_internal.h"
+#include "infer/runtime/quantization.h"
 #include "kernels/activation.h"
 #include "kernels/conv2d.h"
 #include "kernels/cpu/simd/depthwise_raw.h"
@@ -21,7 +22,8 @@ inline void* place(Pointers at, int value) { return value < 0 ? nullptr : at[sta
 
 /// An activation as the bounds of a clamp, or as something to be done after.
 struct Epilogue {
-  explicit Epilogue(kernels::ActivationParams activation);
+  /// With `out` quantised the bounds are in its steps, and none where u8 saturates there anyway.
+  explicit Epilogue(kernels::ActivationParams activation, Quantization out = {});
   /// The activation on `count` finished results.
   void run_after(void* y, std::int64_t count, kernels::simd::Element element) const;
 
@@ -36,26 +38,40 @@ struct ConvGeometry {
   kernels::Conv2dParams params;  ///< padding resolved
 };
 
+/// What a part on u8 operands needs beside weights and bias: result = Σ·scale + bias + residual·residual_scale, in
+/// steps of `out` where the result is u8. fold_scales() makes them.
+struct Int8 {
+  Tensor scale;          ///< by result channel, padded as the bias
+  Quantization in, out;  ///< of the operand, and of the result: scale 0 where it is f32
+  float residual_scale = 1;
+};
+
 /// A convolution of one group, or a dense layer (1×1 over images of one pixel), ready to run. `packed` is weights
 /// [kh·kw·ci, co] in panels for operands of type `in`, `bias` padded to whole vectors.
 struct ConvPart {
   ConvPart(const ConvGeometry& geometry, const Tensor& packed, const Tensor& bias, kernels::ActivationParams activation,
-           kernels::simd::Element source, kernels::simd::Element in, kernels::simd::Element out);
-  Tensor packed, bias;
+           kernels::simd::Element source, kernels::simd::Element in, kernels::simd::Element out, const Int8& int8 = {});
+  Tensor packed, bias, scale;
   Epilogue epilogue;
   kernels::simd::PlannedConv conv;
 };
 
-/// One channel per group, as many results as channels; weights [kh, kw, 1, C], bias [C] at least.
+/// One channel per group, as many results as channels; weights [kh, kw, 1, C], bias [C] at least. On u8: weights, bias
+/// and scale in the kernel's order (pack_depthwise).
 struct DepthwisePart {
   DepthwisePart(const ConvGeometry& geometry, const Tensor& weights, const Tensor& bias,
-                kernels::ActivationParams activation, kernels::simd::Element element);
+                kernels::ActivationParams activation, kernels::simd::Element element, const Int8& int8 = {});
   /// Result row i of an image of h rows that begins at x.
   void run_row(const void* x, std::int64_t h, std::int64_t i, void* y) const;
-  Tensor weights, bias;
+  Tensor weights, bias, scale, outside;
   Epilogue epilogue;
   std::int64_t n, h, ho, kh, top, stride;
   kernels::simd::DepthwiseRow row;
+  kernels::simd::DepthwiseRowU8 row_u8;
+
+ private:
+  void set_u8(const ConvGeometry& geometry, const Int8& int8);
+  void run_row_u8(const std::uint8_t* x, std::int64_t h, std::int64_t i, std::uint8_t* y) const;
 };
 
 std::unique_ptr<Step> conv_step(ConvPart part, Places places);
@@ -65,6 +81,8 @@ std::unique_ptr<Step> winograd_step(const ConvGeometry& geometry, const Tensor& 
                                     kernels::ActivationParams activation, Places places);
 /// first → depthwise → last (a 1×1 convolution, or nothing) in bands of rows.
 std::unique_ptr<Step> chain_step(ConvPart first, DepthwisePart depthwise, std::optional<ConvPart> last, Places places);
+/// The mean over all pixels of x [N, H, W, C], quantised, to y [N, C]: in f32, or quantised with scale > 0.
+std::unique_ptr<Step> average_step_u8(const Shape& x, Quantization in, Quantization out, Places places);
 /// Anything else that reads and writes through the public kernels.
 std::unique_ptr<Step> kernel_step(std::function<void(Pointers)> run);
 
@@ -72,6 +90,16 @@ std::unique_ptr<Step> kernel_step(std::function<void(Pointers)> run);
 /// even length with zeros.
 Tensor pack_panels(const float* weights, std::int64_t runs, std::int64_t run, std::int64_t n,
                    kernels::simd::Element in);
+/// The same in i8 for operands of u8; runs are filled up to a multiple of four.
+Tensor pack_panels_int8(const std::int8_t* weights, std::int64_t runs, std::int64_t run, std::int64_t n);
+/// Depthwise weights i8 [k, k, 1, C], and one float per channel, as the kernel on u8 wants them.
+Tensor pack_depthwise_int8(const Tensor& weights);
+Tensor order_channels(const Tensor& values, std::int64_t channels);
+/// Scales, zero points and bias of a node with i8 weights [k, n] (rows of all taps and input channels), in two arrays
+/// of floats padded as pad_bias does: first = scale, second = bias. `weight_scale` [n], `bias` [n] or null.
+std::pair<Tensor, Tensor> fold_scales(const std::int8_t* weights, std::int64_t k, std::int64_t n,
+                                      const float* weight_scale, const float* bias, Quantization in, Quantization out,
+                                      Quantization residual);
 /// Weights [3, 3, ci, co], transformed and packed.
 Tensor pack_winograd_weights(const Tensor& weights);
 /// n floats of `bias` (zeros if null), zeros behind up to whole vectors and a cache line.

@@ -13,12 +13,11 @@ namespace HWY_NAMESPACE {
 
 void to_u8_entry(const float* from, std::uint8_t* to, std::int64_t n, float inverse_scale, int zero) {
   each_vector(n, [&](auto d, std::int64_t i) HWY_ATTR {
-    using Ints = hn::RebindToSigned<decltype(d)>;
     const hn::Rebind<std::uint8_t, decltype(d)> bytes;
     // Within i32 and around 0 … 255 before the conversion; a NaN becomes the lower bound.
     auto v = hn::MulAdd(hn::LoadU(d, from + i), hn::Set(d, inverse_scale), hn::Set(d, static_cast<float>(zero)));
     v = hn::Min(hn::Max(v, hn::Zero(d)), hn::Set(d, 255.0f));
-    hn::StoreU(hn::DemoteTo(bytes, hn::Vec<Ints>(hn::NearestInt(v))), bytes, to + i);
+    hn::StoreU(hn::DemoteTo(bytes, hn::NearestInt(v)), bytes, to + i);
   });
 }
 
@@ -31,6 +30,21 @@ void from_u8_entry(const std::uint8_t* from, float* to, std::int64_t n, float sc
   });
 }
 
+void average_u8_entry(const std::uint8_t* x, std::int64_t pixels, std::int64_t channels, float scale, float bias,
+                      float* y, std::uint8_t* y_u8) {
+  each_vector(channels, [&](auto d, std::int64_t c) HWY_ATTR {
+    const hn::RebindToSigned<decltype(d)> ints;
+    const hn::Rebind<std::uint8_t, decltype(d)> bytes;
+    auto sum = hn::Zero(ints);
+    for (std::int64_t p = 0; p < pixels; ++p)
+      sum = hn::Add(sum, hn::PromoteTo(ints, hn::LoadU(bytes, x + p * channels + c)));
+    const auto v = hn::MulAdd(hn::ConvertTo(d, sum), hn::Set(d, scale), hn::Set(d, bias));
+    if (y) return hn::StoreU(v, d, y + c);
+    const auto inside = hn::Min(hn::Max(v, hn::Zero(d)), hn::Set(d, 255.0f));
+    hn::StoreU(hn::DemoteTo(bytes, hn::NearestInt(inside)), bytes, y_u8 + c);
+  });
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace fovea::kernels::simd
 HWY_AFTER_NAMESPACE();
@@ -39,12 +53,17 @@ HWY_AFTER_NAMESPACE();
 namespace fovea::kernels::simd {
 HWY_EXPORT(to_u8_entry);
 HWY_EXPORT(from_u8_entry);
+HWY_EXPORT(average_u8_entry);
 
 void to_u8(const float* from, std::uint8_t* to, std::int64_t n, float inverse_scale, int zero) {
   HWY_DYNAMIC_DISPATCH(to_u8_entry)(from, to, n, inverse_scale, zero);
 }
 void from_u8(const std::uint8_t* from, float* to, std::int64_t n, float scale, int zero) {
   HWY_DYNAMIC_DISPATCH(from_u8_entry)(from, to, n, scale, zero);
+}
+void average_u8(const std::uint8_t* x, std::int64_t pixels, std::int64_t channels, float scale, float bias, float* y,
+                std::uint8_t* y_u8) {
+  HWY_DYNAMIC_DISPATCH(average_u8_entry)(x, pixels, channels, scale, bias, y, y_u8);
 }
 
 }  // namespace fovea::kernels::simd

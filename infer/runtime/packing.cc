@@ -1,0 +1,84 @@
+// Weights, biases and scales as the kernels want them.
+#include <algorithm>
+
+#include "infer/runtime/steps_internal.h"
+#include "kernels/cpu/simd/conv2d_winograd.h"
+
+namespace fovea::infer::detail {
+
+namespace simd = kernels::simd;
+
+Tensor pack_panels(const float* weights, std::int64_t runs, std::int64_t run, std::int64_t n, simd::Element in) {
+  // Prefetches may reach a few KB past the end: harmless.
+  if (in == simd::Element::f32) {
+    const std::int64_t k = runs * run;
+    Tensor packed({std::max<std::int64_t>(1, simd::packed_floats(k, n))});
+    simd::pack_rows({weights, n, 0, k, k, n, 0, simd::panel_count(n), packed.mutable_data<float>()});
+    return packed;
+  }
+  const std::int64_t even = (run + 1) / 2 * 2;
+  Tensor filled = Tensor::zeros({std::max<std::int64_t>(1, runs * even * n)});
+  for (std::int64_t r = 0; r < runs; ++r)
+    std::copy_n(weights + r * run * n, run * n, filled.mutable_data<float>() + r * even * n);
+  Tensor packed({std::max<std::int64_t>(1, simd::packed_floats(runs * even, n))}, DType::bf16);
+  simd::pack_bf16(filled.data<float>(), runs * even, n, static_cast<std::uint16_t*>(packed.mutable_view().data));
+  return packed;
+}
+
+Tensor pack_winograd_weights(const Tensor& weights) {
+  const std::int64_t ci = weights.shape()[2], co = weights.shape()[3];
+  Tensor packed({simd::winograd_packed_floats(ci, co)});
+  simd::pack_winograd(weights.data<float>(), ci, co, packed.mutable_data<float>());
+  return packed;
+}
+
+Tensor pad_bias(const float* bias, std::int64_t n) {
+  Tensor padded = Tensor::zeros({simd::padded_columns(n) + 16});
+  if (bias) std::copy_n(bias, n, padded.mutable_data<float>());
+  return padded;
+}
+
+Tensor pack_panels_int8(const std::int8_t* weights, std::int64_t runs, std::int64_t run, std::int64_t n) {
+  const std::int64_t filled_run = (run + 3) / 4 * 4, k = runs * filled_run;
+  Tensor filled = Tensor::zeros({std::max<std::int64_t>(1, k * n)}, DType::i8);
+  for (std::int64_t r = 0; r < runs; ++r)
+    std::copy_n(weights + r * run * n, run * n, filled.mutable_data<std::int8_t>() + r * filled_run * n);
+  Tensor packed({std::max<std::int64_t>(1, simd::packed_floats(k, n))}, DType::i8);
+  simd::pack_int8(filled.data<std::int8_t>(), k, n, packed.mutable_data<std::int8_t>());
+  return packed;
+}
+
+Tensor pack_depthwise_int8(const Tensor& weights) {
+  const std::int64_t size = weights.shape()[0], channels = weights.shape()[3];
+  Tensor packed({simd::depthwise_int8_bytes(size, channels)}, DType::i8);
+  simd::pack_depthwise_int8(weights.data<std::int8_t>(), size, channels, packed.mutable_data<std::int8_t>());
+  return packed;
+}
+
+Tensor order_channels(const Tensor& values, std::int64_t channels) {
+  Tensor ordered({(channels + 15) / 16 * 16});
+  simd::order_channels(values.data<float>(), channels, ordered.mutable_data<float>());
+  return ordered;
+}
+
+std::pair<Tensor, Tensor> fold_scales(const std::int8_t* weights, std::int64_t k, std::int64_t n,
+                                      const float* weight_scale, const float* bias, Quantization in, Quantization out,
+                                      Quantization residual) {
+  Tensor scale = pad_bias(nullptr, n), shift = pad_bias(nullptr, n);
+  std::vector<std::int64_t> sums(static_cast<std::size_t>(n));
+  for (std::int64_t i = 0; i < k; ++i) {
+    for (std::int64_t j = 0; j < n; ++j) sums[static_cast<std::size_t>(j)] += weights[i * n + j];
+  }
+  const double to = out.scale > 0 ? static_cast<double>(out.scale) : 1.0;
+  const double offset = (out.scale > 0 ? out.zero : 0) - residual.zero * static_cast<double>(residual.scale) / to;
+  for (std::int64_t j = 0; j < n; ++j) {
+    const double s = static_cast<double>(in.scale) * static_cast<double>(weight_scale[j]) / to;
+    scale.mutable_data<float>()[j] = static_cast<float>(s);
+    shift.mutable_data<float>()[j] =
+        static_cast<float>((bias ? static_cast<double>(bias[j]) : 0.0) / to + offset -
+                           in.zero * static_cast<double>(sums[static_cast<std::size_t>(j)]) * s);
+  }
+  return {scale, shift};
+}
+
+}  // namespace fovea::infer::detail
