@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/graph/op_records.h"
+#include "infer/runtime/quantization.h"
 #include "kernels/activation.h"
 #include "kernels/conv2d.h"
 #include "kernels/pool2d.h"
@@ -51,12 +52,6 @@ struct Node {
   std::vector<std::string> fused;  ///< what it took in, for listings: "batch_norm", "relu6", "add"
 };
 
-/// How a value is kept in u8: real = scale · (q − zero). scale 0: it is not, but in f32 or bf16.
-struct Quantization {
-  float scale = 0;
-  int zero = 0;
-};
-
 /// Another name for a value's memory, perhaps under another shape.
 struct Alias {
   enum class Rule : std::uint8_t { none, same, flatten, reshape };
@@ -77,6 +72,10 @@ struct Graph {
   int input = 0, output = 0;  ///< values
 
   int root(int value) const { return memory[static_cast<std::size_t>(value)]; }
+  /// Not quantised: scale 0.
+  Quantization quantization_of(int value) const {
+    return quantization.empty() ? Quantization() : quantization[static_cast<std::size_t>(root(value))];
+  }
 };
 
 /// Error{usage} for an op that inference cannot run compiled ("conv_transpose2d"), or more than one input or result;
@@ -85,6 +84,8 @@ Graph make_graph(const OpRecords& list);
 /// Shapes of all values for a picture of this shape; those that fusion removed stay empty. Error{shape} where it does
 /// not fit.
 std::vector<Shape> shapes_of(const Graph& graph, const Shape& input);
+/// Weights in i8 become f32, and values are no longer quantised.
+void dequantize(Graph& graph);
 /// Batch norms, scalings and shifts disappear into the weights before them.
 void fold_norms(Graph& graph);
 /// Activations and additions become the last steps of what computes their operand.

@@ -1,5 +1,4 @@
-// Packing (once per model) and planning (once per input shape): which nodes make one step, which kernel runs it, where
-// values lie.
+// Planning, once per input shape: which nodes make one step, which kernel runs it, where values lie.
 #include <algorithm>
 #include <functional>
 #include <map>
@@ -20,20 +19,6 @@ using detail::Pointers;
 using detail::Program;
 using kernels::Activation;
 using kernels::simd::Element;
-
-/// Stretches of memory that a window is made of: a row of the kernel each, or with dilation a tap.
-std::int64_t runs_of(const Node& node) {
-  const Shape& w = node.weight_shape;
-  if (node.kind == Kind::dense) return 1;
-  return node.conv.dilation.w > 1 ? w[0] * w[1] : w[0];
-}
-
-bool depthwise(const Node& node) {
-  const Shape& w = node.weight.shape();
-  return node.kind == Kind::conv2d && node.conv.groups > 1 && w[2] == 1 && w[3] == node.conv.groups &&
-         node.conv.dilation == kernels::Size2{1, 1} && w[0] <= kernels::simd::kMaxKernelRows &&
-         node.conv.stride.w <= 8 && !node.residual;
-}
 
 /// What a listing says, in few words because three stand on a line: "conv + bn + relu6".
 std::string text_of(const Node& node) {
@@ -114,14 +99,13 @@ class Planner {
   /// where the map between them would leave the caches, or where each thread has pictures of its own.
   std::size_t chain_length(std::size_t i) const {
     const auto is_conv = [&](std::size_t k) {
-      return k < graph_.nodes.size() && lowered_->packed[k].panels && graph_.nodes[k].kind == Kind::conv2d &&
-             lowered_->packed[k].source == element(graph_.nodes[k].inputs[0]);
+      return k < graph_.nodes.size() && lowered_->packed[k].panels && graph_.nodes[k].kind == Kind::conv2d && fits(k);
     };
-    if (!is_conv(i) || i + 1 >= graph_.nodes.size() || !lowered_->packed[i + 1].depthwise) return 1;
+    if (!is_conv(i) || i + 1 >= graph_.nodes.size() || !lowered_->packed[i + 1].depthwise || !fits(i + 1)) return 1;
     const Node &first = graph_.nodes[i], &second = graph_.nodes[i + 1];
-    if (first.residual || !feeds_only(i, i + 1) || element(first.output) != element(second.output)) return 1;
+    if (first.residual || !feeds_only(i, i + 1)) return 1;
     const Shape& mid = shape(first.output);
-    const std::int64_t map_bytes = mid[1] * mid[2] * mid[3] * kernels::simd::bytes_of(lowered_->element);
+    const std::int64_t map_bytes = mid[1] * mid[2] * mid[3] * kernels::simd::bytes_of(element(first.output));
     const bool large = map_bytes > kStaysInCache && shape(second.output)[1] >= 8 * num_threads();
     const bool pictures = mid[0] >= num_threads() && mid[0] * map_bytes > kStaysInCache;
     if (!large && !pictures) return 1;
@@ -131,6 +115,14 @@ class Planner {
                           shape(graph_.nodes[i + 2].output)[1] == shape(second.output)[1] &&
                           shape(graph_.nodes[i + 2].output)[2] == shape(second.output)[2];
     return projects ? 3 : 2;
+  }
+
+  /// Node i's operand and result lie in memory as its kernel takes and gives them.
+  bool fits(std::size_t i) const {
+    const Node& node = graph_.nodes[i];
+    const PackedNode& p = lowered_->packed[i];
+    return p.source == element(node.inputs[0]) && p.out == element(node.output) &&
+           (!node.residual || p.out == element(node.inputs.back()));
   }
 
   /// Node b's picture is node a's result, which nothing else reads.
@@ -155,14 +147,14 @@ class Planner {
   detail::ConvPart conv_part(std::size_t i) const {
     const Node& node = graph_.nodes[i];
     const PackedNode& p = lowered_->packed[i];
-    return {geometry(node), panels_of(i), p.bias, node.activation, p.source, p.in, element(node.output)};
+    return {geometry(node), panels_of(i), p.bias, node.activation, p.source, p.in, p.out, p.int8};
   }
 
   std::unique_ptr<detail::Step> chain(std::size_t i, std::size_t count) {
     const Node &first = graph_.nodes[i], &second = graph_.nodes[i + 1], &last = graph_.nodes[i + count - 1];
     const PackedNode& filters = lowered_->packed[i + 1];
-    detail::DepthwisePart depthwise(geometry(second), filters.weights, filters.bias, second.activation,
-                                    element(second.output));
+    detail::DepthwisePart depthwise(geometry(second), filters.weights, filters.bias, second.activation, filters.in,
+                                    filters.int8);
     const Places places{graph_.root(first.inputs[0]), last.output,
                         last.residual ? graph_.root(last.inputs.back()) : -1};
     return detail::chain_step(conv_part(i), std::move(depthwise),
@@ -172,18 +164,20 @@ class Planner {
   std::unique_ptr<detail::Step> make(std::size_t i) {
     const Node& node = graph_.nodes[i];
     const PackedNode& packed = lowered_->packed[i];
-    const bool conv = node.kind == Kind::conv2d || node.kind == Kind::dense;
-    const Element in = element(node.inputs[0]), out = element(node.output);
     if (packed.raw.defined() && winograd_pays(node)) {
       Tensor& transformed = lowered_->forms[i].winograd;
       if (!transformed.defined()) transformed = detail::pack_winograd_weights(packed.raw);
       return detail::winograd_step(geometry(node), transformed, packed.bias, node.activation, places_of(node));
     }
-    if (conv && packed.panels && packed.source == in) return convolution(i, out, places_of(node));
-    if (packed.depthwise && in == out)
-      return detail::depthwise_step({geometry(node), packed.weights, packed.bias, node.activation, in},
-                                    places_of(node));
-    return in_f32(i);
+    if (packed.panels && fits(i)) return convolution(i, places_of(node));
+    if (packed.depthwise && fits(i)) return depthwise(i, places_of(node));
+    if (node.kind == Kind::global_average_pool && element(node.inputs[0]) == Element::u8) {
+      const Quantization to =
+          element(node.output) == Element::u8 ? graph_.quantization_of(node.output) : Quantization();
+      return detail::average_step_u8(shape(node.inputs[0]), graph_.quantization_of(node.inputs[0]), to,
+                                     places_of(node));
+    }
+    return converted(i);
   }
 
   Places places_of(const Node& node) const {
@@ -196,7 +190,7 @@ class Planner {
     const Shape& y = shape(node.output);
     const std::int64_t tiles = (y[1] + 1) / 2 * ((y[2] + 1) / 2);
     return y[0] * tiles >= 16 && 16 * tiles <= 7 * y[1] * y[2] && element(node.inputs[0]) == Element::f32 &&
-           element(node.output) == Element::f32;
+           element(node.output) == Element::f32 && (!node.residual || element(node.inputs.back()) == Element::f32);
   }
 
   Tensor panels_of(std::size_t i) const {
@@ -209,63 +203,76 @@ class Planner {
     return panels;
   }
 
-  std::unique_ptr<detail::Step> convolution(std::size_t i, Element out, Places places) const {
+  std::unique_ptr<detail::Step> convolution(std::size_t i, Places places) const {
     const Node& node = graph_.nodes[i];
-    const PackedNode& packed = lowered_->packed[i];
-    const Tensor panels = panels_of(i);
-    if (node.kind == Kind::conv2d)
-      return detail::conv_step({geometry(node), panels, packed.bias, node.activation, packed.source, packed.in, out},
-                               places);
+    if (node.kind == Kind::conv2d) return detail::conv_step(conv_part(i), places);
+    const PackedNode& p = lowered_->packed[i];
     const std::int64_t k = node.weight_shape[0], n = node.weight_shape[1];
     const std::int64_t rows = shape(node.output).numel() / std::max<std::int64_t>(1, n);
     const detail::ConvGeometry g{Shape{rows, 1, 1, k}, Shape{rows, 1, 1, n}, 1, 1, {}};
-    return detail::conv_step({g, panels, packed.bias, node.activation, packed.source, packed.in, out}, places);
+    return detail::conv_step({g, panels_of(i), p.bias, node.activation, p.source, p.in, p.out, p.int8}, places);
   }
 
-  /// A step that computes in f32: where operands or the result are bf16, they are converted before and after, in places
-  /// of their own.
-  std::unique_ptr<detail::Step> in_f32(std::size_t i) {
+  std::unique_ptr<detail::Step> depthwise(std::size_t i, Places places) const {
+    const Node& node = graph_.nodes[i];
+    const PackedNode& p = lowered_->packed[i];
+    return detail::depthwise_step({geometry(node), p.weights, p.bias, node.activation, p.in, p.int8}, places);
+  }
+
+  /// A step whose operands or result are not kept as its kernel takes and gives them: they are converted before and
+  /// after, in places of their own. What has no planned kernel computes in f32.
+  std::unique_ptr<detail::Step> converted(std::size_t i) {
     const Node& node = graph_.nodes[i];
     const PackedNode& packed = lowered_->packed[i];
+    const bool planned = packed.panels || packed.depthwise;
     struct Copy {
       std::size_t from, to;
+      Element have, wanted;
+      Quantization quantization;
       std::int64_t count;
     };
     std::vector<Copy> before;
     std::optional<Copy> after;
-    std::map<int, int> moved;
-    for (const int v : node.inputs) {
+    std::map<std::pair<int, Element>, int> moved;
+    const auto as = [&](int v, Element wanted) {
       const int root = graph_.root(v);
-      if (element(v) == Element::f32 || moved.contains(root)) continue;
-      moved[root] = temporary(shape(v).numel());
-      before.push_back({static_cast<std::size_t>(root), static_cast<std::size_t>(moved[root]), shape(v).numel()});
-    }
-    int result = node.output;
-    if (element(node.output) == Element::bf16) {
-      result = temporary(shape(node.output).numel());
-      after = {static_cast<std::size_t>(result), static_cast<std::size_t>(node.output), shape(node.output).numel()};
-    }
-    const PlaceOf at_f32 = [&](int v) {
-      const auto found = moved.find(graph_.root(v));
-      return found == moved.end() ? graph_.root(v) : found->second;
+      if (element(v) == wanted) return root;
+      const auto [found, fresh] = moved.try_emplace({root, wanted}, -1);
+      if (fresh) {
+        found->second = temporary(shape(v).numel());
+        before.push_back({static_cast<std::size_t>(root), static_cast<std::size_t>(found->second), element(v), wanted,
+                          graph_.quantization_of(v), shape(v).numel()});
+      }
+      return found->second;
     };
-    const Places places{at_f32(node.inputs[0]), result, node.residual ? at_f32(node.inputs.back()) : -1};
-    std::unique_ptr<detail::Step> step;
-    if (packed.panels && packed.source == Element::f32) {
-      step = convolution(i, Element::f32, places);
-    } else if (packed.depthwise) {
-      step =
-          detail::depthwise_step({geometry(node), packed.weights, packed.bias, node.activation, Element::f32}, places);
-    } else {
-      step = through_kernels(node, packed, places, at_f32);
+    const Element gives = planned ? packed.out : Element::f32;
+    Places places{as(node.inputs[0], planned ? packed.source : Element::f32), node.output,
+                  node.residual ? as(node.inputs.back(), gives) : -1};
+    if (!planned) {
+      for (const int v : node.inputs) as(v, Element::f32);
     }
+    if (element(node.output) != gives) {
+      places.out = temporary(shape(node.output).numel());
+      after = {static_cast<std::size_t>(places.out),
+               static_cast<std::size_t>(node.output),
+               gives,
+               element(node.output),
+               graph_.quantization_of(node.output),
+               shape(node.output).numel()};
+    }
+    std::unique_ptr<detail::Step> step =
+        packed.panels      ? convolution(i, places)
+        : packed.depthwise ? depthwise(i, places)
+                           : through_kernels(node, packed, places, [&](int v) { return as(v, Element::f32); });
     if (before.empty() && !after) return step;
     std::shared_ptr<detail::Step> inner = std::move(step);
     std::unique_ptr<detail::Step> wrapped = detail::kernel_step([inner, before, after](Pointers at) {
-      for (const Copy& c : before)
-        kernels::simd::from_bf16(reinterpret_cast<const std::uint16_t*>(at[c.from]), at[c.to], c.count);
+      const auto copy = [&](const Copy& c) {
+        detail::convert(at[c.from], c.have, at[c.to], c.wanted, c.quantization, c.count);
+      };
+      for (const Copy& c : before) copy(c);
       inner->run(at);
-      if (after) kernels::simd::to_bf16(at[after->from], reinterpret_cast<std::uint16_t*>(at[after->to]), after->count);
+      if (after) copy(*after);
     });
     wrapped->info.kernel = inner->info.kernel + " (f32)";
     return wrapped;
@@ -354,10 +361,7 @@ class Planner {
     return temporaries_.back().value;
   }
 
-  Element element(int value) const {
-    const int root = graph_.root(value);
-    return root == program_->input || root == program_->output ? Element::f32 : lowered_->element;
-  }
+  Element element(int value) const { return lowered_->element_of(value); }
 
   void plan_memory() {
     const std::size_t values = graph_.memory.size() + temporaries_.size();
@@ -393,54 +397,7 @@ class Planner {
   std::vector<detail::Interval> temporaries_;
 };
 
-/// Weights of a convolution of one group or a dense layer. `first`: it reads the network's input, which is f32.
-void pack_matrix(const Node& node, bool first, Element element, PackedNode& packed) {
-  const Shape& w = node.weight_shape;
-  const bool dense = node.kind == Kind::dense;
-  const std::int64_t columns = w.dim(-1), channels = dense ? w[0] : w[2], taps = dense ? 1 : w[0] * w[1];
-  if (element == Element::bf16) {
-    // Pairs of values must not straddle two pixels. The network's input is converted on its way; anything else with odd
-    // channels is computed in f32.
-    if (first ? taps > 1 : channels % 2 == 0) packed.in = element;
-    if (!first) packed.source = packed.in;
-  }
-  const kernels::Size2 once{1, 1};
-  if (!dense && element == Element::f32 && w[0] == 3 && w[1] == 3 && node.conv.stride == once &&
-      node.conv.dilation == once && channels >= 16 && columns >= 16) {
-    packed.raw = node.weight.clone();
-    return;
-  }
-  const std::int64_t runs = runs_of(node);
-  packed.weights = detail::pack_panels(node.weight.data<float>(), runs, channels * taps / runs, columns, packed.in);
-}
-
 }  // namespace
-
-std::shared_ptr<const Lowered> pack(Graph graph, Element element) {
-  auto lowered = std::make_shared<Lowered>();
-  lowered->element = element;
-  for (Node& node : graph.nodes) {
-    PackedNode packed;
-    if (node.weight.defined()) {
-      packed.panels = node.kind == Kind::dense ||
-                      (node.kind == Kind::conv2d && node.conv.groups == 1 && runs_of(node) <= kernels::simd::kMaxRuns);
-      packed.depthwise = depthwise(node);
-      if (packed.panels) {
-        pack_matrix(node, graph.root(node.inputs[0]) == graph.root(graph.input), element, packed);
-      } else {
-        packed.weights = node.weight.clone();
-      }
-      const float* const bias = node.bias.defined() ? node.bias.data<float>() : nullptr;
-      packed.bias = detail::pad_bias(bias, node.weight_shape.dim(-1));
-      lowered->weight_bytes += (packed.raw.defined() ? packed.raw : packed.weights).nbytes() + packed.bias.nbytes();
-      node.weight = Tensor();
-      node.bias = Tensor();
-    }
-    lowered->packed.push_back(std::move(packed));
-  }
-  lowered->graph = std::move(graph);
-  return lowered;
-}
 
 std::shared_ptr<const detail::Program> plan_for(const std::shared_ptr<const Lowered>& lowered, const Shape& input) {
   return Planner(lowered, input).run();

@@ -7,7 +7,7 @@
 
 #include "core/tensor.h"
 #include "infer/graph/graph_internal.h"
-#include "infer/runtime/program_internal.h"
+#include "infer/runtime/steps_internal.h"
 #include "kernels/cpu/simd/element.h"
 
 namespace fovea::infer {
@@ -16,18 +16,20 @@ namespace fovea::infer {
 struct PackedNode {
   /// Instead of `weights` where the input's size decides between panels and Winograd's transform.
   Tensor raw;
-  Tensor weights;  ///< panels (conv2d, dense), as in the model (others); undefined without weights
-  Tensor bias;     ///< padded with zeros to whole vectors; zeros where the node has none
+  Tensor weights;     ///< panels (conv2d, dense), as in the model (others); undefined without weights
+  Tensor bias;        ///< padded with zeros to whole vectors; zeros where the node has none
+  detail::Int8 int8;  ///< of a node that multiplies integers: in = u8
   bool panels = false, depthwise = false;  ///< which kernel they are for
-  /// Panels: what the node reads, and what they are multiplied with.
-  kernels::simd::Element source = kernels::simd::Element::f32, in = kernels::simd::Element::f32;
+  /// What the node reads, what its weights are multiplied with, and what it gives (and adds).
+  kernels::simd::Element source = kernels::simd::Element::f32, in = kernels::simd::Element::f32,
+                         out = kernels::simd::Element::f32;
 };
 
 /// A graph after all rewrites, with its packed weights; the nodes' own weights are gone.
 struct Lowered {
   Graph graph;
   std::vector<PackedNode> packed;                                // one per node
-  kernels::simd::Element element = kernels::simd::Element::f32;  ///< of everything between input and result
+  kernels::simd::Element element = kernels::simd::Element::f32;  ///< between input and result, unless quantised
   std::size_t weight_bytes = 0;
 
   /// The forms of raw weights that plans have asked for. Planning is done by one thread at a time.
@@ -35,6 +37,9 @@ struct Lowered {
     Tensor panels, winograd;
   };
   mutable std::map<std::size_t, Forms> forms;
+
+  /// How a value lies in memory.
+  kernels::simd::Element element_of(int value) const;
 };
 
 std::shared_ptr<const Lowered> pack(Graph graph, kernels::simd::Element element);

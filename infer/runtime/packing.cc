@@ -8,6 +8,17 @@ namespace fovea::infer::detail {
 
 namespace simd = kernels::simd;
 
+void convert(const void* from, simd::Element have, void* to, simd::Element wanted, Quantization q, std::int64_t count) {
+  using simd::Element;
+  if (have == Element::bf16)
+    return simd::from_bf16(static_cast<const std::uint16_t*>(from), static_cast<float*>(to), count);
+  if (have == Element::u8)
+    return simd::from_u8(static_cast<const std::uint8_t*>(from), static_cast<float*>(to), count, q.scale, q.zero);
+  const auto* const real = static_cast<const float*>(from);
+  if (wanted == Element::bf16) return simd::to_bf16(real, static_cast<std::uint16_t*>(to), count);
+  simd::to_u8(real, static_cast<std::uint8_t*>(to), count, 1.0f / q.scale, q.zero);
+}
+
 Tensor pack_panels(const float* weights, std::int64_t runs, std::int64_t run, std::int64_t n, simd::Element in) {
   // Prefetches may reach a few KB past the end: harmless.
   if (in == simd::Element::f32) {

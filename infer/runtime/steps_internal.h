@@ -86,6 +86,10 @@ std::unique_ptr<Step> average_step_u8(const Shape& x, Quantization in, Quantizat
 /// Anything else that reads and writes through the public kernels.
 std::unique_ptr<Step> kernel_step(std::function<void(Pointers)> run);
 
+/// Values of one type to another, of which one is f32; `quantization` is of the u8.
+void convert(const void* from, kernels::simd::Element have, void* to, kernels::simd::Element wanted,
+             Quantization quantization, std::int64_t count);
+
 /// Weights [runs·run, n] (row-major) in the panels of this CPU, for operands of type `in`: bf16 fills each run up to an
 /// even length with zeros.
 Tensor pack_panels(const float* weights, std::int64_t runs, std::int64_t run, std::int64_t n,
