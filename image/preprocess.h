@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <string>
 #include <string_view>
 
 #include "core/export.h"
@@ -48,6 +49,11 @@ struct Preprocessing {
 /// Error(usage) naming the field that cannot work: sizes below 1, channels not 1 or 3, a std of zero, values that are
 /// not finite.
 FOVEA_API void check(const Preprocessing& preprocessing);
+
+/// As JSON text, which model files store.
+FOVEA_API std::string to_json(const Preprocessing& preprocessing);
+/// Back from it. Error(format) for text that is damaged, Error(usage) for values that check() or the names refuse.
+FOVEA_API Preprocessing preprocessing_from_json(std::string_view text);
 
 /// Channels, resize and crop only: the width x height x channels bytes the network sees, still RGB and 0..255.
 FOVEA_API Image fit(const Image& image, const Preprocessing& preprocessing);

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "core/io/safetensors.h"
+#include "core/graph/op_file.h"
 #include "layers/register_ops.h"
 #include "models/graph_module.h"
 #include "models/model.h"
@@ -13,38 +13,6 @@ namespace fovea {
 using nlohmann::json;
 
 namespace {
-
-constexpr int kVersion = 1;
-constexpr std::size_t kMaxOps = 64u << 20;  // bytes of op list text
-
-json preprocessing_to_json(const image::Preprocessing& p) {
-  return {{"width", p.width},
-          {"height", p.height},
-          {"channels", p.channels},
-          {"order", std::string(to_string(p.order))},
-          {"resize_rule", std::string(to_string(p.rule))},
-          {"resize_size", p.resize_size},
-          {"filter", std::string(to_string(p.filter))},
-          {"scale", p.scale},
-          {"mean", p.mean},
-          {"std", p.std}};
-}
-
-image::Preprocessing preprocessing_from_json(const json& in) {
-  image::Preprocessing p;
-  p.width = in.at("width").get<int>();
-  p.height = in.at("height").get<int>();
-  p.channels = in.at("channels").get<int>();
-  p.order = image::channel_order_from_string(in.at("order").get<std::string>());
-  p.rule = image::resize_rule_from_string(in.at("resize_rule").get<std::string>());
-  p.resize_size = in.at("resize_size").get<int>();
-  p.filter = image::filter_from_string(in.at("filter").get<std::string>());
-  p.scale = in.at("scale").get<double>();
-  p.mean = in.at("mean").get<std::array<float, 3>>();
-  p.std = in.at("std").get<std::array<float, 3>>();
-  image::check(p);
-  return p;
-}
 
 json options_to_json(const models::Options& o) {
   return {{"classes", o.classes},
@@ -86,35 +54,6 @@ const char* role_name(const NamedTensor& named) {
   return "weight";
 }
 
-/// Fills the list's parameters from the file. Every parameter must be there with its shape, and nothing else.
-void attach(OpList& list, const Safetensors& file, const std::string& path) {
-  std::string missing, misshapen;
-  std::set<std::string> used;
-  for (OpList::Value& value : list.values) {
-    if (value.kind != OpList::ValueKind::parameter) continue;
-    const Tensor tensor = file.find(value.name);
-    if (!tensor.defined()) {
-      missing += str(missing.empty() ? "" : ", ", value.name);
-    } else if (tensor.spec() != value.spec) {
-      misshapen +=
-          str(misshapen.empty() ? "" : ", ", value.name, " (", tensor.shape(), ", expected ", value.spec.shape, ")");
-    }
-    if (!used.insert(value.name).second)
-      throw Error(ErrorKind::format, path, str("two values are named '", value.name, "'"));
-    // Copied out of the mapping: training writes in place, and the file may be replaced meanwhile.
-    if (tensor.defined()) value.tensor = tensor.clone();
-  }
-  std::string unexpected;
-  for (const auto& [name, tensor] : file.tensors) {
-    if (!used.contains(name)) unexpected += str(unexpected.empty() ? "" : ", ", name);
-  }
-  if (missing.empty() && misshapen.empty() && unexpected.empty()) return;
-  throw Error(
-      ErrorKind::format, path,
-      str("its tensors do not fit its op list:", missing.empty() ? "" : " missing ", missing,
-          misshapen.empty() ? "" : " misshapen ", misshapen, unexpected.empty() ? "" : " unexpected ", unexpected));
-}
-
 }  // namespace
 
 void save(const Model& model, const std::string& path) {
@@ -153,10 +92,10 @@ void save(const Model& model, const std::string& path) {
   }
   write_safetensors(path, tensors,
                     {{"format", "fovea"},
-                     {"fovea.version", std::to_string(kVersion)},
+                     {"fovea.version", std::to_string(kModelFileVersion)},
                      {"fovea.architecture", model.architecture},
                      {"fovea.options", options_to_json(model.options).dump()},
-                     {"fovea.preprocessing", preprocessing_to_json(model.preprocessing).dump()},
+                     {"fovea.preprocessing", to_json(model.preprocessing)},
                      {"fovea.class_names", json(model.class_names).dump()},
                      {"fovea.roles", roles.dump()},
                      {"fovea.ops", stored.to_json()}});
@@ -165,24 +104,17 @@ void save(const Model& model, const std::string& path) {
 Model load_model(const std::string& path) {
   register_ops();
   const Safetensors file = read_safetensors(path);
-  const auto field = [&](const char* key) -> const std::string& {
-    const std::string* value = file.find_metadata(key);
-    if (!value) {
-      throw Error(ErrorKind::format, path,
-                  str("is a safetensors file but no fovea model: metadata '", key, "' is missing"),
-                  "weights of other frameworks need a network to go into");
-    }
-    return *value;
-  };
-  const std::string& version = field("fovea.version");
-  if (version != std::to_string(kVersion)) {
-    throw Error(ErrorKind::format, path,
-                str("is of version ", version.substr(0, 20), ", this program reads version ", kVersion));
+  const auto field = [&](const char* key) -> const std::string& { return model_field(file, key, path); };
+  if (file.find_metadata("fovea.compiled")) {
+    throw Error(ErrorKind::format, path, "is a compiled network, which gives answers and nothing else",
+                "take the model file that it was made from");
   }
-  if (field("fovea.ops").size() > kMaxOps) throw Error(ErrorKind::format, path, "its op list is implausibly long");
   try {
-    OpList list = OpList::from_json(field("fovea.ops"));
-    attach(list, file, path);
+    OpList list = OpList::from_records(read_op_records(file, path));
+    // Copied out of the mapping: training writes in place, and the file may be replaced meanwhile.
+    for (OpList::Value& value : list.values) {
+      if (value.tensor.defined()) value.tensor = value.tensor.clone();
+    }
     std::map<std::string, ParameterRole> roles;
     const json role_names = json::parse(field("fovea.roles"));  // outlives the loop: items() only refers to it
     for (const auto& [name, role] : role_names.items()) {
@@ -191,7 +123,7 @@ Model load_model(const std::string& path) {
       if (text == "bias") roles[name] = ParameterRole::bias;
       if (text == "norm") roles[name] = ParameterRole::norm;
     }
-    const image::Preprocessing preprocessing = preprocessing_from_json(json::parse(field("fovea.preprocessing")));
+    const image::Preprocessing preprocessing = image::preprocessing_from_json(field("fovea.preprocessing"));
     // The ops' own shape rules are the check that the stored network is whole.
     const TensorSpec input{{1, preprocessing.height, preprocessing.width, preprocessing.channels}, DType::f32};
     const std::vector<TensorSpec> specs = list.infer({&input, 1});

@@ -68,9 +68,11 @@ std::string OpRecords::to_json() const {
   out["outputs"] = outputs;
   json& value_list = out["values"] = json::array();
   for (const Value& value : values) {
-    json item{{"kind", kKinds[static_cast<int>(value.kind)]},
-              {"dtype", std::string(to_string(value.spec.dtype))},
-              {"shape", std::vector<std::int64_t>(value.spec.shape.begin(), value.spec.shape.end())}};
+    json item{{"kind", kKinds[static_cast<int>(value.kind)]}};
+    if (value.kind != ValueKind::intermediate || value.spec != TensorSpec{}) {
+      item["dtype"] = std::string(to_string(value.spec.dtype));
+      item["shape"] = std::vector<std::int64_t>(value.spec.shape.begin(), value.spec.shape.end());
+    }
     if (!value.name.empty()) item["name"] = value.name;
     value_list.push_back(std::move(item));
   }
@@ -98,8 +100,10 @@ OpRecords OpRecords::from_json(std::string_view text) {
       while (k < 3 && kind != kKinds[k]) ++k;
       if (k == 3) malformed(str("unknown kind of value '", kind, "'"));
       value.kind = static_cast<ValueKind>(k);
-      const auto dims = item.at("shape").get<std::vector<std::int64_t>>();
-      value.spec = {Shape(std::span<const std::int64_t>(dims)), dtype_from(item.at("dtype").get<std::string>())};
+      if (value.kind != ValueKind::intermediate || item.contains("shape")) {
+        const auto dims = item.at("shape").get<std::vector<std::int64_t>>();
+        value.spec = {Shape(std::span<const std::int64_t>(dims)), dtype_from(item.at("dtype").get<std::string>())};
+      }
       if (item.contains("name")) value.name = item["name"].get<std::string>();
       made.push_back(value.kind == ValueKind::parameter);
       list.values.push_back(std::move(value));

@@ -16,7 +16,7 @@ struct FOVEA_API OpRecords {
   enum class ValueKind : std::uint8_t { input, parameter, intermediate };
   struct Value {
     ValueKind kind = ValueKind::intermediate;
-    TensorSpec spec;   ///< at the captured batch size
+    TensorSpec spec;   ///< at the captured batch size; of intermediates it may be left out
     std::string name;  ///< of a parameter, buffer or constant: its name in the model's tree
     Tensor tensor;     ///< of a parameter, buffer or constant
   };

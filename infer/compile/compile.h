@@ -1,10 +1,10 @@
-// From a model to a plan: capture, rewrite, pick kernels, plan memory.
+// From a model to a compiled network: capture, rewrite, pick kernels, plan memory.
 #pragma once
 
 #include <functional>
-#include <memory>
+#include <string>
 
-#include "infer/runtime/plan.h"
+#include "infer/graph/network.h"
 #include "models/model.h"
 
 namespace fovea::infer {
@@ -21,23 +21,12 @@ struct CompileOptions {
 /// Error{usage} for networks with ops that inference does not run compiled, Error{shape} where the input does not fit.
 FOVEA_API Plan compile(const Model& model, const CompileOptions& options = {});
 
-/// A model compiled for any number of shapes: plans are made when a shape first comes and kept, weights are shared. One
-/// thread at a time, as a plan.
-class FOVEA_API CompiledModel {
- public:
-  explicit CompiledModel(const Model& model, DType dtype = DType::f32);
-  ~CompiledModel();
-  CompiledModel(CompiledModel&&) noexcept;
-  CompiledModel& operator=(CompiledModel&&) noexcept;
+/// The model compiled for any number of shapes.
+FOVEA_API Network compile_network(const Model& model, DType dtype = DType::f32);
 
-  /// Logits of images f32 [N,H,W,C], any batch and size.
-  Tensor operator()(const Tensor& x);
-  Plan& plan(const Shape& input);
-
- private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
-};
+/// Writes the compiled network as a file that infer::load() reads faster than a model file: batch norms are folded and
+/// neighbours fused. It holds f32 weights and can be loaded for any compute type, but not trained further. Atomic.
+FOVEA_API void save(const Model& model, const std::string& path);
 
 /// What to call instead of model(x) when nothing is recorded: the compiled network, or the model where it cannot be
 /// compiled, which FOVEA_VERBOSE=1 tells with the reason. One thread at a time.

@@ -1,6 +1,7 @@
 // Reading an op list into nodes: a captured one, or what a model file holds.
 #include "infer/graph/graph_internal.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -35,8 +36,13 @@ class Reader {
       node_.conv.dilation = kernels::get_size(a, "dilation", 1);
       node_.conv.groups = a.get_int_in("groups", 1, 1 << 20);
       read_weights(from, a);
+      node_.residual = a.has("residual") && a.get_bool("residual");
+      if (node_.residual) node_.inputs.push_back(computed(from, 4));
     } else if (type == "dense") {
       node_.kind = Kind::dense;
+      read_weights(from, a);
+    } else if (type == "scale_shift") {
+      node_.kind = Kind::scale_shift;
       read_weights(from, a);
     } else if (type == "batch_norm") {
       read_norm(from, a);
@@ -72,6 +78,7 @@ class Reader {
     } else if (!read_activation(from, a)) {
       refuse(from, "");
     }
+    read_fused(a);
     graph_.nodes.push_back(std::move(node_));
   }
 
@@ -94,11 +101,11 @@ class Reader {
   }
 
   /// Operand i, which must be a parameter; undefined where it is absent.
-  Tensor constant(const OpRecords::Node& from, std::size_t i) const {
+  Tensor constant(const OpRecords::Node& from, std::size_t i, DType dtype = DType::f32) const {
     if (i >= from.inputs.size() || from.inputs[i] < 0) return {};
     const OpRecords::Value& v = value(from, i);
     if (v.kind != OpRecords::ValueKind::parameter || !v.tensor.defined()) refuse(from, " with computed weights");
-    if (v.tensor.dtype() != DType::f32) refuse(from, str(" with weights of ", to_string(v.tensor.dtype())));
+    if (v.tensor.dtype() != dtype) refuse(from, str(" with weights of ", to_string(v.tensor.dtype())));
     return v.tensor;
   }
 
@@ -125,14 +132,25 @@ class Reader {
 
   void read_weights(const OpRecords::Node& from, const Attributes& a) {
     node_.inputs = {computed(from, 0)};
-    node_.weight = constant(from, 1);
+    const bool quantised = from.inputs.size() > 3 && from.inputs[3] >= 0;
+    node_.weight = constant(from, 1, quantised ? DType::i8 : DType::f32);
     if (!node_.weight.defined() || node_.weight.numel() == 0) refuse(from, " with weights of no elements");
     node_.weight_shape = node_.weight.shape();
-    if (node_.weight_shape.rank() != (node_.kind == Kind::dense ? 2 : 4)) {
+    const int rank = node_.kind == Kind::dense ? 2 : node_.kind == Kind::conv2d ? 4 : 1;
+    if (node_.weight_shape.rank() != rank) {
       throw Error(ErrorKind::format, "compile",
                   str("'", from.type, "' (", from.scope, ") cannot have weights ", node_.weight_shape));
     }
     node_.bias = vector(from, 2, node_.weight_shape.dim(-1));
+    if (quantised) {
+      if (rank == 1) refuse(from, " in integers");
+      node_.weight_scale = vector(from, 3, node_.weight_shape.dim(-1));
+      for (const float s : node_.weight_scale.to_vector<float>()) {
+        if (!(s >= 0 && s < 1e30f))
+          throw Error(ErrorKind::format, "compile",
+                      str("'", from.type, "' (", from.scope, ") has weights of scale ", s));
+      }
+    }
     node_.activation = kernels::get_activation(a);
   }
 
@@ -168,11 +186,25 @@ class Reader {
     } catch (const Error&) {
       return false;
     }
+    if (kind == Activation::none) return false;
     node_.kind = Kind::activation;
     node_.inputs = {computed(from, 0)};
     node_.activation.kind = kind;
     if (kind == Activation::leaky_relu) node_.activation.alpha = kernels::get_double_in(a, "alpha", 0, 1e6);
     return true;
+  }
+
+  /// What compiled networks say for listings.
+  void read_fused(const Attributes& a) {
+    if (!a.has("fused")) return;
+    const std::string& text = a.get_string("fused");
+    for (std::size_t begin = 0; begin < text.size();) {
+      const std::size_t end = std::min(text.find(' ', begin), text.size());
+      std::string part = text.substr(begin, end - begin);
+      if (part != "batch_norm" && part != "add") kernels::activation_from(part);
+      node_.fused.push_back(std::move(part));
+      begin = end + 1;
+    }
   }
 
   const OpRecords& list_;

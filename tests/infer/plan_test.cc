@@ -341,7 +341,7 @@ TEST_CASE("a compiled model follows the shape of its input", "[infer]") {
   options.classes = 5;
   Model model = models::create("mobilenet_v2", options);
   settle(model, 96);
-  infer::CompiledModel compiled(model);
+  infer::Network compiled = infer::compile_network(model);
   for (const Shape& shape : {Shape{1, 96, 96, 3}, Shape{4, 64, 80, 3}, Shape{1, 96, 96, 3}, Shape{2, 33, 47, 3}}) {
     const Tensor x = noise(shape, 5);
     CHECK(difference(compiled(x), model(x)) < 1e-4);
