@@ -83,6 +83,12 @@ class Packer {
       if (packed.source != packed.out) packed.out = Element::f32;
     }
     packed.bias = detail::pad_bias(node.bias.defined() ? node.bias.data<float>() : nullptr, node.weight_shape.dim(-1));
+    const Shape& w = node.weight_shape;
+    if (packed.depthwise && packed.in == Element::bf16 &&
+        kernels::simd::takes_depthwise_bf16(w[0], w[1], node.conv.stride.w)) {
+      packed.weights = detail::pack_depthwise_bf16(node.weight);
+      packed.bias = detail::order_channels_bf16(packed.bias, w[3]);
+    }
   }
 
   /// Weights of a convolution of one group or a dense layer.

@@ -95,20 +95,23 @@ DepthwisePart::DepthwisePart(const ConvGeometry& g, const Tensor& filters, const
   row.step = g.params.stride.w;
   row.first = -g.params.padding.left;
   row.width = g.x[2];
-  if (element == simd::Element::bf16 && simd::splits_channels(g.kw, row.step)) {
-    row.split_pitch = (g.x[3] + 31) / 32 * 32;
-    const Tensor plain = weights, plain_bias = bias;
-    weights = Tensor({g.kh * g.kw * row.split_pitch});
-    bias = Tensor({row.split_pitch});
-    simd::split_channels(plain.data<float>(), g.kh * g.kw, g.x[3], weights.mutable_data<float>());
-    simd::split_channels(plain_bias.data<float>(), 1, g.x[3], bias.mutable_data<float>());
-  }
   row.bias = bias.data<float>();
   row.low = epilogue.low;
   row.high = epilogue.high;
   row.count = g.y[2];
   row.channels = g.x[3];
   if (element == simd::Element::u8) set_u8(g, int8);
+  if (weights.dtype() != DType::bf16) return;
+  row_bf16.size = kh;
+  row_bf16.step = row.step;
+  row_bf16.first = row.first;
+  row_bf16.width = row.width;
+  row_bf16.packed = static_cast<const std::uint16_t*>(weights.view().data);
+  row_bf16.bias = row.bias;
+  row_bf16.low = row.low;
+  row_bf16.high = row.high;
+  row_bf16.count = row.count;
+  row_bf16.channels = row.channels;
 }
 
 void DepthwisePart::set_u8(const ConvGeometry& g, const Int8& int8) {
@@ -131,29 +134,41 @@ void DepthwisePart::set_u8(const ConvGeometry& g, const Int8& int8) {
   r.channels = g.x[3];
 }
 
-void DepthwisePart::run_row_u8(const std::uint8_t* x, std::int64_t height, std::int64_t i, std::uint8_t* y) const {
-  simd::DepthwiseRowU8 r = row_u8;
-  for (std::int64_t k = 0; k < kh; ++k) {
-    const std::int64_t at = i * stride - top + k;
-    r.in[k] = at >= 0 && at < height ? x + at * r.width * r.channels : nullptr;
+namespace {
+
+/// `r` with the kernel's rows of result row i set: null outside an image of h rows that begins at x.
+template <class Row, class T>
+Row with_rows(Row r, const DepthwisePart& part, const T* x, std::int64_t h, std::int64_t i, T* y) {
+  for (std::int64_t k = 0; k < part.kh; ++k) {
+    const std::int64_t at = i * part.stride - part.top + k;
+    r.in[k] = at >= 0 && at < h ? x + at * r.width * r.channels : nullptr;
   }
   r.out = y;
-  simd::depthwise_row(r);
+  return r;
 }
 
+}  // namespace
+
 void DepthwisePart::run_row(const void* x, std::int64_t height, std::int64_t i, void* y) const {
-  if (row.element == simd::Element::u8)
-    return run_row_u8(static_cast<const std::uint8_t*>(x), height, i, static_cast<std::uint8_t*>(y));
-  const float* const w = weights.data<float>();
-  const std::int64_t first = i * stride - top;
-  simd::DepthwiseRow r = row;
-  r.rows = 0;
-  for (std::int64_t k = std::max<std::int64_t>(0, -first); k < std::min(kh, height - first); ++k, ++r.rows) {
-    r.in[r.rows] = simd::element_at(x, (first + k) * row.width * row.channels, row.element);
-    r.weights[r.rows] = w + k * row.taps * (row.split_pitch > 0 ? row.split_pitch : row.channels);
+  if (row.element == simd::Element::u8) {
+    return simd::depthwise_row(
+        with_rows(row_u8, *this, static_cast<const std::uint8_t*>(x), height, i, static_cast<std::uint8_t*>(y)));
   }
-  r.out = y;
-  simd::depthwise_row(r);
+  if (row_bf16.packed) {
+    simd::depthwise_row(
+        with_rows(row_bf16, *this, static_cast<const std::uint16_t*>(x), height, i, static_cast<std::uint16_t*>(y)));
+  } else {
+    const float* const w = weights.data<float>();
+    const std::int64_t first = i * stride - top;
+    simd::DepthwiseRow r = row;
+    r.rows = 0;
+    for (std::int64_t k = std::max<std::int64_t>(0, -first); k < std::min(kh, height - first); ++k, ++r.rows) {
+      r.in[r.rows] = simd::element_at(x, (first + k) * row.width * row.channels, row.element);
+      r.weights[r.rows] = w + k * row.taps * row.channels;
+    }
+    r.out = y;
+    simd::depthwise_row(r);
+  }
   if (epilogue.after) epilogue.run_after(y, row.count * row.channels, row.element);
 }
 

@@ -72,6 +72,20 @@ Tensor order_channels(const Tensor& values, std::int64_t channels) {
   return ordered;
 }
 
+Tensor pack_depthwise_bf16(const Tensor& weights) {
+  const std::int64_t size = weights.shape()[0], channels = weights.shape()[3];
+  Tensor packed({simd::depthwise_bf16_count(size, channels)}, DType::bf16);
+  simd::pack_depthwise_bf16(weights.data<float>(), size, channels,
+                            static_cast<std::uint16_t*>(packed.mutable_view().data));
+  return packed;
+}
+
+Tensor order_channels_bf16(const Tensor& values, std::int64_t channels) {
+  Tensor ordered({(channels + 15) / 16 * 16});
+  simd::order_channels_bf16(values.data<float>(), channels, ordered.mutable_data<float>());
+  return ordered;
+}
+
 std::pair<Tensor, Tensor> fold_scales(const std::int8_t* weights, std::int64_t k, std::int64_t n,
                                       const float* weight_scale, const float* bias, Quantization in, Quantization out,
                                       Quantization residual) {

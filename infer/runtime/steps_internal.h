@@ -56,8 +56,8 @@ struct ConvPart {
   kernels::simd::PlannedConv conv;
 };
 
-/// One channel per group, as many results as channels; weights [kh, kw, 1, C], bias [C] at least. On u8: weights, bias
-/// and scale in the kernel's order (pack_depthwise).
+/// One channel per group, as many results as channels; weights [kh, kw, 1, C], bias [C] at least. On u8, and with
+/// weights in bf16: weights, bias and scale in the kernel's order (pack_depthwise_int8, pack_depthwise_bf16).
 struct DepthwisePart {
   DepthwisePart(const ConvGeometry& geometry, const Tensor& weights, const Tensor& bias,
                 kernels::ActivationParams activation, kernels::simd::Element element, const Int8& int8 = {});
@@ -68,10 +68,10 @@ struct DepthwisePart {
   std::int64_t n, h, ho, kh, top, stride;
   kernels::simd::DepthwiseRow row;
   kernels::simd::DepthwiseRowU8 row_u8;
+  kernels::simd::DepthwiseRowBf16 row_bf16;
 
  private:
   void set_u8(const ConvGeometry& geometry, const Int8& int8);
-  void run_row_u8(const std::uint8_t* x, std::int64_t h, std::int64_t i, std::uint8_t* y) const;
 };
 
 std::unique_ptr<Step> conv_step(ConvPart part, Places places);
@@ -99,6 +99,9 @@ Tensor pack_panels_int8(const std::int8_t* weights, std::int64_t runs, std::int6
 /// Depthwise weights i8 [k, k, 1, C], and one float per channel, as the kernel on u8 wants them.
 Tensor pack_depthwise_int8(const Tensor& weights);
 Tensor order_channels(const Tensor& values, std::int64_t channels);
+/// The same for bf16, from f32.
+Tensor pack_depthwise_bf16(const Tensor& weights);
+Tensor order_channels_bf16(const Tensor& values, std::int64_t channels);
 /// Scales, zero points and bias of a node with i8 weights [k, n] (rows of all taps and input channels), in two arrays
 /// of floats padded as pad_bias does: first = scale, second = bias. `weight_scale` [n], `bias` [n] or null.
 std::pair<Tensor, Tensor> fold_scales(const std::int8_t* weights, std::int64_t k, std::int64_t n,

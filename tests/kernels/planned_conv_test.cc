@@ -2,6 +2,8 @@
 // columns, padding, strides, dilation, residual, clamp, bf16.
 #include "kernels/cpu/simd/planned_conv.h"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "core/dtype.h"
@@ -193,18 +195,8 @@ TEST_CASE("depthwise rows on bf16 agree with f32 on rounded operands") {
       row.out = want.data();
       simd::depthwise_row(row);
       // The f32 kernel itself meets the reference in agreement_conv_test.cc.
-      std::vector<float> split_w, split_bias;
       row.element = simd::Element::bf16;
       for (int r = 0; r < c.rows; ++r) row.in[r] = x_half.data() + r * c.width * c.channels;
-      if (simd::splits_channels(c.taps, c.step)) {
-        row.split_pitch = (c.channels + 31) / 32 * 32;
-        split_w.resize(static_cast<std::size_t>(c.rows * c.taps * row.split_pitch));
-        split_bias.resize(static_cast<std::size_t>(row.split_pitch));
-        simd::split_channels(w.data(), c.rows * c.taps, c.channels, split_w.data());
-        simd::split_channels(bias.data(), 1, c.channels, split_bias.data());
-        for (int r = 0; r < c.rows; ++r) row.weights[r] = split_w.data() + r * c.taps * row.split_pitch;
-        row.bias = split_bias.data();
-      }
       row.out = got_half.data();
       simd::depthwise_row(row);
       simd::from_bf16(got_half.data(), got.data(), static_cast<std::int64_t>(size));
@@ -219,6 +211,62 @@ TEST_CASE("depthwise rows on bf16 agree with f32 on rounded operands") {
   };
   run();
   for_each_target(run);
+}
+
+TEST_CASE("depthwise rows by pairs of bf16 agree with f32 on rounded operands") {
+  if (!simd::takes_depthwise_bf16(3, 3, 1)) FOVEA_SKIP("this CPU has no AVX-512 BF16");
+  for (const std::int64_t size : {3, 5}) {
+    for (const std::int64_t step : {1, 2}) {
+      for (const std::int64_t width : {1, 2, 4, 7, 13, 30}) {
+        for (const std::int64_t channels : {1, 15, 16, 24, 33, 48, 64, 100}) {
+          for (const int missing : {-1, 0, static_cast<int>(size) - 1}) {  // a kernel row outside the image
+            const std::int64_t pad = size / 2, count = (width + 2 * pad - size) / step + 1;
+            const std::vector<float> x = rounded(random_values(size * width * channels, 5));
+            const std::vector<float> w = rounded(random_values(size * size * channels, 6));
+            const std::vector<float> bias = random_values(channels, 7);
+            const std::vector<std::uint16_t> x_half = halves(x);
+            std::vector<std::uint16_t> packed(static_cast<std::size_t>(simd::depthwise_bf16_count(size, channels)));
+            simd::pack_depthwise_bf16(w.data(), size, channels, packed.data());
+            std::vector<float> ordered(static_cast<std::size_t>((channels + 15) / 16 * 16));
+            simd::order_channels_bf16(bias.data(), channels, ordered.data());
+            std::vector<std::uint16_t> out(static_cast<std::size_t>(count * channels) + 32, 0x1234);
+            simd::DepthwiseRowBf16 p;
+            for (std::int64_t r = 0; r < size; ++r)
+              p.in[r] = r == missing ? nullptr : x_half.data() + r * width * channels;
+            p.size = size, p.step = step, p.first = -pad, p.width = width;
+            p.packed = packed.data(), p.bias = ordered.data(), p.low = -1, p.high = 3;
+            p.out = out.data(), p.count = count, p.channels = channels;
+            simd::depthwise_row(p);
+            double worst = 0;
+            for (std::int64_t j = 0; j < count; ++j) {
+              for (std::int64_t c = 0; c < channels; ++c) {
+                double sum = static_cast<double>(bias[static_cast<std::size_t>(c)]), size_of_terms = std::abs(sum);
+                for (std::int64_t r = 0; r < size; ++r) {
+                  for (std::int64_t t = 0; t < size; ++t) {
+                    const std::int64_t at = j * step - pad + t;
+                    if (r == missing || at < 0 || at >= width) continue;
+                    const double term =
+                        static_cast<double>(x[static_cast<std::size_t>((r * width + at) * channels + c)]) *
+                        static_cast<double>(w[static_cast<std::size_t>((r * size + t) * channels + c)]);
+                    sum += term;
+                    size_of_terms += std::abs(term);
+                  }
+                }
+                const double want = std::clamp(sum, -1.0, 3.0);
+                const double got = static_cast<double>(
+                    std::bit_cast<float>(std::uint32_t{out[static_cast<std::size_t>(j * channels + c)]} << 16));
+                // Half a step of bf16, and sums of f32.
+                worst = std::max(worst, std::abs(got - want) / (std::abs(want) / 256.0 + 3e-6 * size_of_terms));
+              }
+            }
+            INFO(size << " step " << step << " width " << width << " channels " << channels << " without " << missing);
+            CHECK(worst <= 1.0);
+            for (std::size_t i = out.size() - 32; i < out.size(); ++i) CHECK(out[i] == 0x1234);
+          }
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("bf16 conversion rounds to nearest even and keeps NaN and infinity") {

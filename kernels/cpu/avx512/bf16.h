@@ -9,7 +9,7 @@ namespace fovea::kernels::simd {
 
 /// planned_gemm for in = bf16: a_stride, runs and k even.
 void planned_gemm_bf16(const PlannedGemm&);
-/// depthwise_row with split weights, for 3 or 5 taps at step 1 or 2.
-void depthwise_row_bf16(const DepthwiseRow&);
+/// depthwise_row for what takes_depthwise_bf16().
+void depthwise_row_bf16(const DepthwiseRowBf16&);
 
 }  // namespace fovea::kernels::simd

@@ -149,14 +149,10 @@ void depthwise_row_entry(const DepthwiseRow& p) { p.element == Element::bf16 ? r
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include "kernels/cpu/avx512/bf16.h"
-
 namespace fovea::kernels::simd {
 HWY_EXPORT(depthwise_row_entry);
 
-void depthwise_row(const DepthwiseRow& p) {
-  p.split_pitch > 0 ? depthwise_row_bf16(p) : HWY_DYNAMIC_DISPATCH(depthwise_row_entry)(p);
-}
+void depthwise_row(const DepthwiseRow& p) { HWY_DYNAMIC_DISPATCH(depthwise_row_entry)(p); }
 
 }  // namespace fovea::kernels::simd
 #endif

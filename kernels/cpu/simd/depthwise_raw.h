@@ -22,20 +22,31 @@ struct DepthwiseRow {
   int rows = 0;
   std::int64_t taps = 0, step = 1, first = 0, width = 0;
   const float* bias = nullptr;  ///< [channels], never null
-  /// Not 0: bias and weights come as split_channels() makes them, this many floats from tap to tap. For bf16 where
-  /// splits_channels() only.
-  std::int64_t split_pitch = 0;
   float low = 0, high = 0;
   void* out = nullptr;
   std::int64_t out_step = 1, count = 0, channels = 0;
 };
 void depthwise_row(const DepthwiseRow&);
 
-/// True where bf16 rows with so many taps at such a step want their weights split: CPUs with AVX-512 BF16.
-bool splits_channels(std::int64_t taps, std::int64_t step);
-/// `rows` rows of `channels` floats, each block of 32 (the last filled up with zeros) with its channels of even number
-/// first. `to` has rows × channels rounded up to 32 floats.
-void split_channels(const float* from, std::int64_t rows, std::int64_t channels, float* to);
+/// The same on bf16 with weights in bf16, a square kernel, for CPUs with AVX-512 BF16.
+struct DepthwiseRowBf16 {
+  const std::uint16_t* in[kMaxKernelRows];  ///< `size` rows; null: outside the image
+  std::int64_t size = 3, step = 1, first = 0, width = 0;
+  const std::uint16_t* packed = nullptr;  ///< from pack_depthwise_bf16
+  const float* bias = nullptr;            ///< from order_channels_bf16
+  float low = 0, high = 0;
+  std::uint16_t* out = nullptr;
+  std::int64_t count = 0, channels = 0;
+};
+/// Where takes_depthwise_bf16() only.
+void depthwise_row(const DepthwiseRowBf16&);
+bool takes_depthwise_bf16(std::int64_t kh, std::int64_t kw, std::int64_t step);
+/// Values of packed weights.
+std::int64_t depthwise_bf16_count(std::int64_t size, std::int64_t channels);
+/// Weights [size, size, channels] f32: in blocks of 32 and 16 channels, by pairs of taps.
+void pack_depthwise_bf16(const float* weights, std::int64_t size, std::int64_t channels, std::uint16_t* packed);
+/// One value for each channel, in the order of the packed weights' channels; `to` has channels rounded up to 16.
+void order_channels_bf16(const float* from, std::int64_t channels, float* to);
 
 /// The same on u8 with i8 weights, a square kernel: out[j] = clamp(float(Σ in·w)·scale + bias, low, high) by channel,
 /// rounded to nearest even. Scale and bias have all scales and zero points folded into them.

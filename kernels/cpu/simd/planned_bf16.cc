@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "core/dtype.h"
+#include "kernels/cpu/avx512/bf16.h"
 #include "kernels/cpu/simd/depthwise_raw.h"
 #include "kernels/cpu/simd/planned_gemm.h"
 
@@ -30,21 +31,64 @@ void pack_bf16(const float* b, std::int64_t k, std::int64_t n, std::uint16_t* pa
   }
 }
 
-bool splits_channels(std::int64_t taps, std::int64_t step) {
-  return has_bf16() && (taps == 3 || taps == 5) && (step == 1 || step == 2);
-}
+namespace {
 
-void split_channels(const float* from, std::int64_t rows, std::int64_t channels, float* to) {
-  for (std::int64_t r = 0; r < rows; ++r, from += channels) {
-    for (std::int64_t block = 0; block < channels; block += 32) {
-      for (std::int64_t odd = 0; odd < 2; ++odd) {
-        for (std::int64_t i = 0; i < 16; ++i) {
-          const std::int64_t c = block + 2 * i + odd;
-          *to++ = c < channels ? from[c] : 0.0f;
-        }
+/// Calls visit(block, its size, position in it, channel) for all channels rounded up to 16, in the order in which
+/// depthwise_bf16.cc has them: blocks of 32 and 16, in a block by k = 0, 1 the channels 8·lane + 4k + i.
+template <class Visit>
+void each_ordered_channel(std::int64_t channels, const Visit& visit) {
+  for (std::int64_t block = 0; block < channels;) {
+    const std::int64_t size = channels - block >= 32 ? 32 : 16, lanes = size / 8;
+    for (std::int64_t k = 0; k < 2; ++k) {
+      for (std::int64_t lane = 0; lane < lanes; ++lane) {
+        for (std::int64_t i = 0; i < 4; ++i)
+          visit(block, size, (k * lanes + lane) * 4 + i, block + lane * 8 + k * 4 + i);
       }
     }
+    block += size;
   }
 }
+
+/// Instructions per result: for each pair of kernel rows one by column, for the last row one by pair of columns.
+std::int64_t terms_of(std::int64_t size) { return size / 2 * size + (size + 1) / 2; }
+
+}  // namespace
+
+bool takes_depthwise_bf16(std::int64_t kh, std::int64_t kw, std::int64_t step) {
+  return has_bf16() && kh == kw && (kh == 3 || kh == 5) && (step == 1 || step == 2);
+}
+
+std::int64_t depthwise_bf16_count(std::int64_t size, std::int64_t channels) {
+  return (channels + 15) / 16 * 16 * terms_of(size) * 2;
+}
+
+void pack_depthwise_bf16(const float* weights, std::int64_t size, std::int64_t channels, std::uint16_t* packed) {
+  const std::int64_t paired = size / 2 * size;
+  each_ordered_channel(channels, [&](std::int64_t block, std::int64_t count, std::int64_t at, std::int64_t c) {
+    const auto tap = [&](std::int64_t r, std::int64_t t) {
+      return c < channels ? bf16(weights[(r * size + t) * channels + c]).bits : std::uint16_t{0};
+    };
+    for (std::int64_t term = 0; term < terms_of(size); ++term) {
+      std::uint16_t* const to = packed + block * terms_of(size) * 2 + (term * count + at) * 2;
+      const std::int64_t pair = term - paired;
+      if (pair < 0) {
+        to[0] = tap(term / size * 2, term % size);
+        to[1] = tap(term / size * 2 + 1, term % size);
+      } else {  // the last tap is the second of its pair
+        const bool tail = pair == size / 2;
+        to[0] = tail ? std::uint16_t{0} : tap(size - 1, pair * 2);
+        to[1] = tap(size - 1, tail ? size - 1 : pair * 2 + 1);
+      }
+    }
+  });
+}
+
+void order_channels_bf16(const float* from, std::int64_t channels, float* to) {
+  each_ordered_channel(channels, [&](std::int64_t block, std::int64_t, std::int64_t at, std::int64_t c) {
+    to[block + at] = c < channels ? from[c] : 0.0f;
+  });
+}
+
+void depthwise_row(const DepthwiseRowBf16& p) { depthwise_row_bf16(p); }
 
 }  // namespace fovea::kernels::simd
