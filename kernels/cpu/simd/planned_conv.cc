@@ -230,9 +230,10 @@ void planned_conv(const PlannedConv& c, const void* x, const void* residual, voi
   };
 
   // Many rows, or such as divide evenly: each thread takes a stretch of them, and the next layer finds most of what it
-  // reads in its own core's cache. Else (7×7 maps) shares of equal size are cut from all pairs of a panel and a tile of
-  // rows, panel after panel, because five panels do not divide by two.
-  if (tiles >= 8 * threads || (tiles >= 2 * threads && tiles % threads == 0) || after) {
+  // reads in its own core's cache. Else (7×7 maps: four tiles of 14, but 28 rows and 21) shares of equal size are cut
+  // from all pairs of a panel and a tile of rows, panel after panel, because five panels do not divide by two.
+  const bool evenly = tiles >= 2 * threads && tiles % threads == 0 && rows * 33 > tiles * tile * 32;
+  if (tiles >= 8 * threads || evenly || after) {
     parallel_for(tiles, std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, tile_work)),
                  [&](std::int64_t begin, std::int64_t end) {
                    const std::int64_t first = begin * tile, last = std::min(rows, end * tile);
