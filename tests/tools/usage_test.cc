@@ -7,7 +7,7 @@
 using namespace tool;
 
 namespace {
-const Words kCommands = {"train",   "evaluate", "predict", "models",          "summary", "inspect",
+const Words kCommands = {"train",   "evaluate", "predict", "explain", "models",          "summary", "inspect",
                          "convert", "run",      "weights", "augment-preview", "bench",   "version"};
 }
 
