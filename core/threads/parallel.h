@@ -17,6 +17,8 @@ FOVEA_API void set_num_threads(int count);
 
 /// True inside a parallel_for body: nested calls run inline.
 FOVEA_API bool in_parallel();
+/// Threads that a parallel_for would use here: 1 inside another, else num_threads().
+inline int team_size() { return in_parallel() ? 1 : num_threads(); }
 
 namespace detail {
 using ChunkFn = void (*)(void* context, std::int64_t begin, std::int64_t end, int chunk);

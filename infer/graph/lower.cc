@@ -47,13 +47,19 @@ View view(float* data, const Shape& shape) {
 /// Plans one graph for one input shape.
 class Planner {
  public:
-  Planner(std::shared_ptr<const Lowered> lowered, const Shape& input)
-      : lowered_(std::move(lowered)), graph_(lowered_->graph), program_(std::make_shared<Program>()) {
+  /// The nodes up to `end` (0: all) on so many threads.
+  Planner(std::shared_ptr<const Lowered> lowered, const Shape& input, int threads, std::size_t end = 0)
+      : lowered_(std::move(lowered)),
+        graph_(lowered_->graph),
+        program_(std::make_shared<Program>()),
+        threads_(threads),
+        end_(end > 0 ? end : graph_.nodes.size()) {
     shapes_ = shapes_of(graph_, input);
+    const int output = end > 0 ? graph_.nodes[end - 1].output : graph_.output;
     program_->input_shape = input;
-    program_->output_shape = shape(graph_.output);
+    program_->output_shape = shape(output);
     program_->input = graph_.root(graph_.input);
-    program_->output = graph_.root(graph_.output);
+    program_->output = graph_.root(output);
     if (program_->input == program_->output) {
       throw Error(ErrorKind::usage, "compile", "the network computes nothing");
     }
@@ -61,7 +67,10 @@ class Planner {
   }
 
   std::shared_ptr<const Program> run() {
-    for (std::size_t i = 0; i < graph_.nodes.size();) {
+    std::size_t start = 0;
+    if (end_ == graph_.nodes.size()) start = picture_nodes();
+    if (start > 0) by_picture(start);
+    for (std::size_t i = start; i < end_;) {
       const std::size_t count = chain_length(i);
       const Node &first = graph_.nodes[i], &last = graph_.nodes[i + count - 1];
       std::unique_ptr<detail::Step> step = count > 1 ? chain(i, count) : make(i);
@@ -95,19 +104,83 @@ class Planner {
     return 0;
   }
 
+  /// How many nodes from the first on are done picture by picture: those whose maps, of a batch, would leave the caches
+  /// while their weights do not. 0: none.
+  std::size_t picture_nodes() const {
+    const std::int64_t pictures = program_->input_shape[0];
+    if (program_->input_shape.rank() != 4 || pictures < 2 || (pictures % threads_ != 0 && pictures < 16 * threads_))
+      return 0;
+    std::size_t end = 0;
+    std::size_t weights = 0;
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+      const Node& node = graph_.nodes[i];
+      const PackedNode& p = lowered_->packed[i];
+      const std::size_t own = (p.raw.defined() ? p.raw : p.weights).defined()
+                                  ? (p.raw.defined() ? p.raw : p.weights).nbytes()
+                                  : std::size_t{0};
+      weights += own;
+      if (weights > kPictureWeights) break;
+      const std::size_t maps = bytes_of(node.output) + bytes_of(node.inputs[0]);
+      if (maps / static_cast<std::size_t>(pictures) > std::max<std::size_t>(own, kStaysInCache)) end = i + 1;
+    }
+    // Then up to where one value goes on, not inside an inverted residual.
+    for (; end > 0 && end < graph_.nodes.size(); ++end) {
+      if (lowered_->packed[end].depthwise || lowered_->packed[end - 1].depthwise) continue;
+      bool one = true;
+      for (std::size_t i = end; i < graph_.nodes.size(); ++i) {
+        for (const int v : graph_.nodes[i].inputs)
+          one = one && (made_after(v, end) || graph_.root(v) == graph_.nodes[end - 1].output);
+      }
+      if (one && graph_.root(graph_.output) != graph_.nodes[end - 1].output) break;
+    }
+    if (end == graph_.nodes.size() && graph_.nodes.back().output != graph_.root(graph_.output)) return 0;
+    return end;
+  }
+
+  bool made_after(int value, std::size_t node) const {
+    for (std::size_t i = node; i < graph_.nodes.size(); ++i) {
+      if (graph_.nodes[i].output == graph_.root(value)) return true;
+    }
+    return false;
+  }
+
+  std::size_t bytes_of(int value) const {
+    return static_cast<std::size_t>(shape(value).numel() * kernels::simd::bytes_of(element(value)));
+  }
+
+  void by_picture(std::size_t end) {
+    const std::int64_t pictures = program_->input_shape[0];
+    const int lanes = static_cast<int>(std::min<std::int64_t>(threads_, pictures));
+    const Shape& all = program_->input_shape;
+    const Shape one{1, all[1], all[2], all[3]};
+    std::shared_ptr<const Program> each = Planner(lowered_, one, 1, end).run();
+    const int output = graph_.nodes[end - 1].output;
+    const auto count = static_cast<std::size_t>(pictures);
+    const std::size_t memory = detail::picture_lane_bytes(*each) * static_cast<std::size_t>(lanes);
+    auto step = detail::picture_step(each, pictures, lanes, bytes_of(graph_.input) / count, bytes_of(output) / count,
+                                     temporary(static_cast<std::int64_t>(memory / sizeof(float))),
+                                     {program_->input, graph_.root(output), -1});
+    step->info.name = "each picture";
+    step->info.op = str(each->steps.size(), " steps");
+    step->info.output = shape(output);
+    for (std::size_t k = 0; k < end; ++k) step->info.macs += macs(graph_.nodes[k]);
+    program_->steps.push_back(std::move(step));
+    spans_.push_back({0, end});
+  }
+
   /// How many nodes from i on run as one step: a convolution, a depthwise one and a 1×1 one (or only the first two)
   /// where the map between them would leave the caches, or where each thread has pictures of its own.
   std::size_t chain_length(std::size_t i) const {
     const auto is_conv = [&](std::size_t k) {
-      return k < graph_.nodes.size() && lowered_->packed[k].panels && graph_.nodes[k].kind == Kind::conv2d && fits(k);
+      return k < end_ && lowered_->packed[k].panels && graph_.nodes[k].kind == Kind::conv2d && fits(k);
     };
-    if (!is_conv(i) || i + 1 >= graph_.nodes.size() || !lowered_->packed[i + 1].depthwise || !fits(i + 1)) return 1;
+    if (!is_conv(i) || i + 1 >= end_ || !lowered_->packed[i + 1].depthwise || !fits(i + 1)) return 1;
     const Node &first = graph_.nodes[i], &second = graph_.nodes[i + 1];
     if (first.residual || !feeds_only(i, i + 1)) return 1;
     const Shape& mid = shape(first.output);
     const std::int64_t map_bytes = mid[1] * mid[2] * mid[3] * kernels::simd::bytes_of(element(first.output));
-    const bool large = map_bytes > kStaysInCache && shape(second.output)[1] >= 8 * num_threads();
-    const bool pictures = mid[0] >= num_threads() && mid[0] * map_bytes > kStaysInCache;
+    const bool large = map_bytes > kStaysInCache && shape(second.output)[1] >= 8 * threads_;
+    const bool pictures = mid[0] >= threads_ && mid[0] * map_bytes > kStaysInCache;
     if (!large && !pictures) return 1;
     const bool projects = is_conv(i + 2) && feeds_only(i + 1, i + 2) && graph_.nodes[i + 2].weight_shape[0] == 1 &&
                           graph_.nodes[i + 2].weight_shape[1] == 1 &&
@@ -128,7 +201,8 @@ class Planner {
   /// Node b's picture is node a's result, which nothing else reads.
   bool feeds_only(std::size_t a, std::size_t b) const {
     const int value = graph_.nodes[a].output;
-    if (graph_.root(graph_.output) == value || graph_.nodes[b].inputs[0] != value) return false;
+    if (program_->output == value || graph_.root(graph_.output) == value || graph_.nodes[b].inputs[0] != value)
+      return false;
     int reads = 0;
     for (const Node& node : graph_.nodes) {
       for (const int v : node.inputs) reads += graph_.root(v) == value ? 1 : 0;
@@ -171,11 +245,10 @@ class Planner {
     }
     if (packed.panels && fits(i)) return convolution(i, places_of(node));
     if (packed.depthwise && fits(i)) return depthwise(i, places_of(node));
-    if (node.kind == Kind::global_average_pool && element(node.inputs[0]) == Element::u8) {
-      const Quantization to =
-          element(node.output) == Element::u8 ? graph_.quantization_of(node.output) : Quantization();
-      return detail::average_step_u8(shape(node.inputs[0]), graph_.quantization_of(node.inputs[0]), to,
-                                     places_of(node));
+    if (node.kind == Kind::global_average_pool && element(node.inputs[0]) != Element::f32) {
+      return detail::average_step(shape(node.inputs[0]), element(node.inputs[0]), element(node.output),
+                                  graph_.quantization_of(node.inputs[0]), graph_.quantization_of(node.output),
+                                  places_of(node));
     }
     return converted(i);
   }
@@ -389,9 +462,13 @@ class Planner {
   };
   /// Maps up to this size are still in L2 when the next step reads them.
   static constexpr std::int64_t kStaysInCache = 384 << 10;
+  /// Weights that pictures one after the other still find in L3.
+  static constexpr std::size_t kPictureWeights = 8 << 20;
   std::shared_ptr<const Lowered> lowered_;
   const Graph& graph_;
   std::shared_ptr<Program> program_;
+  int threads_;
+  std::size_t end_;
   std::vector<Shape> shapes_;
   std::vector<Span> spans_;
   std::vector<detail::Interval> temporaries_;
@@ -400,7 +477,7 @@ class Planner {
 }  // namespace
 
 std::shared_ptr<const detail::Program> plan_for(const std::shared_ptr<const Lowered>& lowered, const Shape& input) {
-  return Planner(lowered, input).run();
+  return Planner(lowered, input, num_threads()).run();
 }
 
 }  // namespace fovea::infer

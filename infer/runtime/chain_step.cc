@@ -38,7 +38,7 @@ class ChainStep final : public Step {
     void* const y = place(at, places_.out);
     // Several pictures: each thread takes whole ones. One: each takes a part of the rows, and does a row or two of the
     // expanded map that its neighbour does as well.
-    parallel_for(n * ho, n >= num_threads() ? ho : 4, [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(n * ho, n >= team_size() ? ho : 4, [&](std::int64_t begin, std::int64_t end) {
       while (begin < end) {
         const std::int64_t image = begin / ho, row = begin % ho, stop = std::min(ho, row + end - begin);
         rows(x, residual, y, image, row, stop);

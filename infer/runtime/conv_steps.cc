@@ -256,29 +256,34 @@ class WinogradStep final : public Step {
   simd::PlannedWinograd conv_;
 };
 
-class AverageStepU8 final : public Step {
+class AverageStep final : public Step {
  public:
-  AverageStepU8(const Shape& x, Quantization in, Quantization out, Places places) : x_(x), places_(places) {
-    const double pixels = static_cast<double>(x[1] * x[2]), to = out.scale > 0 ? static_cast<double>(out.scale) : 1.0;
-    u8_ = out.scale > 0;
-    scale_ = static_cast<float>(static_cast<double>(in.scale) / (pixels * to));
-    bias_ = static_cast<float>(out.zero - in.zero * static_cast<double>(in.scale) / to);
+  AverageStep(const Shape& x, simd::Element in, simd::Element out, Quantization x_scale, Quantization y_scale,
+              Places places)
+      : x_(x), in_(in), out_(out), places_(places) {
+    const double from = in == simd::Element::u8 ? static_cast<double>(x_scale.scale) : 1.0;
+    const double to = out == simd::Element::u8 ? static_cast<double>(y_scale.scale) : 1.0;
+    scale_ = static_cast<float>(from / (static_cast<double>(x[1] * x[2]) * to));
+    bias_ = static_cast<float>((out == simd::Element::u8 ? y_scale.zero : 0) -
+                               (in == simd::Element::u8 ? x_scale.zero : 0) * from / to);
     info.kernel = "simd:average";
   }
   void run(Pointers at) const override {
-    const std::int64_t map = x_[1] * x_[2] * x_[3];
-    for (std::int64_t i = 0; i < x_[0]; ++i) {
-      const auto* const x = static_cast<const std::uint8_t*>(place(at, places_.in)) + i * map;
-      void* const y = place(at, places_.out);
-      simd::average_u8(x, x_[1] * x_[2], x_[3], scale_, bias_, u8_ ? nullptr : static_cast<float*>(y) + i * x_[3],
-                       u8_ ? static_cast<std::uint8_t*>(y) + i * x_[3] : nullptr);
-    }
+    const void* const x = place(at, places_.in);
+    void* const y = place(at, places_.out);
+    const std::int64_t pixels = x_[1] * x_[2], channels = x_[3];
+    parallel_for(x_[0], 1 + 100'000 / (pixels * channels + 1), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        simd::average_pixels(simd::element_at(x, i * pixels * channels, in_), in_, pixels, channels, scale_, bias_,
+                             simd::element_at(y, i * channels, out_), out_);
+      }
+    });
   }
 
  private:
   Shape x_;
+  simd::Element in_, out_;
   Places places_;
-  bool u8_ = false;
   float scale_ = 0, bias_ = 0;
 };
 
@@ -306,8 +311,9 @@ std::unique_ptr<Step> depthwise_step(DepthwisePart part, Places places) {
   return std::make_unique<DepthwiseStep>(std::move(part), places);
 }
 
-std::unique_ptr<Step> average_step_u8(const Shape& x, Quantization in, Quantization out, Places places) {
-  return std::make_unique<AverageStepU8>(x, in, out, places);
+std::unique_ptr<Step> average_step(const Shape& x, simd::Element in, simd::Element out, Quantization x_scale,
+                                   Quantization y_scale, Places places) {
+  return std::make_unique<AverageStep>(x, in, out, x_scale, y_scale, places);
 }
 
 std::unique_ptr<Step> kernel_step(std::function<void(Pointers)> run) {

@@ -83,11 +83,11 @@ void Plan::run_steps(const float* x, float* y, std::vector<double>* least) {
   std::size_t i = 0;
   for (const auto& step : program().steps) {
     if (!least) {
-      step->run(pointers_);
+      step->run(pointers_.data());
       continue;
     }
     const Clock::time_point begin = Clock::now();
-    step->run(pointers_);
+    step->run(pointers_.data());
     const double ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
     (*least)[i] = std::min((*least)[i], ms);
     ++i;
@@ -96,7 +96,15 @@ void Plan::run_steps(const float* x, float* y, std::vector<double>* least) {
 
 std::vector<Plan::StepInfo> Plan::steps() const {
   std::vector<StepInfo> all;
-  for (const auto& step : program().steps) all.push_back(step->info);
+  for (const auto& step : program().steps) {
+    all.push_back(step->info);
+    if (!step->each()) continue;
+    for (const auto& inner : step->each()->steps) {
+      all.push_back(inner->info);
+      all.back().name = "  " + all.back().name;
+      all.back().macs = 0;  // counted above
+    }
+  }
   return all;
 }
 
@@ -105,7 +113,15 @@ std::vector<double> Plan::profile(int runs) {
   const Tensor x = Tensor::zeros(program().input_shape);
   Tensor y(program().output_shape);
   for (int i = 0; i < runs; ++i) run_steps(x.data<float>(), y.mutable_data<float>(), &least);
-  return least;
+  std::vector<double> all;
+  for (std::size_t i = 0; i < least.size(); ++i) {
+    all.push_back(least[i]);
+    const detail::Step& step = *program().steps[i];
+    if (!step.each()) continue;
+    Plan one(step.each());
+    for (const double ms : one.profile(runs)) all.push_back(ms * static_cast<double>(step.pictures()));
+  }
+  return all;
 }
 
 std::string Plan::describe() const {

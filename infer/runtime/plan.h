@@ -53,8 +53,11 @@ class FOVEA_API Plan {
     Shape output;
     std::int64_t macs = 0;
   };
+  /// Steps that are done picture by picture follow the step "each picture" that they are part of, indented, with the
+  /// result of one picture.
   std::vector<StepInfo> steps() const;
-  /// Milliseconds of each step, the least of `runs` runs on an input of zeros.
+  /// Milliseconds of each of steps(), the least of `runs` runs on an input of zeros; of those done picture by picture,
+  /// the time of one picture alone times the number of pictures.
   std::vector<double> profile(int runs = 20);
   /// A table of the steps and the planned memory.
   std::string describe() const;

@@ -11,15 +11,19 @@
 namespace fovea::infer::detail {
 
 /// Where the values of a run are: pointers[value].
-using Pointers = const std::vector<float*>&;
+using Pointers = float* const*;
 
 class Step {
  public:
   virtual ~Step() = default;
   virtual void run(Pointers at) const = 0;
+  /// Of a step that runs steps of its own for each picture: those, and how many pictures a thread has.
+  virtual std::shared_ptr<const struct Program> each() const { return nullptr; }
+  virtual std::int64_t pictures() const { return 1; }
   Plan::StepInfo info;
 };
 
+/// Steps, and where their values lie.
 struct Program {
   Shape input_shape, output_shape;
   int input = 0, output = 0;

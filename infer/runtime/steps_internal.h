@@ -81,8 +81,16 @@ std::unique_ptr<Step> winograd_step(const ConvGeometry& geometry, const Tensor& 
                                     kernels::ActivationParams activation, Places places);
 /// first → depthwise → last (a 1×1 convolution, or nothing) in bands of rows.
 std::unique_ptr<Step> chain_step(ConvPart first, DepthwisePart depthwise, std::optional<ConvPart> last, Places places);
-/// The mean over all pixels of x [N, H, W, C], quantised, to y [N, C]: in f32, or quantised with scale > 0.
-std::unique_ptr<Step> average_step_u8(const Shape& x, Quantization in, Quantization out, Places places);
+/// The mean over all pixels of x [N, H, W, C] in u8 or bf16 to y [N, C] in the same type, or f32. `x_scale` is of u8,
+/// y_scale of u8 results.
+std::unique_ptr<Step> average_step(const Shape& x, kernels::simd::Element in, kernels::simd::Element out,
+                                   Quantization x_scale, Quantization y_scale, Places places);
+/// `each`, planned for one picture and one thread, on `pictures` pictures by up to `lanes` threads: large maps of a
+/// batch stay in the caches of the core that makes them. x and y are bytes from picture to picture; `lanes` times
+/// picture_lane_bytes() of memory are at value `memory`.
+std::unique_ptr<Step> picture_step(std::shared_ptr<const Program> each, std::int64_t pictures, int lanes, std::size_t x,
+                                   std::size_t y, int memory, Places places);
+std::size_t picture_lane_bytes(const Program& each);
 /// Anything else that reads and writes through the public kernels.
 std::unique_ptr<Step> kernel_step(std::function<void(Pointers)> run);
 

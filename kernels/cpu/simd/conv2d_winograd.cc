@@ -45,7 +45,7 @@ std::int64_t plane_floats(std::int64_t count, std::int64_t pitch) {
 std::int64_t block_tiles(std::int64_t tiles, std::int64_t channels) {
   const std::int64_t fit = std::clamp(
       kBlockBytes / static_cast<std::int64_t>(kWinogradPlanes * channels * sizeof(float)), kMinBlock, kMaxBlock);
-  const std::int64_t threads = num_threads();
+  const std::int64_t threads = team_size();
   std::int64_t blocks = (tiles + fit - 1) / fit;
   blocks = (blocks + threads - 1) / threads * threads;
   return std::max<std::int64_t>(1, (tiles + blocks - 1) / blocks);

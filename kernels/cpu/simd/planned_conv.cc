@@ -210,7 +210,7 @@ void planned_conv(const PlannedConv& c, const void* x, const void* residual, voi
   const std::int64_t tile = pointwise ? planned_tile_rows() : 1;
   const std::int64_t tiles = (rows + tile - 1) / tile;
   const std::int64_t tile_work = tile * (pointwise ? 1 : c.wo) * k * c.co;
-  const int threads = num_threads();
+  const int threads = team_size();
 
   const auto some_rows = [&](std::int64_t begin, std::int64_t end, std::int64_t panel_begin, std::int64_t panel_end) {
     ConvRows job{x, residual, y, 0, 0, panel_begin, panel_end, nullptr};

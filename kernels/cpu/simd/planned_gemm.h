@@ -59,9 +59,9 @@ void to_u8(const float* from, std::uint8_t* to, std::int64_t n, float inverse_sc
 /// to = scale · (from − zero).
 void from_u8(const std::uint8_t* from, float* to, std::int64_t n, float scale, int zero);
 
-/// y[c] = (Σ over pixels of x[·, c])·scale + bias to f32, or with y null to y_u8 as to_u8 rounds.
-void average_u8(const std::uint8_t* x, std::int64_t pixels, std::int64_t channels, float scale, float bias, float* y,
-                std::uint8_t* y_u8);
+/// y[c] = (Σ over pixels of x[·, c])·scale + bias for x in u8 or bf16; y in the same type, or f32.
+void average_pixels(const void* x, Element in, std::int64_t pixels, std::int64_t channels, float scale, float bias,
+                    void* y, Element out);
 
 /// Conversions of n values; bf16 rounds to nearest even.
 void to_bf16(const float* from, std::uint16_t* to, std::int64_t n);

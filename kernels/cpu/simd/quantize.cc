@@ -1,9 +1,10 @@
-// Between f32 and u8, for every instruction set.
+// Between f32 and u8, and means of u8 and bf16, for every instruction set.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/quantize.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "kernels/cpu/simd/bf16-inl.h"
 #include "kernels/cpu/simd/columns-inl.h"
 #include "kernels/cpu/simd/planned_gemm.h"
 
@@ -30,18 +31,32 @@ void from_u8_entry(const std::uint8_t* from, float* to, std::int64_t n, float sc
   });
 }
 
-void average_u8_entry(const std::uint8_t* x, std::int64_t pixels, std::int64_t channels, float scale, float bias,
-                      float* y, std::uint8_t* y_u8) {
+void average_pixels_entry(const void* x, Element in, std::int64_t pixels, std::int64_t channels, float scale,
+                          float bias, void* y, Element out) {
   each_vector(channels, [&](auto d, std::int64_t c) HWY_ATTR {
     const hn::RebindToSigned<decltype(d)> ints;
     const hn::Rebind<std::uint8_t, decltype(d)> bytes;
-    auto sum = hn::Zero(ints);
-    for (std::int64_t p = 0; p < pixels; ++p)
-      sum = hn::Add(sum, hn::PromoteTo(ints, hn::LoadU(bytes, x + p * channels + c)));
-    const auto v = hn::MulAdd(hn::ConvertTo(d, sum), hn::Set(d, scale), hn::Set(d, bias));
-    if (y) return hn::StoreU(v, d, y + c);
-    const auto inside = hn::Min(hn::Max(v, hn::Zero(d)), hn::Set(d, 255.0f));
-    hn::StoreU(hn::DemoteTo(bytes, hn::NearestInt(inside)), bytes, y_u8 + c);
+    auto mean = hn::Zero(d);
+    if (in == Element::u8) {
+      auto sum = hn::Zero(ints);
+      for (std::int64_t p = 0; p < pixels; ++p) {
+        const auto* const from = static_cast<const std::uint8_t*>(x) + p * channels + c;
+        sum = hn::Add(sum, hn::PromoteTo(ints, hn::LoadU(bytes, from)));
+      }
+      mean = hn::ConvertTo(d, sum);
+    } else {
+      for (std::int64_t p = 0; p < pixels; ++p)
+        mean = hn::Add(mean, load_value(d, static_cast<const std::uint16_t*>(x) + p * channels + c));
+    }
+    mean = hn::MulAdd(mean, hn::Set(d, scale), hn::Set(d, bias));
+    switch (out) {
+      case Element::f32: return hn::StoreU(mean, d, static_cast<float*>(y) + c);
+      case Element::bf16: return store_value(mean, d, static_cast<std::uint16_t*>(y) + c);
+      case Element::u8: {
+        const auto inside = hn::Min(hn::Max(mean, hn::Zero(d)), hn::Set(d, 255.0f));
+        hn::StoreU(hn::DemoteTo(bytes, hn::NearestInt(inside)), bytes, static_cast<std::uint8_t*>(y) + c);
+      }
+    }
   });
 }
 
@@ -53,7 +68,7 @@ HWY_AFTER_NAMESPACE();
 namespace fovea::kernels::simd {
 HWY_EXPORT(to_u8_entry);
 HWY_EXPORT(from_u8_entry);
-HWY_EXPORT(average_u8_entry);
+HWY_EXPORT(average_pixels_entry);
 
 void to_u8(const float* from, std::uint8_t* to, std::int64_t n, float inverse_scale, int zero) {
   HWY_DYNAMIC_DISPATCH(to_u8_entry)(from, to, n, inverse_scale, zero);
@@ -61,9 +76,9 @@ void to_u8(const float* from, std::uint8_t* to, std::int64_t n, float inverse_sc
 void from_u8(const std::uint8_t* from, float* to, std::int64_t n, float scale, int zero) {
   HWY_DYNAMIC_DISPATCH(from_u8_entry)(from, to, n, scale, zero);
 }
-void average_u8(const std::uint8_t* x, std::int64_t pixels, std::int64_t channels, float scale, float bias, float* y,
-                std::uint8_t* y_u8) {
-  HWY_DYNAMIC_DISPATCH(average_u8_entry)(x, pixels, channels, scale, bias, y, y_u8);
+void average_pixels(const void* x, Element in, std::int64_t pixels, std::int64_t channels, float scale, float bias,
+                    void* y, Element out) {
+  HWY_DYNAMIC_DISPATCH(average_pixels_entry)(x, in, pixels, channels, scale, bias, y, out);
 }
 
 }  // namespace fovea::kernels::simd
