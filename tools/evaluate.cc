@@ -2,11 +2,15 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "augment/open.h"
+#include "core/io/file.h"
 #include "infer/compile/compile.h"
+#include "insight/trust.h"
 #include "models/model.h"
 #include "tools/command.h"
 #include "tools/compute_type.h"
@@ -27,6 +31,10 @@ struct Options {
   int batch = 64;
   int workers = 1;
   bool skip_corrupt = false;
+  std::string calibrate, trust, conformal = "lac";
+  double coverage = 0.9;
+  int bootstrap = 0;
+  bool tta = false;
 };
 
 class Bar final : public TrainObserver {
@@ -40,8 +48,63 @@ class Bar final : public TrainObserver {
   ProgressBar bar_;
 };
 
+std::string interval(const Interval& i, bool share) {
+  char text[64];
+  std::snprintf(text, sizeof text, share ? "%.2f to %.2f %%" : "%.4f to %.4f", i.low * (share ? 100 : 1),
+                i.high * (share ? 100 : 1));
+  return text;
+}
+
+/// What a calibration makes of these answers: lines for people, and the same for programs.
+void report_trust(const insight::Trust& trust, const Evaluation& result, bool fitted_here, std::string& text,
+                  nlohmann::ordered_json& json) {
+  const auto classes = static_cast<int>(result.logits.dim(1));
+  const std::vector<insight::Verdict> verdicts = insight::judge(trust, result.logits);
+  const Tensor p = insight::tempered_probabilities(result.logits, trust.temperature);
+  ClassificationMetrics metrics(classes);
+  metrics.add_probabilities(p, Tensor::from(Shape{static_cast<std::int64_t>(result.labels.size())}, result.labels));
+  const MetricValues tempered = metrics.compute();
+  const insight::ConformalResult sets =
+      insight::ConformalPredictor(trust.set_threshold, trust.conformal).evaluate(p, result.labels);
+  std::int64_t answers[3] = {0, 0, 0}, right = 0;
+  for (std::size_t i = 0; i < verdicts.size(); ++i) {
+    ++answers[static_cast<int>(verdicts[i].answer)];
+    right += verdicts[i].answer == insight::Answer::sure && verdicts[i].set[0] == result.labels[i];
+  }
+  const auto n = static_cast<double>(verdicts.size());
+  char line[256];
+  std::snprintf(line, sizeof line, "temperature %.3f: calibration error %s, before %s; log loss %.4f, before %.4f\n",
+                trust.temperature, percent(tempered.ece).c_str(), percent(result.metrics.ece).c_str(),
+                tempered.log_loss, result.metrics.log_loss);
+  text += line;
+  std::snprintf(line, sizeof line, "sets for %s: hold the class in %s, %.2f classes on average%s\n",
+                percent(trust.conformal.coverage, 0).c_str(), percent(sets.coverage).c_str(), sets.mean_size,
+                fitted_here ? " (of the pictures they were calibrated on)" : "");
+  text += line;
+  std::snprintf(line, sizeof line, "answers: %s sure (%s of them right), %s ambiguous, %s strange\n",
+                percent(static_cast<double>(answers[0]) / n).c_str(),
+                answers[0] ? percent(static_cast<double>(right) / static_cast<double>(answers[0])).c_str() : "none",
+                percent(static_cast<double>(answers[1]) / n).c_str(),
+                percent(static_cast<double>(answers[2]) / n).c_str());
+  text += line;
+  json["trust"] = {{"temperature", trust.temperature},
+                   {"ece", tempered.ece},
+                   {"log_loss", tempered.log_loss},
+                   {"promised_coverage", trust.conformal.coverage},
+                   {"coverage", sets.coverage},
+                   {"mean_size", sets.mean_size},
+                   {"set_sizes", sets.sizes},
+                   {"sure", answers[0]},
+                   {"sure_and_right", right},
+                   {"ambiguous", answers[1]},
+                   {"strange", answers[2]},
+                   {"calibrated_on_these", fitted_here}};
+}
+
 int run(const Options& o) {
   apply_common(o.common);
+  if (!o.calibrate.empty() && !o.trust.empty())
+    throw Error(ErrorKind::usage, "--calibrate", "writes what --trust reads: give one of them");
   ModelSource source;
   source.path = o.run;
   const Model model = open_model(source);
@@ -64,14 +127,45 @@ int run(const Options& o) {
     evaluating.cancel = &catch_interrupts();
     evaluating.observer = &bar;
     evaluating.forward = infer::fast_forward(model, compute_type(o.dtype));
+    if (o.tta) {
+      evaluating.forward = [plain = evaluating.forward](const Tensor& x) {
+        return insight::augmented_logits(plain, x);
+      };
+    }
     result = evaluate(model, data, evaluating);
   }
   for (const std::string& s : result.skipped) std::fprintf(stderr, "fovea: left out %s\n", s.c_str());
+  std::string text;
+  auto json = nlohmann::ordered_json::parse(to_json(result.metrics));
+  if (o.bootstrap > 0) {
+    const insight::MetricIntervals i = insight::bootstrap_metrics(result.probabilities, result.labels,
+                                                                  {.resamples = o.bootstrap, .seed = o.common.seed});
+    text += str("95 % of ", o.bootstrap, " resamples: accuracy ", interval(i.accuracy, true), ", macro F1 ",
+                interval(i.macro_f1, false), ", AUC ", interval(i.auc, false), ", calibration error ",
+                interval(i.ece, true), "\n");
+    const auto pair = [](const Interval& v) { return nlohmann::ordered_json{v.low, v.high}; };
+    json["intervals"] = {{"accuracy", pair(i.accuracy)}, {"balanced_accuracy", pair(i.balanced_accuracy)},
+                         {"macro_f1", pair(i.macro_f1)}, {"auc", pair(i.auc)},
+                         {"log_loss", pair(i.log_loss)}, {"ece", pair(i.ece)}};
+  }
+  std::optional<insight::Trust> trust;
+  if (!o.trust.empty()) {
+    const std::vector<std::uint8_t> bytes = read_file(o.trust, std::size_t{1} << 20);
+    trust = insight::Trust::from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, o.trust);
+  } else if (!o.calibrate.empty()) {
+    insight::TrustOptions options;
+    options.conformal.score = insight::conformal_score_from_string(o.conformal);
+    options.conformal.coverage = o.coverage;
+    options.conformal.seed = o.common.seed;
+    trust = insight::Trust::fit(result.logits, result.labels, options);
+    write_file(o.calibrate, trust->to_json());
+  }
+  if (trust) report_trust(*trust, result, o.trust.empty(), text, json);
   if (o.common.json) {
-    std::printf("%s\n", to_json(result.metrics).c_str());
+    std::printf("%s\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   } else {
     std::printf("%s", class_report(result.metrics, model.class_names).c_str());
-    std::printf("%s\n", result.metrics.to_string().c_str());
+    std::printf("%s\n%s", result.metrics.to_string().c_str(), text.c_str());
     std::printf("%saccuracy: %s\n", split.empty() ? "" : (split + " ").c_str(),
                 percent(result.metrics.accuracy).c_str());
   }
@@ -86,7 +180,9 @@ void add_evaluate(CLI::App& app, Action& action) {
   command->footer(
       "Examples:\n"
       "  fovea evaluate runs/birds birds/val\n"
-      "  fovea evaluate runs/fashion-mnist fashion-mnist --json\n\n"
+      "  fovea evaluate runs/fashion-mnist fashion-mnist --json\n"
+      "  fovea evaluate runs/birds birds/val --calibrate birds.trust    then, on other pictures:\n"
+      "  fovea evaluate runs/birds birds/test --trust birds.trust       are promises kept? See docs/trust.md\n\n"
       "DATA is what `fovea train` takes: a folder with one folder per class, a CSV manifest, COCO Camera Traps JSON, "
       "IDX or CIFAR files. Where it has parts, the test part is used, or else val. JSON: accuracy, macro_f1, auc "
       "(macro one-vs-rest; of two classes that of the second), ece (15 equal-width bins), n, confusion (rows: true "
@@ -101,6 +197,25 @@ void add_evaluate(CLI::App& app, Action& action) {
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
   add_compute_type(*command, o->dtype);
+  const std::string group = "Trust";
+  command
+      ->add_option(
+          "--calibrate", o->calibrate,
+          "Fit temperature, conformal sets and the limit of strangeness on these pictures, and write them here")
+      ->group(group);
+  command->add_option("--trust", o->trust, "Judge the answers by a file that --calibrate wrote")->group(group);
+  command->add_option("--conformal", o->conformal, "Kind of sets: lac (smallest), aps, raps (larger where it is hard)")
+      ->check(CLI::IsMember({"lac", "aps", "raps"}))
+      ->capture_default_str()
+      ->group(group);
+  command->add_option("--coverage", o->coverage, "Share of pictures whose set shall hold the true class")
+      ->check(CLI::Range(0.5, 0.999))
+      ->capture_default_str()
+      ->group(group);
+  command->add_option("--bootstrap", o->bootstrap, "Intervals for every figure from so many resamples")
+      ->check(CLI::Range(10, 1000000))
+      ->group(group);
+  command->add_flag("--tta", o->tta, "Test-time augmentation: mirrored pictures too, answers averaged")->group(group);
   command->add_flag("--skip-corrupt", o->skip_corrupt, "Leave out pictures that cannot be read instead of stopping");
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });

@@ -4,12 +4,15 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "core/io/file.h"
 #include "image/decode.h"
 #include "image/preprocess.h"
 #include "infer/compile/compile.h"
+#include "insight/trust.h"
 #include "layers/ops/reduce.h"
 #include "tools/command.h"
 #include "tools/compute_type.h"
@@ -23,21 +26,35 @@ struct Options {
   ModelSource source;
   std::vector<std::string> files;
   int top = 5;
-  std::string dtype = "f32";
+  std::string dtype = "f32", trust;
 };
+
+std::optional<insight::Trust> read_trust(const std::string& path) {
+  if (path.empty()) return std::nullopt;
+  const std::vector<std::uint8_t> bytes = read_file(path, std::size_t{1} << 20);
+  return insight::Trust::from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
+}
 
 int run(const Options& o) {
   apply_common(o.common);
   const Model model = open_model(o.source);
   const image::Preprocessing& p = model.preprocessing;
   const auto forward = infer::fast_forward(model, compute_type(o.dtype));
+  const std::optional<insight::Trust> trust = read_trust(o.trust);
   int failed = 0;
+  std::int64_t number = 0;
   for (const std::string& file : o.files) {
     try {
       const image::Image picture = image::read_image(file);
       Tensor x({1, p.height, p.width, p.channels});
       image::to_floats(picture, p, x.mutable_data<float>());
-      const std::vector<float> probability = softmax(forward(x)).to_vector<float>();
+      const Tensor logits = forward(x);
+      std::vector<float> probability = softmax(logits).to_vector<float>();
+      insight::Verdict verdict;
+      if (trust) {
+        verdict = insight::judge(*trust, logits, number++)[0];
+        probability = verdict.probabilities;
+      }
       std::vector<std::size_t> order(probability.size());
       std::iota(order.begin(), order.end(), 0);
       const auto top = std::min<std::size_t>(static_cast<std::size_t>(o.top), order.size());
@@ -54,10 +71,23 @@ int run(const Options& o) {
           line["predictions"].push_back(
               {{"class", name(order[i])}, {"index", order[i]}, {"probability", probability[order[i]]}});
         }
+        if (trust) {
+          line["answer"] = std::string(insight::to_string(verdict.answer));
+          line["set"] = nlohmann::ordered_json::array();
+          for (const int k : verdict.set) line["set"].push_back(name(static_cast<std::size_t>(k)));
+          line["energy"] = verdict.energy;
+        }
         // File names need not be valid UTF-8; a replacement character is better than no answer.
         std::printf("%s\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
       } else {
         std::printf("%s\n", file.c_str());
+        if (trust && verdict.answer == insight::Answer::strange) {
+          std::printf("  unsure: unlike the pictures that it was calibrated on\n");
+        } else if (trust && verdict.answer == insight::Answer::ambiguous) {
+          std::string set;
+          for (const int k : verdict.set) set += (set.empty() ? "" : ", ") + name(static_cast<std::size_t>(k));
+          std::printf("  unsure: one of %s\n", set.c_str());
+        }
         for (std::size_t i = 0; i < top; ++i) {
           std::printf("  %6.2f %%  %s\n", 100 * static_cast<double>(probability[order[i]]), name(order[i]).c_str());
         }
@@ -94,6 +124,9 @@ void add_predict(CLI::App& app, Action& action) {
   command->add_option("--top", o->top, "How many classes to print per picture")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
+  command->add_option(
+      "--trust", o->trust,
+      "File of `fovea evaluate --calibrate`: calibrated probabilities, sets, and \"unsure\" as an answer");
   add_compute_type(*command, o->dtype);
   add_model_options(*command, o->source);
   add_common(*command, o->common);

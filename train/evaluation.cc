@@ -22,7 +22,7 @@ Evaluation evaluate(const Model& model, Loader& loader, int classes, const Evalu
   NoGrad no_grad;
   Evaluation result;
   ClassificationMetrics metrics(classes, options.metrics);
-  std::vector<float> probabilities;
+  std::vector<float> probabilities, all_logits;
   loader.start_epoch(0);
   const std::int64_t batches = loader.batches_per_epoch();
   Batch batch;
@@ -38,6 +38,8 @@ Evaluation evaluate(const Model& model, Loader& loader, int classes, const Evalu
     metrics.add_logits(logits, batch.labels);
     const Tensor p = softmax(logits).to(DType::f32);
     probabilities.insert(probabilities.end(), p.values<float>().begin(), p.values<float>().end());
+    const Tensor z = logits.to(DType::f32);
+    all_logits.insert(all_logits.end(), z.values<float>().begin(), z.values<float>().end());
     const auto labels = batch.labels.values<std::int64_t>();
     result.labels.insert(result.labels.end(), labels.begin(), labels.end());
     result.indices.insert(result.indices.end(), batch.indices.begin(), batch.indices.end());
@@ -46,6 +48,7 @@ Evaluation evaluate(const Model& model, Loader& loader, int classes, const Evalu
   if (metrics.count() == 0) throw Error(ErrorKind::usage, "evaluate", "there is no readable picture");
   result.metrics = metrics.compute();
   result.probabilities = Tensor::from({metrics.count(), classes}, probabilities);
+  result.logits = Tensor::from({metrics.count(), classes}, all_logits);
   result.skipped = loader.skipped();
   return result;
 }

@@ -28,6 +28,7 @@ struct EvaluateOptions {
 
 struct Evaluation {
   MetricValues metrics;
+  Tensor logits;                      ///< f32 [n, classes]
   Tensor probabilities;               ///< f32 [n, classes]: softmax of the logits
   std::vector<std::int64_t> labels;   ///< [n]
   std::vector<std::int64_t> indices;  ///< [n], which item of the dataset

@@ -24,6 +24,7 @@
 #include "insight/explain.h"
 #include "insight/faithfulness.h"
 #include "insight/render.h"
+#include "insight/trust.h"
 #include "layers/module.h"
 #include "layers/modules.h"
 #include "layers/ops.h"
