@@ -181,13 +181,28 @@ class Planner {
     const std::int64_t map_bytes = mid[1] * mid[2] * mid[3] * kernels::simd::bytes_of(element(first.output));
     const bool large = map_bytes > kStaysInCache && shape(second.output)[1] >= 8 * threads_;
     const bool pictures = mid[0] >= threads_ && mid[0] * map_bytes > kStaysInCache;
-    if (!large && !pictures) return 1;
+    if (!large && !pictures) return shares_panels(i) ? 2 : 1;
     const bool projects = is_conv(i + 2) && feeds_only(i + 1, i + 2) && graph_.nodes[i + 2].weight_shape[0] == 1 &&
                           graph_.nodes[i + 2].weight_shape[1] == 1 &&
                           graph_.nodes[i + 2].conv.stride == kernels::Size2{1, 1} &&
                           shape(graph_.nodes[i + 2].output)[1] == shape(second.output)[1] &&
                           shape(graph_.nodes[i + 2].output)[2] == shape(second.output)[2];
-    return projects ? 3 : 2;
+    // MobileNetV1: the projection of one block is the expansion of the next.
+    const bool expands = i + 3 < end_ && lowered_->packed[i + 3].depthwise && feeds_only(i + 2, i + 3);
+    return projects && !expands ? 3 : 2;
+  }
+
+  /// A small map's convolution and the depthwise one behind it where pixels lie a multiple of 2048 bytes apart: they
+  /// compete for the same places of L1 (14×14×512 alone: 29 GFLOP/s on a core, 62 with another pitch, and MobileNetV1
+  /// consists of such). Elsewhere two steps are as fast. Panels of channels must divide among the threads.
+  bool shares_panels(std::size_t i) const {
+    const Node& first = graph_.nodes[i];
+    const Element kept = element(first.output);
+    const std::int64_t channels = shape(first.output)[3];
+    if (channels * kernels::simd::bytes_of(kept) % 2048 != 0) return false;
+    const std::int64_t width = kernels::simd::panel_width() * (kept == Element::u8 ? 2 : 1);
+    const std::int64_t panels = (channels + width - 1) / width, most = (panels + threads_ - 1) / threads_;
+    return panels >= threads_ && most * threads_ * 100 <= panels * 107;
   }
 
   /// Node i's operand and result lie in memory as its kernel takes and gives them.

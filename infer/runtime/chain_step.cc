@@ -1,8 +1,9 @@
-// A convolution, the depthwise one behind it and (unless squeeze-and-excitation stands between) the projection, in
-// bands of rows: the expanded map, six times the size of what goes in and out, never leaves the L2 cache. MobileNetV2's
-// block of 112×112×96 values writes and reads 4.8 MB otherwise.
+// A convolution, the depthwise one behind it and (unless squeeze-and-excitation stands between) the projection, without
+// the expanded map between them, which is six times the size of what goes in and out: MobileNetV2's block of 112×112×96
+// values writes and reads 4.8 MB otherwise. A panel of channels at a time: a result row of the depthwise convolution
+// needs as many rows of the expanded map as its kernel has; these stay in L1, in a ring for each panel. Of small maps
+// the ring holds all rows, and threads share the panels instead of the rows, which none then makes twice.
 #include <algorithm>
-#include <cstring>
 
 #include "core/threads/parallel.h"
 #include "infer/runtime/steps_internal.h"
@@ -14,8 +15,10 @@ namespace {
 namespace simd = kernels::simd;
 using simd::element_at;
 
-// Rows of the expanded map and of the depthwise result that are at work together: of 1 MB (Zen 4) to 2 MB of L2.
-constexpr std::int64_t kBandBytes = 384 << 10;
+// A panel of a whole map that L1 (32 KB and more) holds.
+constexpr std::int64_t kRingBytes = 26 << 10;
+// Rows of the depthwise result that wait for the projection: a fraction of L2, which also holds the rings.
+constexpr std::int64_t kBandBytes = 128 << 10;
 
 class ChainStep final : public Step {
  public:
@@ -23,12 +26,13 @@ class ChainStep final : public Step {
       : first_(std::move(first)), depthwise_(std::move(depthwise)), last_(std::move(last)), places_(places) {
     const simd::PlannedConv& c = first_.conv;
     element_ = c.out;
-    mid_row_ = c.wo * c.co;
+    // A panel of the matrix kernel; two of u8 are a block of the depthwise kernel.
+    panels_ = element_ == simd::Element::u8 ? 2 : 1;
+    width_ = std::min(c.co, panels_ * simd::panel_width());
+    rings_ = (c.co + width_ - 1) / width_;
+    ring_rows_ = bytes(c.ho * c.wo * width_) <= kRingBytes ? c.ho : depthwise_.kh;
     out_row_ = depthwise_.row.count * c.co;
-    // A band of r result rows needs r·stride + kh − stride rows of the expanded map.
-    const std::int64_t stride = depthwise_.stride;
-    const std::int64_t room = kBandBytes / bytes(1) - (depthwise_.kh - stride) * mid_row_;
-    band_ = std::clamp<std::int64_t>(room / (stride * mid_row_ + out_row_), 1, depthwise_.ho);
+    band_ = last_ ? std::clamp<std::int64_t>(kBandBytes / bytes(out_row_), 1, depthwise_.ho) : depthwise_.ho;
     info.kernel = last_ ? "simd:block" : "simd:expand+depthwise";
   }
 
@@ -36,12 +40,23 @@ class ChainStep final : public Step {
     const std::int64_t n = first_.conv.n, ho = depthwise_.ho;
     const void *x = place(at, places_.in), *residual = place(at, places_.residual);
     void* const y = place(at, places_.out);
+    const int threads = team_size();
+    if (!last_ && n < threads && ho < 8 * threads) {
+      parallel_for(n * rings_, 1, [&](std::int64_t begin, std::int64_t end) {
+        while (begin < end) {
+          const std::int64_t image = begin / rings_, ring = begin % rings_, stop = std::min(rings_, ring + end - begin);
+          rows(x, residual, y, image, 0, ho, ring, stop);
+          begin += stop - ring;
+        }
+      });
+      return;
+    }
     // Several pictures: each thread takes whole ones. One: each takes a part of the rows, and does a row or two of the
     // expanded map that its neighbour does as well.
-    parallel_for(n * ho, n >= team_size() ? ho : 4, [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(n * ho, n >= threads ? ho : 4, [&](std::int64_t begin, std::int64_t end) {
       while (begin < end) {
         const std::int64_t image = begin / ho, row = begin % ho, stop = std::min(ho, row + end - begin);
-        rows(x, residual, y, image, row, stop);
+        rows(x, residual, y, image, row, stop, 0, rings_);
         begin += stop - row;
       }
     });
@@ -50,21 +65,22 @@ class ChainStep final : public Step {
  private:
   std::int64_t bytes(std::int64_t values) const { return values * simd::bytes_of(element_); }
 
-  void rows(const void* x, const void* residual, void* y, std::int64_t image, std::int64_t begin,
-            std::int64_t end) const {
+  /// Result rows [begin, end) of one picture; without a projection of some panels only.
+  void rows(const void* x, const void* residual, void* y, std::int64_t image, std::int64_t begin, std::int64_t end,
+            std::int64_t ring_begin, std::int64_t ring_end) const {
     const simd::PlannedConv& c = first_.conv;
-    const std::int64_t h = c.ho, stride = depthwise_.stride, kh = depthwise_.kh;
-    const std::int64_t mid_rows = std::min(h, band_ * stride + kh);
+    const std::int64_t h = c.ho, stride = depthwise_.stride, kh = depthwise_.kh, top = depthwise_.top;
+    const std::int64_t rings = ring_end - ring_begin;
     const auto lines = [](std::int64_t count) { return (count + 63) / 64 * 64; };
-    const std::int64_t mid_bytes = lines(bytes(mid_rows * mid_row_)), wide_bytes = lines(bytes(band_ * out_row_));
-    const std::int64_t all = mid_bytes + wide_bytes + c.scratch_bytes(mid_rows);
-    void* const mid = kernels::scratch(kernels::ScratchSlot::worker, static_cast<std::size_t>(all / 4 + 1));
-    void* const wide = static_cast<char*>(mid) + mid_bytes;
-    const auto in_mid = [&](std::int64_t row) { return element_at(mid, row * mid_row_, element_); };
+    const std::int64_t ring_bytes = lines(bytes(ring_rows_ * c.wo * width_));
+    const std::int64_t wide_bytes = last_ ? lines(bytes(band_ * out_row_)) : 0;
+    const std::int64_t all = rings * ring_bytes + wide_bytes + c.scratch_bytes(ring_rows_);
+    auto* const memory =
+        reinterpret_cast<char*>(kernels::scratch(kernels::ScratchSlot::worker, static_cast<std::size_t>(all / 4 + 1)));
+    void* const wide = memory + rings * ring_bytes;
 
     simd::ConvRows expand;
     expand.x = element_at(x, image * c.h * c.w * c.ci, c.source);
-    expand.panel_end = simd::panel_count(c.co);
     expand.scratch = static_cast<char*>(wide) + wide_bytes;
     simd::ConvRows project;
     if (last_) {
@@ -73,29 +89,36 @@ class ChainStep final : public Step {
       project.residual = residual ? element_at(residual, map, last_->conv.out) : nullptr;
       project.panel_end = simd::panel_count(last_->conv.co);
     }
-    std::int64_t have_begin = 0, have_end = 0;  // rows of the expanded map in `mid`
+    std::int64_t have = std::max<std::int64_t>(0, begin * stride - top);  // rows of the expanded map made so far
     for (std::int64_t row = begin; row < end; row += band_) {
       const std::int64_t stop = std::min(end, row + band_);
-      const std::int64_t from = std::max<std::int64_t>(0, row * stride - depthwise_.top);
-      const std::int64_t to = std::min(h, (stop - 1) * stride - depthwise_.top + kh);
-      if (have_end > from) {  // what the band before left
-        std::memmove(mid, in_mid(from - have_begin), static_cast<std::size_t>(bytes((have_end - from) * mid_row_)));
-      } else {
-        have_end = from;
-      }
-      have_begin = from;
-      if (to > have_end) {
-        expand.y = in_mid(-from);
-        expand.begin = have_end;
-        expand.end = to;
-        simd::planned_conv_rows(c, expand);
-        if (first_.epilogue.after)
-          first_.epilogue.run_after(in_mid(have_end - from), (to - have_end) * mid_row_, element_);
-        have_end = to;
-      }
       void* const deep = last_ ? wide : element_at(y, (image * depthwise_.ho + row) * out_row_, element_);
-      for (std::int64_t r = row; r < stop; ++r)
-        depthwise_.run_row(in_mid(-from), h, r, element_at(deep, (r - row) * out_row_, element_));
+      std::int64_t made = have;
+      for (std::int64_t p = ring_begin; p < ring_end; ++p) {
+        void* const ring = memory + (p - ring_begin) * ring_bytes;
+        const std::int64_t channel = p * width_, width = std::min(width_, c.co - channel);
+        expand.panel_begin = p * panels_;
+        expand.panel_end = std::min(expand.panel_begin + panels_, simd::panel_count(c.co));
+        expand.y_pitch = width;
+        made = have;
+        for (std::int64_t r = row; r < stop; ++r) {
+          const std::int64_t to = ring_rows_ == h ? h : std::min(h, r * stride - top + kh);
+          while (made < to) {
+            // As many rows as lie one after the other in the ring.
+            const std::int64_t slot = made % ring_rows_, some = std::min(to - made, ring_rows_ - slot);
+            expand.begin = made;
+            expand.end = made + some;
+            expand.y = element_at(ring, (slot - made) * c.wo * width - channel, element_);
+            simd::planned_conv_rows(c, expand);
+            if (first_.epilogue.after)
+              first_.epilogue.run_after(element_at(ring, slot * c.wo * width, element_), some * c.wo * width, element_);
+            made += some;
+          }
+          depthwise_.run_row({ring, ring_rows_, width}, r, channel, channel + width,
+                             element_at(deep, (r - row) * out_row_ + channel, element_), c.co);
+        }
+      }
+      have = made;
       if (!last_) continue;
       project.x = element_at(wide, -row * out_row_, element_);
       project.begin = row;
@@ -114,7 +137,8 @@ class ChainStep final : public Step {
   std::optional<ConvPart> last_;
   Places places_;
   simd::Element element_ = simd::Element::f32;
-  std::int64_t mid_row_ = 0, out_row_ = 0, band_ = 0;
+  std::int64_t panels_ = 1, width_ = 0;  ///< of the matrix kernel, and channels, that pass together
+  std::int64_t rings_ = 0, ring_rows_ = 0, out_row_ = 0, band_ = 0;
 };
 
 }  // namespace

@@ -136,40 +136,62 @@ void DepthwisePart::set_u8(const ConvGeometry& g, const Int8& int8) {
 
 namespace {
 
-/// `r` with the kernel's rows of result row i set: null outside an image of h rows that begins at x.
-template <class Row, class T>
-Row with_rows(Row r, const DepthwisePart& part, const T* x, std::int64_t h, std::int64_t i, T* y) {
+/// `r` with the kernel's rows of result row i set: null outside the image.
+template <class T, class Row>
+Row with_rows(Row r, const DepthwisePart& part, const DepthwisePart::Rows& x, std::int64_t i) {
+  const auto* const base = static_cast<const T*>(x.base);
   for (std::int64_t k = 0; k < part.kh; ++k) {
     const std::int64_t at = i * part.stride - part.top + k;
-    r.in[k] = at >= 0 && at < h ? x + at * r.width * r.channels : nullptr;
+    r.in[k] = at >= 0 && at < part.h ? base + at % x.ring * r.width * x.pitch : nullptr;
   }
-  r.out = y;
+  r.in_pitch = x.pitch;
   return r;
+}
+
+/// Of packed weights, those of the channels from `begin` on.
+template <class Row, class T>
+void set_channels(Row& r, const T* packed_begin, std::int64_t begin, std::int64_t end, void* y, std::int64_t y_pitch) {
+  r.packed = packed_begin;
+  r.bias += begin;
+  r.channels = end - begin;
+  r.out = static_cast<decltype(r.out)>(y);
+  r.out_pitch = y_pitch;
 }
 
 }  // namespace
 
-void DepthwisePart::run_row(const void* x, std::int64_t height, std::int64_t i, void* y) const {
+void DepthwisePart::run_row(const Rows& x, std::int64_t i, std::int64_t begin, std::int64_t end, void* y,
+                            std::int64_t y_pitch) const {
   if (row.element == simd::Element::u8) {
-    return simd::depthwise_row(
-        with_rows(row_u8, *this, static_cast<const std::uint8_t*>(x), height, i, static_cast<std::uint8_t*>(y)));
+    simd::DepthwiseRowU8 r = with_rows<std::uint8_t>(row_u8, *this, x, i);
+    set_channels(r, r.packed + simd::depthwise_int8_bytes(kh, begin), begin, end, y, y_pitch);
+    r.scale += begin;
+    return simd::depthwise_row(r);
   }
   if (row_bf16.packed) {
-    simd::depthwise_row(
-        with_rows(row_bf16, *this, static_cast<const std::uint16_t*>(x), height, i, static_cast<std::uint16_t*>(y)));
+    simd::DepthwiseRowBf16 r = with_rows<std::uint16_t>(row_bf16, *this, x, i);
+    set_channels(r, r.packed + simd::depthwise_bf16_count(kh, begin), begin, end, y, y_pitch);
+    simd::depthwise_row(r);
   } else {
-    const float* const w = weights.data<float>();
     const std::int64_t first = i * stride - top;
     simd::DepthwiseRow r = row;
     r.rows = 0;
-    for (std::int64_t k = std::max<std::int64_t>(0, -first); k < std::min(kh, height - first); ++k, ++r.rows) {
-      r.in[r.rows] = simd::element_at(x, (first + k) * row.width * row.channels, row.element);
-      r.weights[r.rows] = w + k * row.taps * row.channels;
+    for (std::int64_t k = std::max<std::int64_t>(0, -first); k < std::min(kh, h - first); ++k, ++r.rows) {
+      r.in[r.rows] = simd::element_at(x.base, (first + k) % x.ring * row.width * x.pitch, row.element);
+      r.weights[r.rows] = weights.data<float>() + k * row.taps * row.channels + begin;
     }
+    r.bias += begin;
+    r.channels = end - begin;
+    r.in_pitch = x.pitch;
+    r.out_pitch = y_pitch;
+    r.weight_pitch = row.channels;
     r.out = y;
     simd::depthwise_row(r);
   }
-  if (epilogue.after) epilogue.run_after(y, row.count * row.channels, row.element);
+  if (!epilogue.after) return;
+  if (y_pitch == end - begin) return epilogue.run_after(y, row.count * y_pitch, row.element);
+  for (std::int64_t j = 0; j < row.count; ++j)
+    epilogue.run_after(simd::element_at(y, j * y_pitch, row.element), end - begin, row.element);
 }
 
 namespace {
@@ -202,15 +224,16 @@ class DepthwiseStep final : public Step {
     const void* const x = place(at, places_.in);
     void* const y = place(at, places_.out);
     const simd::Element e = part_.row.element;
-    const std::int64_t in_map = part_.h * part_.row.width * part_.row.channels;
-    const std::int64_t out_row = part_.row.count * part_.row.channels;
+    const std::int64_t channels = part_.row.channels;
+    const std::int64_t in_map = part_.h * part_.row.width * channels, out_row = part_.row.count * channels;
     // Multiply-adds that pay for another thread.
     const std::int64_t row_work = std::max<std::int64_t>(1, out_row * part_.kh * part_.row.taps);
     parallel_for(part_.n * part_.ho, std::max<std::int64_t>(1, 50'000 / row_work),
                  [&](std::int64_t begin, std::int64_t end) {
-                   for (std::int64_t i = begin; i < end; ++i)
-                     part_.run_row(simd::element_at(x, i / part_.ho * in_map, e), part_.h, i % part_.ho,
-                                   simd::element_at(y, i * out_row, e));
+                   for (std::int64_t i = begin; i < end; ++i) {
+                     const DepthwisePart::Rows rows{simd::element_at(x, i / part_.ho * in_map, e), part_.h, channels};
+                     part_.run_row(rows, i % part_.ho, 0, channels, simd::element_at(y, i * out_row, e), channels);
+                   }
                  });
   }
 

@@ -61,8 +61,14 @@ struct ConvPart {
 struct DepthwisePart {
   DepthwisePart(const ConvGeometry& geometry, const Tensor& weights, const Tensor& bias,
                 kernels::ActivationParams activation, kernels::simd::Element element, const Int8& int8 = {});
-  /// Result row i of an image of h rows that begins at x.
-  void run_row(const void* x, std::int64_t h, std::int64_t i, void* y) const;
+  /// Where input rows lie: row i at base + (i mod ring)·pixels·pitch values.
+  struct Rows {
+    const void* base;
+    std::int64_t ring, pitch;
+  };
+  /// Result row i, channels [begin, end) (begin a multiple of 64, of bf16 of 32), of which the inputs' pixels hold only these.
+  void run_row(const Rows& x, std::int64_t i, std::int64_t begin, std::int64_t end, void* y,
+               std::int64_t y_pitch) const;
   Tensor weights, bias, scale, outside;
   Epilogue epilogue;
   std::int64_t n, h, ho, kh, top, stride;

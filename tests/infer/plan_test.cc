@@ -266,6 +266,36 @@ Model custom(std::vector<ModulePtr> parts, int height, int width, int channels, 
 
 }  // namespace
 
+TEST_CASE("small maps whose pixels compete for the cache are made panel by panel", "[infer]") {
+  const NoGrad no_grad;
+  for (const int threads : {1, 2, 4}) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      for (const int stride : {1, 2}) {
+        set_num_threads(threads);
+        // 14×14 fits L1 as a panel, 40×40 does not.
+        for (const int size : {14, 40}) {
+          Model model =
+              custom({std::make_shared<Conv2d>(6, 1024, Conv2dOptions{.kernel = 1}),
+                      std::make_shared<DepthwiseConv2d>(
+                          1024, DepthwiseConv2dOptions{.kernel = 3, .stride = stride, .padding = 1}),
+                      std::make_shared<Conv2d>(1024, 5, Conv2dOptions{.kernel = 1})},
+                     size, size, 6, [](const std::vector<ModulePtr>& p, const Tensor& x) {
+                       return global_average_pool(p[2]->forward(relu6(p[1]->forward(relu6(p[0]->forward(x))))));
+                     });
+          const Tensor x = noise({1, size, size, 6}, 4);
+          infer::Plan plan = infer::compile(model, {.input = x.shape(), .dtype = dtype});
+          INFO(threads << " threads\n" << plan.describe());
+          CHECK(plan.describe().find("depthwise + relu6") != std::string::npos);
+          const Tensor want = model(x);
+          CHECK(difference(plan(x), want) <
+                (dtype == DType::f32 ? 1e-4 : 2 * difference(with_rounding(model, x), want)));
+        }
+      }
+    }
+  }
+  set_num_threads(2);
+}
+
 TEST_CASE("bf16 ends at the network's input and result, wherever they are used", "[infer]") {
   const NoGrad no_grad;
   const auto check = [](const Model& model, const Tensor& x) {

@@ -193,7 +193,7 @@ TEST_CASE("int8 depthwise rows equal the formula in integers, bit by bit") {
             p.size = size, p.step = step, p.first = -pad, p.width = width;
             p.packed = packed.data(), p.scale = ordered_scale.data(), p.bias = ordered_bias.data();
             p.outside = outside.data(), p.low = 20, p.high = 240;
-            p.out = out.data(), p.count = count, p.channels = channels;
+            p.out = out.data(), p.count = count, p.channels = p.in_pitch = p.out_pitch = channels;
             simd::depthwise_row(p);
             std::int64_t wrong = 0;
             for (std::int64_t j = 0; j < count; ++j) {

@@ -187,7 +187,8 @@ TEST_CASE("depthwise rows on bf16 agree with f32 on rounded operands") {
       std::vector<std::uint16_t> got_half(size + 32, 0x1234);
       simd::DepthwiseRow row;
       row.rows = c.rows, row.taps = c.taps, row.step = c.step, row.first = c.first, row.width = c.width;
-      row.bias = bias.data(), row.low = -1, row.high = 2, row.count = c.count, row.channels = c.channels;
+      row.bias = bias.data(), row.low = -1, row.high = 2, row.count = c.count;
+      row.channels = row.in_pitch = row.out_pitch = row.weight_pitch = c.channels;
       for (int r = 0; r < c.rows; ++r) {
         row.in[r] = x.data() + r * c.width * c.channels;
         row.weights[r] = w.data() + r * c.taps * c.channels;
@@ -235,7 +236,7 @@ TEST_CASE("depthwise rows by pairs of bf16 agree with f32 on rounded operands") 
               p.in[r] = r == missing ? nullptr : x_half.data() + r * width * channels;
             p.size = size, p.step = step, p.first = -pad, p.width = width;
             p.packed = packed.data(), p.bias = ordered.data(), p.low = -1, p.high = 3;
-            p.out = out.data(), p.count = count, p.channels = channels;
+            p.out = out.data(), p.count = count, p.channels = p.in_pitch = p.out_pitch = channels;
             simd::depthwise_row(p);
             double worst = 0;
             for (std::int64_t j = 0; j < count; ++j) {

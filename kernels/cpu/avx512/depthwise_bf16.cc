@@ -50,7 +50,7 @@ struct Block {
   const float* bias;
   unsigned short* out;
   __mmask16 mask;
-  long channels, width;
+  long out_pitch, width;
   float low, high;
 };
 
@@ -111,7 +111,7 @@ __attribute__((noinline)) void pixels(const Block& p, long column, unsigned shor
     }
     if (i < kSize - 1 || (i - kSize + 1) % kStep != 0) continue;
     const int done = (i - kSize + 1) / kStep;
-    C::store(p.mask, out + done * p.channels, C::clamp(sum[done][0], low, high), C::clamp(sum[done][1], low, high));
+    C::store(p.mask, out + done * p.out_pitch, C::clamp(sum[done][0], low, high), C::clamp(sum[done][1], low, high));
   }
 }
 
@@ -119,18 +119,18 @@ template <class C, int kSize, int kStep>
 void channels(const DepthwiseRowBf16& p, long c) {
   const long left = p.channels - c;
   constexpr int kTerms = kSize / 2 * kSize + (kSize + 1) / 2;
-  Block b{{},         {},        p.packed + c * kTerms * 2,
-          p.bias + c, p.out + c, static_cast<__mmask16>(left >= 16 ? 0xffff : (1 << left) - 1),
-          p.channels, p.width,   p.low,
+  Block b{{},          {},        p.packed + c * kTerms * 2,
+          p.bias + c,  p.out + c, static_cast<__mmask16>(left >= 16 ? 0xffff : (1 << left) - 1),
+          p.out_pitch, p.width,   p.low,
           p.high};
   for (int r = 0; r < kSize; ++r) {
     b.x[r] = p.in[r] ? p.in[r] + c : kZeros;
-    b.next[r] = p.in[r] ? p.channels : 0;
+    b.next[r] = p.in[r] ? p.in_pitch : 0;
   }
   const auto tile = [&](auto fast, auto edge, int count, long j) {
     const long column = p.first + j * kStep;
     const bool inside = column >= 0 && column + (count - 1) * kStep + kSize <= p.width;
-    (inside ? fast : edge)(b, column, b.out + j * p.channels);
+    (inside ? fast : edge)(b, column, b.out + j * p.out_pitch);
   };
   long j = 0;
   if (p.count >= kTile) {  // the last tile may do again what the one before it did

@@ -52,7 +52,7 @@ struct Block {
   const float *scale, *bias;
   unsigned char* out;
   __mmask16 mask;
-  long channels, width;
+  long out_pitch, width;
   unsigned char low, high;
 };
 
@@ -120,7 +120,7 @@ __attribute__((noinline)) void pixels(const Block& p, long column, unsigned char
       if (half == 0) {
         words[done] = both;
       } else {
-        C::store(p.mask, out + done * p.channels, C::bytes(words[done], both, low, high));
+        C::store(p.mask, out + done * p.out_pitch, C::bytes(words[done], both, low, high));
       }
     }
   }
@@ -131,15 +131,15 @@ void channels(const DepthwiseRowU8& p, long c) {
   const long left = p.channels - c;
   Block b{{},          {},         p.outside, p.packed + c * ((kSize + 3) / 4) * kSize * 4,
           p.scale + c, p.bias + c, p.out + c, static_cast<__mmask16>(left >= 16 ? 0xffff : (1 << left) - 1),
-          p.channels,  p.width,    p.low,     p.high};
+          p.out_pitch, p.width,    p.low,     p.high};
   for (int r = 0; r < kSize; ++r) {
     b.x[r] = p.in[r] ? p.in[r] + c : p.outside;
-    b.next[r] = p.in[r] ? p.channels : 0;
+    b.next[r] = p.in[r] ? p.in_pitch : 0;
   }
   const auto tile = [&](auto fast, auto edge, int count, long j) {
     const long column = p.first + j * kStep;
     const bool inside = column >= 0 && column + (count - 1) * kStep + kSize <= p.width;
-    (inside ? fast : edge)(b, column, b.out + j * p.channels);
+    (inside ? fast : edge)(b, column, b.out + j * p.out_pitch);
   };
   long j = 0;
   if (p.count >= kTile) {  // the last tile may do again what the one before it did

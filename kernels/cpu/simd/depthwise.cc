@@ -51,11 +51,11 @@ void one_pixel(const DepthwiseRow& p, std::int64_t j, std::int64_t begin, std::i
     auto sum = hn::LoadU(d, p.bias + c);
     for (int r = 0; r < p.rows; ++r) {
       for (std::int64_t t = t0; t < t1; ++t) {
-        sum = hn::MulAdd(load_value(d, row_of<T>(p, r) + (at + t) * p.channels + c),
-                         hn::LoadU(d, p.weights[r] + t * p.channels + c), sum);
+        sum = hn::MulAdd(load_value(d, row_of<T>(p, r) + (at + t) * p.in_pitch + c),
+                         hn::LoadU(d, p.weights[r] + t * p.weight_pitch + c), sum);
       }
     }
-    store_value(clamp(d, sum, p.low, p.high), d, static_cast<T*>(p.out) + j * p.out_step * p.channels + c);
+    store_value(clamp(d, sum, p.low, p.high), d, static_cast<T*>(p.out) + j * p.out_pitch + c);
   });
 }
 
@@ -68,25 +68,25 @@ HWY_INLINE void pixels(D d, const DepthwiseRow& p, std::int64_t j, std::int64_t 
   const V start = hn::LoadU(d, p.bias + c);
   HWY_UNROLL(8)
   for (int i = 0; i < kPixels; ++i) sum[i] = start;
-  const std::int64_t channels = p.channels, column = p.first + j * kStep;
+  const std::int64_t column = p.first + j * kStep;
   for (int r = 0; r < p.rows; ++r) {
-    const T* x = row_of<T>(p, r) + column * channels + c;
+    const T* x = row_of<T>(p, r) + column * p.in_pitch + c;
     const float* w = p.weights[r] + c;
     V in[kInputs];
     HWY_UNROLL(32)
-    for (int i = 0; i < kInputs; ++i, x += channels) {
+    for (int i = 0; i < kInputs; ++i, x += p.in_pitch) {
       const bool outside = kEdge && static_cast<std::uint64_t>(column + i) >= static_cast<std::uint64_t>(p.width);
       in[i] = load_value(d, outside ? kZeros<T> : x);
     }
     HWY_UNROLL(8)
-    for (int t = 0; t < kTaps; ++t, w += channels) {
+    for (int t = 0; t < kTaps; ++t, w += p.weight_pitch) {
       const V weight = hn::LoadU(d, w);
       HWY_UNROLL(8)
       for (int i = 0; i < kPixels; ++i) sum[i] = hn::MulAdd(in[i * kStep + t], weight, sum[i]);
     }
   }
-  T* out = static_cast<T*>(p.out) + j * p.out_step * channels + c;
-  const std::int64_t next = p.out_step * channels;
+  T* out = static_cast<T*>(p.out) + j * p.out_pitch + c;
+  const std::int64_t next = p.out_pitch;
   HWY_UNROLL(8)
   for (int i = 0; i < kPixels; ++i, out += next) store_value(clamp(d, sum[i], p.low, p.high), d, out);
 }

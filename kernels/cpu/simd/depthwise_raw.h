@@ -11,10 +11,10 @@ namespace fovea::kernels::simd {
 /// Beyond this many kernel rows the problem is declined.
 inline constexpr int kMaxKernelRows = 16;
 
-/// out[j·out_step] = clamp(bias + Σ_r Σ_t in[r][first + j·step + t]·weights[r][t], low, high) for j in [0, count), each
-/// a pixel of `channels` values; input pixels outside [0, width) are zeros. Forward this is a row of y; backward to the
-/// data it is one phase (every step-th pixel) of a row of dx, with in = rows of dy and the taps that meet this phase in
-/// reversed order.
+/// out[j·out_pitch] = clamp(bias + Σ_r Σ_t in[r][first + j·step + t]·weights[r][t], low, high) for j in [0, count),
+/// each a pixel of `channels` values (pitches are values from pixel to pixel); input pixels outside [0, width) are
+/// zeros. Forward this is a row of y; backward to the data it is one phase (every step-th pixel) of a row of dx, with
+/// in = rows of dy and the taps that meet this phase in reversed order.
 struct DepthwiseRow {
   Element element = Element::f32;  ///< of in and out; weights and sums are f32
   const void* in[kMaxKernelRows];
@@ -24,7 +24,8 @@ struct DepthwiseRow {
   const float* bias = nullptr;  ///< [channels], never null
   float low = 0, high = 0;
   void* out = nullptr;
-  std::int64_t out_step = 1, count = 0, channels = 0;
+  std::int64_t count = 0, channels = 0;
+  std::int64_t in_pitch = 0, out_pitch = 0, weight_pitch = 0;  ///< the last from tap to tap
 };
 void depthwise_row(const DepthwiseRow&);
 
@@ -36,7 +37,7 @@ struct DepthwiseRowBf16 {
   const float* bias = nullptr;            ///< from order_channels_bf16
   float low = 0, high = 0;
   std::uint16_t* out = nullptr;
-  std::int64_t count = 0, channels = 0;
+  std::int64_t count = 0, channels = 0, in_pitch = 0, out_pitch = 0;
 };
 /// Where takes_depthwise_bf16() only.
 void depthwise_row(const DepthwiseRowBf16&);
@@ -58,7 +59,7 @@ struct DepthwiseRowU8 {
   const std::uint8_t* outside = nullptr;          ///< 64 times the value of a pixel outside the image
   std::uint8_t low = 0, high = 255;
   std::uint8_t* out = nullptr;
-  std::int64_t count = 0, channels = 0;
+  std::int64_t count = 0, channels = 0, in_pitch = 0, out_pitch = 0;
 };
 /// Where takes_depthwise_int8() only.
 void depthwise_row(const DepthwiseRowU8&);

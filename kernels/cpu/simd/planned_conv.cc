@@ -38,7 +38,8 @@ PlannedGemm gemm_of(const PlannedConv& c, const ConvRows& job) {
   g.bias = c.bias;
   g.scale = c.scale;
   g.residual_scale = c.residual_scale;
-  g.c_stride = g.residual_stride = c.co;
+  g.c_stride = job.y_pitch > 0 ? job.y_pitch : c.co;
+  g.residual_stride = c.co;
   g.clamp = c.clamp;
   g.low = c.low;
   g.high = c.high;
@@ -57,7 +58,7 @@ void pointwise_rows(const PlannedConv& c, const ConvRows& job, std::int64_t begi
   for (std::int64_t row = begin; row < end; row += block) {
     g.rows = std::min(block, end - row);
     g.a = element_at(job.x, row * c.ci, c.in);
-    g.c = element_at(job.y, row * c.co, c.out);
+    g.c = element_at(job.y, row * g.c_stride, c.out);
     g.residual = job.residual ? element_at(job.residual, row * c.co, c.out) : nullptr;
     planned_gemm(g);
   }
@@ -74,7 +75,7 @@ bool rows_compete(const PlannedConv& c) {
 void gathered_rows(const PlannedConv& c, const void* x, const void* residual, void* y, std::int64_t begin,
                    std::int64_t end) {
   const Run run{0, static_cast<int>(c.packed_run(c.ci))};
-  const ConvRows all{nullptr, nullptr, nullptr, 0, 0, 0, panel_count(c.co), nullptr};
+  const ConvRows all{nullptr, nullptr, nullptr, 0, 0, 0, panel_count(c.co), nullptr, 0};
   PlannedGemm g = gemm_of(c, all);
   g.runs = &run;
   g.run_count = 1;
@@ -185,7 +186,7 @@ void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
       g.panel_end = p + 1;
       for (std::int64_t y = begin; y < end; ++y) {
         g.a = element_at(window, (y - begin) * c.stride.h * pitch, c.in);
-        g.c = element_at(job.y, y * c.wo * c.co, c.out);
+        g.c = element_at(job.y, y * c.wo * g.c_stride, c.out);
         g.residual = job.residual ? element_at(job.residual, y * c.wo * c.co, c.out) : nullptr;
         planned_gemm(g);
       }
@@ -213,7 +214,7 @@ void planned_conv(const PlannedConv& c, const void* x, const void* residual, voi
   const int threads = team_size();
 
   const auto some_rows = [&](std::int64_t begin, std::int64_t end, std::int64_t panel_begin, std::int64_t panel_end) {
-    ConvRows job{x, residual, y, 0, 0, panel_begin, panel_end, nullptr};
+    ConvRows job{x, residual, y, 0, 0, panel_begin, panel_end, nullptr, 0};
     if (pointwise) return pointwise_rows(c, job, begin, end);
     job.scratch = scratch(ScratchSlot::worker, static_cast<std::size_t>(c.scratch_bytes(end - begin) / 4 + 1));
     while (begin < end) {

@@ -51,6 +51,7 @@ struct ConvRows {
   std::int64_t begin = 0, end = 0;
   std::int64_t panel_begin = 0, panel_end = 0;
   void* scratch = nullptr;
+  std::int64_t y_pitch = 0;  ///< values from result pixel to result pixel; 0: co. Without residual.
 };
 void planned_conv_rows(const PlannedConv&, const ConvRows&);
 

@@ -42,7 +42,7 @@ void forward(const Conv2dProblem& p) {
   row.low = clamped ? 0.0f : -kInfinity;
   row.high = kind == Activation::relu6 ? 6.0f : kInfinity;
   row.count = wo;
-  row.channels = channels;
+  row.channels = row.in_pitch = row.out_pitch = row.weight_pitch = channels;
   parallel_for(p.n() * ho, rows_per_thread(p, wo), [&](std::int64_t begin, std::int64_t end) {
     DepthwiseRow r = row;
     for (std::int64_t at = begin; at < end; ++at) {
@@ -97,8 +97,8 @@ void backward_data(const Conv2dProblem& p) {
     r.bias = zeros;
     r.low = -kInfinity;
     r.high = kInfinity;
-    r.out_step = sw;
-    r.channels = channels;
+    r.channels = r.in_pitch = r.weight_pitch = channels;
+    r.out_pitch = sw * channels;
     for (std::int64_t at = begin; at < end; ++at) {
       const std::int64_t n = at / h, row = at % h;
       for (std::int64_t q = 0; q < std::min(sw, width); ++q) {
