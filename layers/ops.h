@@ -8,5 +8,6 @@
 #include "layers/ops/loss.h"
 #include "layers/ops/norm.h"
 #include "layers/ops/pool2d.h"
+#include "layers/ops/quantize.h"
 #include "layers/ops/reduce.h"
 #include "layers/ops/shape_ops.h"

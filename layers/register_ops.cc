@@ -53,6 +53,7 @@ void register_ops() {
       {"focal", make_focal},
       {"sigmoid_focal", make_sigmoid_focal},
       {"mean_squared_error", make_mean_squared_error},
+      {"fake_quantize", make_fake_quantize},
   };
   for (const Entry& entry : kEntries) register_op(entry.type, entry.factory);
 }

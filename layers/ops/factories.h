@@ -47,5 +47,6 @@ OpPtr make_binary_cross_entropy(const Attributes& a);
 OpPtr make_focal(const Attributes& a);
 OpPtr make_sigmoid_focal(const Attributes& a);
 OpPtr make_mean_squared_error(const Attributes& a);
+OpPtr make_fake_quantize(const Attributes& a);
 
 }  // namespace fovea::ops

@@ -246,6 +246,15 @@ inline std::vector<OpCase> op_cases() {
     cases.push_back({"mean_squared_error" + suffix, "mean_squared_error", two,
                      [=](const Ts& t) { return mean_squared_error(t[0], t[1], reduction); }});
   }
+  // Where everything is clamped the rounded value has a true derivative, 0 by x and the clamped integer by the scale;
+  // the straight-through rule inside the range is checked apart (quantize_test.cc).
+  cases.push_back({"fake_quantize",
+                   "fake_quantize",
+                   [](const Shape& x) {
+                     return Ts{off_kinks(x, "x"), Tensor::full({x[3]}, 1e-3, DType::f64)};
+                   },
+                   [](const Ts& t) { return fake_quantize(t[0], t[1], {.zero = 1, .low = -4, .high = 7}); },
+                   {.step = 1e-6}});
   return cases;
 }
 
