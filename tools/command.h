@@ -38,6 +38,7 @@ void add_weights(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);
 void add_augment_preview(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
+void add_quantize(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);
 
 /// Ctrl-C and SIGTERM request() this token instead of ending the program; a second one ends it at once.

@@ -5,31 +5,18 @@
 
 #include "core/autograd/modes.h"
 #include "core/error.h"
-#include "infer/graph/network_file_internal.h"
+#include "infer/quantize/captured_internal.h"
 #include "kernels/registry.h"
 
 namespace fovea::infer {
-namespace {
-
-/// The model's network after all rewrites.
-NetworkFile rewritten(const Model& model) {
-  NetworkFile network{make_graph(model.capture(1).records()), model.preprocessing, model.class_names,
-                      model.architecture};
-  fold_norms(network.graph);
-  fuse_epilogues(network.graph);
-  return network;
-}
-
-}  // namespace
-
 Plan compile(const Model& model, const CompileOptions& options) {
   Network network = compile_network(model, options.dtype);
   return std::move(network.plan(options.input.rank() == 0 ? network.input_shape() : options.input));
 }
 
-Network compile_network(const Model& model, DType dtype) { return {rewritten(model), dtype}; }
+Network compile_network(const Model& model, DType dtype) { return {captured(model), dtype}; }
 
-void save(const Model& model, const std::string& path) { write_network(rewritten(model), path); }
+void save(const Model& model, const std::string& path) { write_network(captured(model), path); }
 
 std::function<Tensor(const Tensor&)> fast_forward(const Model& model, DType dtype) {
   try {

@@ -33,7 +33,9 @@ const std::map<std::string, Rooms>& arrows() {
         {"train", {"core", "kernels", "layers", "models", "image", "augment"}},
         {"infer/runtime", {"core", "kernels", "image"}},
         {"infer/graph", {"core", "kernels", "image", "infer/runtime"}},
-        {"infer/compile", {"core", "kernels", "image", "layers", "models", "infer/runtime", "infer/graph"}},
+        {"infer/quantize", {"core", "kernels", "image", "layers", "models", "infer/runtime", "infer/graph"}},
+        {"infer/compile",
+         {"core", "kernels", "image", "layers", "models", "infer/runtime", "infer/graph", "infer/quantize"}},
     };
     const Rooms below_insight = {"core", "kernels", "image", "layers", "models", "augment", "train", "infer"};
     t["insight"] = below_insight;
