@@ -14,8 +14,8 @@
 namespace fovea::kernels::simd {
 namespace {
 
-constexpr int kRows = 14;
-constexpr int kPrefetch = 2048;  // bytes
+inline constexpr int kRows = 14;
+inline constexpr int kPrefetch = 2048;  // bytes
 
 using V = __m512;
 
