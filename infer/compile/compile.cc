@@ -6,15 +6,20 @@
 #include "core/autograd/modes.h"
 #include "core/error.h"
 #include "infer/quantize/captured_internal.h"
+#include "infer/quantize/quantize.h"
 #include "kernels/registry.h"
 
 namespace fovea::infer {
+
 Plan compile(const Model& model, const CompileOptions& options) {
   Network network = compile_network(model, options.dtype);
   return std::move(network.plan(options.input.rank() == 0 ? network.input_shape() : options.input));
 }
 
-Network compile_network(const Model& model, DType dtype) { return {captured(model), dtype}; }
+Network compile_network(const Model& model, DType dtype) {
+  if (dtype == DType::i8) return quantize_on_noise(model).network();
+  return {captured(model), dtype};
+}
 
 void save(const Model& model, const std::string& path) { write_network(captured(model), path); }
 

@@ -13,7 +13,8 @@ struct CompileOptions {
   /// NHWC; empty: one picture of the size that the model's preprocessing gives.
   Shape input{};
   /// f32, or bf16: activations and weights are kept in bf16 and summed in f32 (vdpbf16ps). Where the CPU has no such
-  /// products, f32 computes instead.
+  /// products, f32 computes instead. i8: calibrated on noise (quantize_on_noise), for timing; see infer/quantize/ for
+  /// networks that are to answer.
   DType dtype = DType::f32;
 };
 

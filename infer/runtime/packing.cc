@@ -10,13 +10,23 @@ namespace simd = kernels::simd;
 
 void convert(const void* from, simd::Element have, void* to, simd::Element wanted, Quantization q, std::int64_t count) {
   using simd::Element;
-  if (have == Element::bf16)
-    return simd::from_bf16(static_cast<const std::uint16_t*>(from), static_cast<float*>(to), count);
-  if (have == Element::u8)
-    return simd::from_u8(static_cast<const std::uint8_t*>(from), static_cast<float*>(to), count, q.scale, q.zero);
-  const auto* const real = static_cast<const float*>(from);
-  if (wanted == Element::bf16) return simd::to_bf16(real, static_cast<std::uint16_t*>(to), count);
-  simd::to_u8(real, static_cast<std::uint8_t*>(to), count, 1.0f / q.scale, q.zero);
+  const auto real = [&](const void* source, float* result, std::int64_t n) {
+    if (have == Element::bf16) return simd::from_bf16(static_cast<const std::uint16_t*>(source), result, n);
+    simd::from_u8(static_cast<const std::uint8_t*>(source), result, n, q.scale, q.zero);
+  };
+  const auto kept = [&](const float* source, void* result, std::int64_t n) {
+    if (wanted == Element::bf16) return simd::to_bf16(source, static_cast<std::uint16_t*>(result), n);
+    simd::to_u8(source, static_cast<std::uint8_t*>(result), n, 1.0f / q.scale, q.zero);
+  };
+  if (wanted == Element::f32) return real(from, static_cast<float*>(to), count);
+  if (have == Element::f32) return kept(static_cast<const float*>(from), to, count);
+  constexpr std::int64_t kBlock = 1024;
+  float block[kBlock];
+  for (std::int64_t i = 0; i < count; i += kBlock) {
+    const std::int64_t n = std::min(kBlock, count - i);
+    real(simd::element_at(from, i, have), block, n);
+    kept(block, simd::element_at(to, i, wanted), n);
+  }
 }
 
 Tensor pack_panels(const float* weights, std::int64_t runs, std::int64_t run, std::int64_t n, simd::Element in) {

@@ -100,7 +100,7 @@ std::size_t picture_lane_bytes(const Program& each);
 /// Anything else that reads and writes through the public kernels.
 std::unique_ptr<Step> kernel_step(std::function<void(Pointers)> run);
 
-/// Values of one type to another, of which one is f32; `quantization` is of the u8.
+/// Values of one type to another; `quantization` is of the u8.
 void convert(const void* from, kernels::simd::Element have, void* to, kernels::simd::Element wanted,
              Quantization quantization, std::int64_t count);
 
