@@ -8,16 +8,20 @@
 #include <string>
 #include <vector>
 
+#include "augment/open.h"
 #include "core/error.h"
 #include "infer/compile/compile.h"
+#include "infer/quantize/finetune.h"
 #include "infer/quantize/quantize.h"
 #include "models/model.h"
 #include "tools/command.h"
+#include "tools/data_source.h"
 #include "tools/model_source.h"
 #include "tools/picture_batches.h"
 #include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/table.h"
+#include "train/trainer.h"
 
 namespace fovea::tools {
 namespace {
@@ -25,10 +29,11 @@ namespace {
 struct Options {
   Common common;
   ModelSource source;
-  std::string weights, calibrate, validate, method = "mse", weight_scale = "mse", out;
+  std::string weights, calibrate, validate, finetune, method = "mse", weight_scale = "mse", out;
   int images = 128;
-  int workers = 1;
-  double percentile = 99.99, target = 20;
+  int workers = 1, epochs = 2, limit = 0;
+  double lr = 1e-5;
+  double percentile = 99.99, target = 16;
   bool equalize = false, no_bias_correction = false, nearest = false;
   std::vector<std::string> keep;
 };
@@ -67,6 +72,33 @@ Comparison compare(const Model& model, const infer::QuantizedModel& quantized, c
   }
   c.agreement = infer::agreement(Tensor::from<float>({done, classes}, a), Tensor::from<float>({done, classes}, b));
   return c;
+}
+
+/// Goes on training in integers on labelled pictures.
+infer::QuantizedModel finetuned(const Options& o, const Model& model, const infer::QuantizedModel& start) {
+  const std::string path = data_path(o.finetune);
+  const std::vector<std::string> parts = available_splits(path);
+  const bool has_train = std::find(parts.begin(), parts.end(), "train") != parts.end();
+  DatasetPtr data = open_dataset(path, has_train ? "train" : "", {.class_names = model.class_names});
+  if (o.limit > 0 && data->size() > o.limit) {
+    std::vector<std::int64_t> chosen;
+    for (std::int64_t i = 0; i < o.limit; ++i) chosen.push_back(i * data->size() / o.limit);
+    data = std::make_shared<Subset>(data, chosen);
+  }
+  const auto module = std::make_shared<infer::QuantizedModule>(start);
+  Model trainable(module);
+  trainable.preprocessing = model.preprocessing;
+  trainable.class_names = model.class_names;
+  TrainerOptions training;
+  training.optimizer = AdamW{.lr = o.lr, .weight_decay = 0};
+  training.epochs = o.epochs;
+  training.batch_size = 16;
+  training.seed = o.common.seed;
+  training.skip_corrupt = true;
+  training.schedule = CosineLr{};
+  training.cancel = &catch_interrupts();
+  Trainer(trainable, training).fit(data);
+  return module->quantized();
 }
 
 /// Milliseconds of one picture, the least of many runs.
@@ -108,7 +140,11 @@ int run(const Options& o) {
   options.keep_f32 = o.keep;
   ProgressBar bar(!o.common.quiet && !o.common.json);
   bar.line(str("calibrating with ", pictures.count, " pictures"));
-  const infer::QuantizedModel quantized = infer::quantize(model, pictures.images, options);
+  infer::QuantizedModel quantized = infer::quantize(model, pictures.images, options);
+  if (!o.finetune.empty()) {
+    bar.line("fine-tuning in integers");
+    quantized = finetuned(o, model, quantized);
+  }
   const infer::QuantizeReport& report = quantized.report();
   reading.most = 0;
   const PictureBatches validation = read_pictures(model, o.validate.empty() ? o.calibrate : o.validate, "val", reading);
@@ -219,6 +255,13 @@ void add_quantize(CLI::App& app, Action& action) {
   command->add_option("--target", o->target, "dB that the logits must reach: layers go back to f32 until they do")
       ->capture_default_str();
   command->add_option("--keep", o->keep, "Layers that stay f32");
+  command->add_option("--finetune", o->finetune,
+                      "Labelled pictures of the model's classes to go on training with, in integers");
+  command->add_option("--epochs", o->epochs, "Of --finetune")->check(CLI::Range(1, 1000))->capture_default_str();
+  command->add_option("--limit", o->limit, "Of --finetune: so many pictures at most")->check(CLI::Range(1, 100000000));
+  command->add_option("--lr", o->lr, "Of --finetune: learning rate of AdamW")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   command->add_option("--out,-o", o->out, "File to write");
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });
