@@ -33,7 +33,7 @@ struct Options {
   int images = 128;
   int workers = 1, epochs = 2, limit = 0;
   double lr = 1e-5;
-  double percentile = 99.99, target = 16;
+  double percentile = 99.99, target = 20;
   bool equalize = false, no_bias_correction = false, nearest = false;
   std::vector<std::string> keep;
 };

@@ -40,7 +40,7 @@ struct QuantizeOptions {
   bool correct_bias = true;
   /// Layers go back to f32, the one that gains most for its time first, until the logits on the calibration pictures
   /// reach this signal-to-noise ratio (dB). 0: all layers that can be are quantised.
-  double target_db = 16;
+  double target_db = 20;
   /// Fills alone_db and result_db of the report, which takes as long as all the rest.
   bool measure_layers = true;
   /// Names of layers that are to stay f32 whatever they gain.
