@@ -1,0 +1,241 @@
+// fovea audit: what is wrong with a data set, before anyone trains on it.
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "augment/csv_dataset.h"
+#include "augment/open.h"
+#include "core/io/file.h"
+#include "infer/compile/compile.h"
+#include "insight/audit.h"
+#include "insight/label_errors.h"
+#include "insight/slices.h"
+#include "tools/command.h"
+#include "tools/data_source.h"
+#include "tools/model_source.h"
+#include "tools/progress.h"
+#include "tools/report.h"
+#include "tools/table.h"
+#include "train/evaluation.h"
+
+namespace fovea::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  Common common;
+  std::string data, features, model, groups, out;
+  int examples = 5, group_prefix = 0;
+};
+
+/// A dataset whose groups come from a list.
+class Regrouped final : public Dataset {
+ public:
+  Regrouped(DatasetPtr data, std::map<std::string, std::string> groups, fs::path root)
+      : data_(std::move(data)), groups_(std::move(groups)), root_(std::move(root)) {}
+  std::int64_t size() const override { return data_->size(); }
+  image::Image image(std::int64_t i) const override { return data_->image(i); }
+  std::int64_t label(std::int64_t i) const override { return data_->label(i); }
+  const std::vector<std::string>& class_names() const override { return data_->class_names(); }
+  std::string name(std::int64_t i) const override { return data_->name(i); }
+  std::string group(std::int64_t i) const override {
+    const fs::path path = data_->name(i);
+    for (const std::string& key :
+         {path.generic_string(), path.lexically_relative(root_).generic_string(), path.filename().generic_string()}) {
+      const auto found = groups_.find(key);
+      if (found != groups_.end()) return found->second;
+    }
+    return {};
+  }
+
+ private:
+  DatasetPtr data_;
+  std::map<std::string, std::string> groups_;
+  fs::path root_;
+};
+
+std::map<std::string, std::string> read_groups(const std::string& path) {
+  const std::vector<std::uint8_t> bytes = read_file(path, std::size_t{1} << 28);
+  const std::vector<CsvRecord> records = parse_csv({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
+  std::map<std::string, std::string> out;
+  if (records.empty() || records[0].fields != std::vector<std::string>{"path", "group"})
+    throw Error(ErrorKind::format, path, "expected a first line 'path,group'");
+  for (std::size_t i = 1; i < records.size(); ++i) {
+    if (records[i].fields.size() != 2)
+      throw Error(ErrorKind::format, str(path, ":", records[i].line), "expected path,group");
+    out[records[i].fields[0]] = records[i].fields[1];
+  }
+  return out;
+}
+
+/// All readable pictures of all parts in a row, and their numbers in the audit.
+std::pair<DatasetPtr, std::vector<std::int64_t>> readable(const std::vector<std::pair<std::string, DatasetPtr>>& parts,
+                                                          const insight::Audit& audit) {
+  std::vector<DatasetPtr> data;
+  data.reserve(parts.size());
+  for (const auto& [name, part] : parts) data.push_back(part);
+  std::vector<std::int64_t> numbers;
+  for (std::size_t i = 0; i < audit.pictures.size(); ++i) {
+    if (audit.pictures[i].error.empty()) numbers.push_back(static_cast<std::int64_t>(i));
+  }
+  const DatasetPtr all = data.size() == 1 ? data[0] : concatenate(data);
+  return {std::make_shared<Subset>(all, numbers), numbers};
+}
+
+void print(const insight::Audit& a, const Options& o) {
+  std::vector<std::string> columns{"class"};
+  for (const std::string& part : a.parts) columns.push_back((part.empty() ? "pictures" : part) + ">");
+  Table table(columns);
+  for (std::size_t k = 0; k < a.class_names.size(); ++k) {
+    std::vector<std::string> row{a.class_names[k]};
+    for (const auto& part : a.counts) row.push_back(grouped(part[k]));
+    table.row(row);
+  }
+  table.print();
+  std::printf("as many as %.1f evenly filled classes\n", a.effective_classes);
+  if (a.findings.empty()) std::printf("\nnothing found\n");
+  std::map<insight::FindingKind, int> shown;
+  for (const insight::Finding& f : a.findings) {
+    if (++shown[f.kind] > o.examples) continue;
+    std::printf("%s %s: %s\n", f.serious ? "  !" : "   ", std::string(insight::to_string(f.kind)).c_str(),
+                f.text.c_str());
+  }
+  for (const auto& [kind, count] : shown) {
+    if (count > o.examples)
+      std::printf("    %s: %d more (--examples, --out)\n", std::string(insight::to_string(kind)).c_str(),
+                  count - o.examples);
+  }
+}
+
+int run(const Options& o) {
+  apply_common(o.common);
+  const std::string path = data_path(o.data);
+  std::vector<std::pair<std::string, DatasetPtr>> parts;
+  std::vector<std::string> names = available_splits(path);
+  if (names.empty()) names.emplace_back();
+  const std::map<std::string, std::string> groups =
+      o.groups.empty() ? std::map<std::string, std::string>() : read_groups(o.groups);
+  for (const std::string& name : names) {
+    DatasetPtr data = open_dataset(path, name, {.group_prefix = o.group_prefix});
+    if (!groups.empty()) data = std::make_shared<Regrouped>(data, groups, path);
+    parts.emplace_back(name, data);
+  }
+  insight::AuditOptions options;
+  options.cancel = &catch_interrupts();
+  ProgressBar bar(!o.common.quiet && !o.common.json);
+  options.on_progress = [&](std::int64_t done, std::int64_t total) { bar.update("reading", done, total, -1, ""); };
+  const insight::Audit audit = insight::audit(parts, options);
+  bar.clear();
+  auto json = nlohmann::ordered_json::parse(audit.to_json());
+  if (!o.common.json) print(audit, o);
+  const auto [all, numbers] = readable(parts, audit);
+  if (!o.features.empty()) {
+    ModelSource source;
+    source.path = o.features;
+    FeatureOptions computing;
+    computing.cache = false;
+    computing.cancel = &catch_interrupts();
+    computing.on_batch = [&](std::int64_t done, std::int64_t total) { bar.update("features", done, total, -1, ""); };
+    const Features features = compute_features(open_model(source), all, computing);
+    bar.clear();
+    insight::LabelErrorOptions looking;
+    looking.seed = o.common.seed;
+    looking.cancel = &catch_interrupts();
+    const insight::LabelErrors errors =
+        insight::find_label_errors(features, static_cast<int>(audit.class_names.size()), looking);
+    nlohmann::ordered_json& list = json["label_errors"] = nlohmann::ordered_json::array();
+    if (!o.common.json)
+      std::printf("\n%zu labels are probably wrong (cross-validated accuracy %s)\n", errors.likely.size(),
+                  percent(errors.accuracy).c_str());
+    int shown = 0;
+    for (const std::int64_t i : errors.likely) {
+      const insight::AuditPicture& p = audit.pictures[static_cast<std::size_t>(numbers[static_cast<std::size_t>(i)])];
+      const std::string& suggested =
+          audit.class_names[static_cast<std::size_t>(errors.suggested[static_cast<std::size_t>(i)])];
+      list.push_back({{"picture", p.name},
+                      {"label", audit.class_names[static_cast<std::size_t>(p.label)]},
+                      {"suggested", suggested},
+                      {"margin", errors.margin[static_cast<std::size_t>(i)]}});
+      if (!o.common.json && shown++ < o.examples)
+        std::printf("    %s: rather '%s'\n", p.name.c_str(), suggested.c_str());
+    }
+    if (!o.common.json && shown > o.examples) std::printf("    %d more (--examples, --out)\n", shown - o.examples);
+  }
+  if (!o.model.empty()) {
+    ModelSource source;
+    source.path = o.model;
+    const Model model = open_model(source);
+    EvaluateOptions evaluating;
+    evaluating.cancel = &catch_interrupts();
+    evaluating.forward = infer::fast_forward(model);
+    const Evaluation result = evaluate(model, all, evaluating);
+    std::vector<bool> correct;
+    std::vector<std::string> slice;
+    const std::int64_t classes = result.probabilities.dim(1);
+    for (std::size_t i = 0; i < result.labels.size(); ++i) {
+      const float* row = result.probabilities.data<float>() + static_cast<std::int64_t>(i) * classes;
+      correct.push_back(std::max_element(row, row + classes) - row == result.labels[i]);
+      slice.push_back(audit.pictures[static_cast<std::size_t>(numbers[i])].group);
+    }
+    nlohmann::ordered_json& list = json["groups"] = nlohmann::ordered_json::array();
+    for (const insight::Slice& s : insight::compare_slices(correct, slice)) {
+      list.push_back({{"group", s.name},
+                      {"pictures", s.n},
+                      {"accuracy", s.accuracy},
+                      {"interval", {s.interval.low, s.interval.high}},
+                      {"rest", s.rest_accuracy},
+                      {"adjusted_p", s.adjusted_p},
+                      {"worse", s.worse}});
+      if (!o.common.json && s.worse) {
+        std::printf("  ! group '%s': accuracy %s (%s to %s), the others' %s\n", s.name.c_str(),
+                    percent(s.accuracy).c_str(), percent(s.interval.low).c_str(), percent(s.interval.high).c_str(),
+                    percent(s.rest_accuracy).c_str());
+      }
+    }
+  }
+  const std::string text = json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  if (!o.out.empty()) write_file(o.out, text);
+  if (o.common.json) std::printf("%s", text.c_str());
+  return 0;
+}
+
+}  // namespace
+
+void add_audit(CLI::App& app, Action& action) {
+  auto o = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand(
+      "audit", "Look for what is wrong with a data set: balance, copies, leaks, shortcuts, wrong labels");
+  command->footer(
+      "Examples:\n"
+      "  fovea audit photos                                          reads every picture once\n"
+      "  fovea audit photos --features efficientnet_lite0            and names labels that are probably wrong\n"
+      "  fovea audit photos --model runs/photos --groups sites.csv   and groups that a model serves worse\n\n"
+      "DATA is what `fovea train` takes. Found are: pictures that cannot be read, classes that are missing or tiny, "
+      "the same "
+      "picture twice (also encoded anew or resized), in two parts or under two labels, groups in two parts, classes "
+      "told "
+      "by size, file type, border or mean colour alone, odd pictures. Nothing is changed. `!` marks what makes a "
+      "measured accuracy wrong or a class impossible to learn. The exit code is 0 whatever is found.");
+  command->add_option("data", o->data, "The pictures")->required();
+  command->add_option("--features", o->features,
+                      "Pretrained network whose features judge the labels, by cross-validation");
+  command->add_option("--model", o->model, "Run or model whose accuracy is compared between groups");
+  command->add_option("--groups", o->groups,
+                      "CSV file with a first line path,group: patient, camera or site of pictures");
+  command->add_option("--group-prefix", o->group_prefix, "The first so many letters of a file's name are its group")
+      ->check(CLI::Range(0, 255));
+  command->add_option("--out", o->out, "Write all findings to this JSON file");
+  command->add_option("--examples", o->examples, "How many findings of a kind to print")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  add_common(*command, o->common);
+  command->callback([&action, o] { action = [o] { return run(*o); }; });
+}
+
+}  // namespace fovea::tools
