@@ -3,10 +3,11 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "core/autograd/modes.h"
@@ -16,9 +17,10 @@
 #include "infer/compile/compile.h"
 #include "layers/ops/loss.h"
 #include "models/model.h"
+#include "tools/answering.h"
+#include "tools/cold_start.h"
 #include "tools/command.h"
 #include "tools/compute_type.h"
-#include "tools/model_source.h"
 #include "train/optimizer.h"
 
 namespace fovea::tools {
@@ -35,26 +37,24 @@ struct Options {
   int runs = 50;
   int warmup = 3;
   std::string dtype = "f32";
+  bool first_answer = false;  ///< what measure_cold_start() asks of a process
 };
 
-/// VmHWM of /proc/self/status: ru_maxrss would include what the process that started this one held.
-double peak_resident_mb() {
-  std::ifstream in("/proc/self/status");
-  std::string word;
-  double kilobytes = 0;
-  while (in >> word) {
-    if (word == "VmHWM:") in >> kilobytes;
+/// Where a network that stands in no file is put for fresh processes to read.
+struct TemporaryNetwork {
+  TemporaryNetwork() {
+    std::string name = (std::filesystem::temp_directory_path() / "fovea-bench-XXXXXX").string();
+    if (mkdtemp(name.data())) folder = name;
   }
-  return kilobytes / 1024.0;
-}
-
-/// Resident now, from /proc/self/statm (pages).
-double resident_mb() {
-  std::ifstream in("/proc/self/statm");
-  double total = 0, resident = 0;
-  in >> total >> resident;
-  return resident * 4096.0 / (1 << 20);
-}
+  ~TemporaryNetwork() {
+    std::error_code ignored;
+    if (!folder.empty()) std::filesystem::remove_all(folder, ignored);
+  }
+  TemporaryNetwork(const TemporaryNetwork&) = delete;
+  TemporaryNetwork& operator=(const TemporaryNetwork&) = delete;
+  std::string path() const { return folder + "/network.fovea"; }
+  std::string folder;
+};
 
 /// The value below which a share q of the sorted times lies (nearest rank).
 double quantile(const std::vector<double>& sorted, double q) {
@@ -101,7 +101,20 @@ int run(const Options& o) {
   source.names_are_networks = o.weights.empty();
   source.image_size = o.size;
   source.width = o.width;
-  Model model = open_model(source, o.common.seed);
+  Model model;
+  infer::Network network;
+  if (is_compiled(source)) {
+    if (o.train || o.uncompiled || o.width > 0)
+      throw Error(ErrorKind::usage, source.path, "is a compiled network, which answers as it is",
+                  "leave --train, --uncompiled and --width out");
+    // Integers are where the file has them.
+    const DType rest = dtype == DType::i8 ? DType::f32 : dtype;
+    if (o.first_answer) return answer_once(source.path, o.batch, o.size, rest);
+    network = infer::load(source.path, rest);
+    model.preprocessing = network.preprocessing();
+  } else {
+    model = open_model(source, o.common.seed);
+  }
   const image::Preprocessing& p = model.preprocessing;
   const Shape input{o.batch, o.size > 0 ? o.size : p.height, o.size > 0 ? o.size : p.width, p.channels};
   Tensor x(input);
@@ -123,7 +136,20 @@ int run(const Options& o) {
   }
 
   infer::Plan plan;
-  if (!o.train && !o.uncompiled) plan = infer::compile(model, {.input = input, .dtype = dtype});
+  std::optional<ColdStart> cold;
+  if (!o.train && !o.uncompiled) {
+    std::string path = source.path;
+    const TemporaryNetwork temporary;
+    if (!network.defined()) {
+      network = infer::compile_network(model, dtype);
+      path = temporary.path();
+      infer::save(model, path);
+    }
+    // Calibrated on noise, a network stands in no file.
+    if (dtype != DType::i8 || path == source.path)
+      cold = measure_cold_start(path, o.batch, o.size, dtype == DType::i8 ? DType::f32 : dtype, num_threads());
+    plan = network.plan(input);
+  }
   if (o.profile && !plan.defined()) throw Error(ErrorKind::usage, "--profile", "times the steps of compiled inference");
   std::vector<double> times;
   double last_loss = 0;
@@ -165,6 +191,10 @@ int run(const Options& o) {
       {"peak_memory_mb", peak_resident_mb() - resident_before},
       {"compiled", plan.defined()},
       {"planned_mb", plan.defined() ? static_cast<double>(plan.activation_bytes()) / (1 << 20) : 0.0},
+      {"weights_mb", plan.defined() ? static_cast<double>(plan.weight_bytes()) / (1 << 20) : 0.0},
+      {"cold_start_ms", cold ? cold->ms : 0.0},
+      {"resident_mb", cold ? cold->resident_mb : 0.0},
+      {"resident_peak_mb", cold ? cold->peak_mb : 0.0},
       {"tensor_peak_mb", static_cast<double>(memory_stats().peak) / (1 << 20)}};
   if (o.common.json) {
     std::printf("%s\n", result.dump().c_str());
@@ -176,6 +206,12 @@ int run(const Options& o) {
                 quantile(times, 0.99));
     std::printf("  %.1f images/s   memory %.1f MB above the start\n", static_cast<double>(o.batch) / median * 1e3,
                 peak_resident_mb() - resident_before);
+    if (cold) {
+      std::printf(
+          "  planned %.1f MB, weights %.1f MB   a fresh process: first answer after %.1f ms, %.1f MB resident\n",
+          static_cast<double>(plan.activation_bytes()) / (1 << 20),
+          static_cast<double>(plan.weight_bytes()) / (1 << 20), cold->ms, cold->resident_mb);
+    }
     if (o.train && !o.common.quiet) std::printf("  loss after %d steps: %.4f\n", o.warmup + o.runs, last_loss);
   }
   return 0;
@@ -190,8 +226,11 @@ void add_bench(CLI::App& app, Action& action) {
       "Examples:\n"
       "  fovea bench small_cnn --batch 128 --train           one whole training step, median of 50\n"
       "  fovea bench runs/x/model.fovea --batch 1 --json     latency of a trained model, for scripts\n\n"
-      "Memory is the highest resident size minus the resident size before the model was built.");
-  command->add_option("model", o->model, "Name of a network, model file, run folder, or weight file")->required();
+      "Memory is the highest resident size minus the resident size before the model was built. Planned is what a plan "
+      "holds for activations beside the weights. The first answer is timed in fresh processes that read the compiled "
+      "network from a file, the least of five: from before the process began.");
+  command->add_option("model", o->model, "Name of a network, model file, run folder, compiled network, or weight file")
+      ->required();
   command->add_flag("--train", o->train, "Time training steps (forward, loss, backward, optimizer)");
   command->add_flag("--frozen-norms", o->frozen_norms, "With --train: batch norms frozen, as fine-tuning does");
   command->add_flag("--uncompiled", o->uncompiled, "Run the model op by op instead of compiling it first");
@@ -212,6 +251,7 @@ void add_bench(CLI::App& app, Action& action) {
           "f32, bf16, or int8, which is calibrated on seeded noise here: for the time it takes, not for its answers")
       ->check(CLI::IsMember({"f32", "bf16", "int8"}))
       ->capture_default_str();
+  command->add_flag("--first-answer", o->first_answer, "Used by bench itself")->group("");
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });
 }

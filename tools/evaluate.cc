@@ -9,13 +9,12 @@
 
 #include "augment/open.h"
 #include "core/io/file.h"
-#include "infer/compile/compile.h"
 #include "insight/trust.h"
 #include "models/model.h"
+#include "tools/answering.h"
 #include "tools/command.h"
 #include "tools/compute_type.h"
 #include "tools/data_source.h"
-#include "tools/model_source.h"
 #include "tools/progress.h"
 #include "tools/report.h"
 #include "train/evaluation.h"
@@ -107,7 +106,11 @@ int run(const Options& o) {
     throw Error(ErrorKind::usage, "--calibrate", "writes what --trust reads: give one of them");
   ModelSource source;
   source.path = o.run;
-  const Model model = open_model(source);
+  const Answering answering = open_answering(source, compute_type(o.dtype));
+  // What evaluation asks beside answers.
+  Model model;
+  model.preprocessing = answering.preprocessing;
+  model.class_names = answering.class_names;
   const std::string path = data_path(o.data);
   std::string split = o.split;
   if (split.empty()) {
@@ -126,7 +129,7 @@ int run(const Options& o) {
     evaluating.skip_corrupt = o.skip_corrupt;
     evaluating.cancel = &catch_interrupts();
     evaluating.observer = &bar;
-    evaluating.forward = infer::fast_forward(model, compute_type(o.dtype));
+    evaluating.forward = answering.forward;
     if (o.tta) {
       evaluating.forward = [plain = evaluating.forward](const Tensor& x) {
         return insight::augmented_logits(plain, x);
@@ -187,7 +190,8 @@ void add_evaluate(CLI::App& app, Action& action) {
       "IDX or CIFAR files. Where it has parts, the test part is used, or else val. JSON: accuracy, macro_f1, auc "
       "(macro one-vs-rest; of two classes that of the second), ece (15 equal-width bins), n, confusion (rows: true "
       "class).");
-  command->add_option("run", o->run, "Run folder, model file, or weight file of another framework")->required();
+  command->add_option("run", o->run, "Run folder, model file, compiled network, or weight file of another framework")
+      ->required();
   command->add_option("data", o->data, "The pictures")->required();
   command->add_option("--split", o->split, "Which part of the data: train, val or test");
   command->add_option("--batch-size", o->batch, "Pictures per batch")

@@ -83,6 +83,7 @@ int main(int argc, char** argv) {
   add_run(app, action);
   add_weights(app, action);
   add_augment_preview(app, action);
+  add_compile(app, action);
   add_bench(app, action);
   add_quantize(app, action);
   add_version(app, action);

@@ -11,12 +11,11 @@
 #include "core/io/file.h"
 #include "image/decode.h"
 #include "image/preprocess.h"
-#include "infer/compile/compile.h"
 #include "insight/trust.h"
 #include "layers/ops/reduce.h"
+#include "tools/answering.h"
 #include "tools/command.h"
 #include "tools/compute_type.h"
-#include "tools/model_source.h"
 
 namespace fovea::tools {
 namespace {
@@ -37,9 +36,8 @@ std::optional<insight::Trust> read_trust(const std::string& path) {
 
 int run(const Options& o) {
   apply_common(o.common);
-  const Model model = open_model(o.source);
+  const Answering model = open_answering(o.source, compute_type(o.dtype));
   const image::Preprocessing& p = model.preprocessing;
-  const auto forward = infer::fast_forward(model, compute_type(o.dtype));
   const std::optional<insight::Trust> trust = read_trust(o.trust);
   int failed = 0;
   std::int64_t number = 0;
@@ -48,7 +46,7 @@ int run(const Options& o) {
       const image::Image picture = image::read_image(file);
       Tensor x({1, p.height, p.width, p.channels});
       image::to_floats(picture, p, x.mutable_data<float>());
-      const Tensor logits = forward(x);
+      const Tensor logits = model.forward(x);
       std::vector<float> probability = softmax(logits).to_vector<float>();
       insight::Verdict verdict;
       if (trust) {
@@ -118,7 +116,8 @@ void add_predict(CLI::App& app, Action& action) {
       "A picture that cannot be read is reported and the others go on; the exit code is then 1.");
   command
       ->add_option("source", o->source.path,
-                   "Model file, run folder, weight file of another framework, or name of pretrained weights")
+                   "Model file, run folder, compiled network, weight file of another framework, or name of pretrained "
+                   "weights")
       ->required();
   command->add_option("files", o->files, "Pictures: JPEG, PNG or BMP")->required();
   command->add_option("--top", o->top, "How many classes to print per picture")

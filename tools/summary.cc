@@ -7,8 +7,8 @@
 
 #include "infer/compile/compile.h"
 #include "models/model.h"
+#include "tools/answering.h"
 #include "tools/command.h"
-#include "tools/model_source.h"
 #include "tools/table.h"
 
 namespace fovea::tools {
@@ -22,9 +22,8 @@ struct Options {
 };
 
 /// What compilation makes of the network.
-int print_compiled(const Options& o, const Model& model) {
-  const image::Preprocessing& p = model.preprocessing;
-  const infer::Plan plan = infer::compile(model, {.input = {o.batch, p.height, p.width, p.channels}});
+int print_compiled(const Options& o, infer::Network network) {
+  const infer::Plan& plan = network.plan(network.input_shape().with_dim(0, o.batch));
   std::int64_t macs = 0;
   if (o.common.json) {
     nlohmann::ordered_json out{{"model", o.source.path},
@@ -52,8 +51,12 @@ int print_compiled(const Options& o, const Model& model) {
 
 int run(Options o) {
   o.source.names_are_networks = true;
+  if (is_compiled(o.source)) {
+    check_compiled_options(o.source);
+    return print_compiled(o, infer::load(o.source.path));
+  }
   const Model model = open_model(o.source, o.common.seed);
-  if (o.compiled) return print_compiled(o, model);
+  if (o.compiled) return print_compiled(o, infer::compile_network(model));
   const OpList list = model.capture(o.batch);
   struct Row {
     std::string scope, op, output, detail;
@@ -132,7 +135,7 @@ void add_summary(CLI::App& app, Action& action) {
       "  fovea summary runs/birds/model.fovea --json");
   command
       ->add_option("network", o->source.path,
-                   "Name of a network, model file, run folder, or weight file of another framework")
+                   "Name of a network, model file, run folder, compiled network, or weight file of another framework")
       ->required();
   add_model_options(*command, o->source);
   command->add_option("--batch", o->batch, "Pictures per batch")->check(CLI::Range(1, 1 << 20))->capture_default_str();

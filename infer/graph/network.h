@@ -55,4 +55,7 @@ class FOVEA_API Network {
 /// Error{file}; Error{format} for a damaged file; Error{usage} for networks that inference does not run.
 FOVEA_API Network load(const std::string& path, DType dtype = DType::f32);
 
+/// Whether a file is there that holds a compiled network; a look at its header.
+FOVEA_API bool is_compiled(const std::string& path);
+
 }  // namespace fovea::infer

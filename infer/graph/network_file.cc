@@ -1,12 +1,14 @@
 // Reading and writing networks in files.
 #include "infer/graph/network_file_internal.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/graph/op_file.h"
 #include "core/io/file.h"
+#include "infer/graph/network.h"
 
 namespace fovea::infer {
 namespace {
@@ -92,6 +94,16 @@ NetworkFile read_network(const std::string& path) {
 
 NetworkFile read_network(std::span<std::uint8_t> bytes, std::shared_ptr<const void> owner, const std::string& where) {
   return read(parse_safetensors(bytes, std::move(owner), where), where);
+}
+
+bool is_compiled(const std::string& path) {
+  try {
+    const std::shared_ptr<MappedFile> file = MappedFile::open(path);
+    const SafetensorsIndex index = index_safetensors(file->bytes(), path);
+    return std::any_of(index.metadata.begin(), index.metadata.end(), [](const auto& m) { return m.first == kCompiled; });
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 void write_network(const NetworkFile& network, const std::string& path) {

@@ -119,6 +119,20 @@ TEST_CASE("results: train, evaluate and predict agree") {
     const Outcome report = run({"evaluate", folder / "run", folder / "data"});
     CHECK(contains(report.out, "precision   recall"));
     CHECK(contains(report.out, "val accuracy: "));
+    // The compiled network in a file answers the same.
+    const std::string compiled = folder / "compiled.fovea";
+    REQUIRE(run({"compile", folder / "run", "--out", compiled}).code == 0);
+    CHECK(run({"evaluate", compiled, folder / "data", "--json", "--batch-size", "4"}).json() == e);
+    files[1] = compiled;
+    CHECK(run(files).out == predicted.out);
+    CHECK(contains(run({"summary", compiled}).out, "activations"));
+    const Json b = run({"bench", compiled, "--runs", "2", "--threads", "1", "--json"}).json();
+    for (const char* key : {"planned_mb", "weights_mb", "cold_start_ms", "resident_mb"}) CHECK(b.at(key) > 0);
+    CHECK(b.at("resident_peak_mb") >= b.at("resident_mb"));
+    CHECK(contains(run({"train", folder / "data", "--weights", compiled}).err, "is a compiled network"));
+    CHECK(contains(run({"compile", compiled, "--out", folder / "again.fovea"}).err, "is compiled already"));
+    CHECK(contains(run({"bench", compiled, "--train"}).err, "is a compiled network"));
+    CHECK(contains(run({"predict", compiled, files.back(), "--width", "0.5"}).err, "is a compiled network"));
     // What older CPUs run: weights are packed for the instruction set that reads them.
     for (const char* target : {"SSE4", "AVX2", "NEON"}) {
       setenv("FOVEA_SIMD", target, 1);
