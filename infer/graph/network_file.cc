@@ -100,7 +100,8 @@ bool is_compiled(const std::string& path) {
   try {
     const std::shared_ptr<MappedFile> file = MappedFile::open(path);
     const SafetensorsIndex index = index_safetensors(file->bytes(), path);
-    return std::any_of(index.metadata.begin(), index.metadata.end(), [](const auto& m) { return m.first == kCompiled; });
+    return std::any_of(index.metadata.begin(), index.metadata.end(),
+                       [](const auto& m) { return m.first == kCompiled; });
   } catch (const Error&) {
     return false;
   }
