@@ -66,7 +66,8 @@ struct DepthwisePart {
     const void* base;
     std::int64_t ring, pitch;
   };
-  /// Result row i, channels [begin, end) (begin a multiple of 64, of bf16 of 32), of which the inputs' pixels hold only these.
+  /// Result row i, channels [begin, end) (begin a multiple of 64, of bf16 of 32), of which the inputs' pixels hold only
+  /// these.
   void run_row(const Rows& x, std::int64_t i, std::int64_t begin, std::int64_t end, void* y,
                std::int64_t y_pitch) const;
   Tensor weights, bias, scale, outside;
