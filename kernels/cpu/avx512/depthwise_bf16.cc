@@ -5,12 +5,12 @@
 #include "kernels/cpu/simd/loops.h"
 
 #if defined(__x86_64__)
+#include "kernels/cpu/avx512/depthwise_tiles-inl.h"
 #include "kernels/cpu/avx512/dot.h"
 
 namespace fovea::kernels::simd {
 namespace {
 
-constexpr int kTile = 7;
 alignas(64) constexpr unsigned short kZeros[32] = {};
 alignas(64) constexpr long long kInOrder32[8] = {0, 4, 1, 5, 2, 6, 3, 7};
 alignas(32) constexpr long long kInOrder16[4] = {0, 2, 1, 3};
@@ -123,25 +123,9 @@ void channels(const DepthwiseRowBf16& p, long c) {
           p.bias + c,  p.out + c, static_cast<__mmask16>(left >= 16 ? 0xffff : (1 << left) - 1),
           p.out_pitch, p.width,   p.low,
           p.high};
-  for (int r = 0; r < kSize; ++r) {
-    b.x[r] = p.in[r] ? p.in[r] + c : kZeros;
-    b.next[r] = p.in[r] ? p.in_pitch : 0;
-  }
-  const auto tile = [&](auto fast, auto edge, int count, long j) {
-    const long column = p.first + j * kStep;
-    const bool inside = column >= 0 && column + (count - 1) * kStep + kSize <= p.width;
-    (inside ? fast : edge)(b, column, b.out + j * p.out_pitch);
-  };
-  long j = 0;
-  if (p.count >= kTile) {  // the last tile may do again what the one before it did
-    for (; j < p.count; j += kTile)
-      tile(pixels<C, kSize, kStep, kTile, false>, pixels<C, kSize, kStep, kTile, true>, kTile,
-           j < p.count - kTile ? j : p.count - kTile);
-    return;
-  }
-  const auto few = pixels<C, kSize, kStep, 3, true>, one = pixels<C, kSize, kStep, 1, true>;
-  for (; j + 3 <= p.count; j += 3) tile(few, few, 3, j);
-  for (; j < p.count; ++j) tile(one, one, 1, j);
+  set_rows<kSize>(p, c, kZeros, b);
+  each_tile<kSize, kStep>(p, b, pixels<C, kSize, kStep, kTile, false>, pixels<C, kSize, kStep, kTile, true>,
+                          pixels<C, kSize, kStep, 3, true>, pixels<C, kSize, kStep, 1, true>);
 }
 
 template <int kSize, int kStep>

@@ -5,12 +5,11 @@
 #include "kernels/cpu/simd/loops.h"
 
 #if defined(__x86_64__)
+#include "kernels/cpu/avx512/depthwise_tiles-inl.h"
 #include "kernels/cpu/avx512/dot.h"
 
 namespace fovea::kernels::simd {
 namespace {
-
-constexpr int kTile = 7;
 
 // The same operations on 64, 32 and 16 channels: a tail of 16 costs a quarter where vectors are halves (Zen 4). The
 // last 16 may be fewer.
@@ -132,25 +131,9 @@ void channels(const DepthwiseRowU8& p, long c) {
   Block b{{},          {},         p.outside, p.packed + c * ((kSize + 3) / 4) * kSize * 4,
           p.scale + c, p.bias + c, p.out + c, static_cast<__mmask16>(left >= 16 ? 0xffff : (1 << left) - 1),
           p.out_pitch, p.width,    p.low,     p.high};
-  for (int r = 0; r < kSize; ++r) {
-    b.x[r] = p.in[r] ? p.in[r] + c : p.outside;
-    b.next[r] = p.in[r] ? p.in_pitch : 0;
-  }
-  const auto tile = [&](auto fast, auto edge, int count, long j) {
-    const long column = p.first + j * kStep;
-    const bool inside = column >= 0 && column + (count - 1) * kStep + kSize <= p.width;
-    (inside ? fast : edge)(b, column, b.out + j * p.out_pitch);
-  };
-  long j = 0;
-  if (p.count >= kTile) {  // the last tile may do again what the one before it did
-    for (; j < p.count; j += kTile)
-      tile(pixels<C, kSize, kStep, kTile, false>, pixels<C, kSize, kStep, kTile, true>, kTile,
-           j < p.count - kTile ? j : p.count - kTile);
-    return;
-  }
-  const auto few = pixels<C, kSize, kStep, 3, true>, one = pixels<C, kSize, kStep, 1, true>;
-  for (; j + 3 <= p.count; j += 3) tile(few, few, 3, j);
-  for (; j < p.count; ++j) tile(one, one, 1, j);
+  set_rows<kSize>(p, c, p.outside, b);
+  each_tile<kSize, kStep>(p, b, pixels<C, kSize, kStep, kTile, false>, pixels<C, kSize, kStep, kTile, true>,
+                          pixels<C, kSize, kStep, 3, true>, pixels<C, kSize, kStep, 1, true>);
 }
 
 template <int kSize, int kStep>

@@ -3,6 +3,7 @@
 
 #include "core/dtype.h"
 #include "kernels/cpu/avx512/bf16.h"
+#include "kernels/cpu/simd/channel_order.h"
 #include "kernels/cpu/simd/depthwise_raw.h"
 #include "kernels/cpu/simd/planned_gemm.h"
 
@@ -33,21 +34,7 @@ void pack_bf16(const float* b, std::int64_t k, std::int64_t n, std::uint16_t* pa
 
 namespace {
 
-/// Calls visit(block, its size, position in it, channel) for all channels rounded up to 16, in the order in which
-/// depthwise_bf16.cc has them: blocks of 32 and 16, in a block by k = 0, 1 the channels 8·lane + 4k + i.
-template <class Visit>
-void each_ordered_channel(std::int64_t channels, const Visit& visit) {
-  for (std::int64_t block = 0; block < channels;) {
-    const std::int64_t size = channels - block >= 32 ? 32 : 16, lanes = size / 8;
-    for (std::int64_t k = 0; k < 2; ++k) {
-      for (std::int64_t lane = 0; lane < lanes; ++lane) {
-        for (std::int64_t i = 0; i < 4; ++i)
-          visit(block, size, (k * lanes + lane) * 4 + i, block + lane * 8 + k * 4 + i);
-      }
-    }
-    block += size;
-  }
-}
+constexpr ChannelOrder kOrder{32, 8};
 
 /// Instructions per result: for each pair of kernel rows one by column, for the last row one by pair of columns.
 std::int64_t terms_of(std::int64_t size) { return size / 2 * size + (size + 1) / 2; }
@@ -64,7 +51,7 @@ std::int64_t depthwise_bf16_count(std::int64_t size, std::int64_t channels) {
 
 void pack_depthwise_bf16(const float* weights, std::int64_t size, std::int64_t channels, std::uint16_t* packed) {
   const std::int64_t paired = size / 2 * size;
-  each_ordered_channel(channels, [&](std::int64_t block, std::int64_t count, std::int64_t at, std::int64_t c) {
+  each_ordered_channel(channels, kOrder, [&](std::int64_t block, std::int64_t count, std::int64_t at, std::int64_t c) {
     const auto tap = [&](std::int64_t r, std::int64_t t) {
       return c < channels ? bf16(weights[(r * size + t) * channels + c]).bits : std::uint16_t{0};
     };
@@ -84,9 +71,7 @@ void pack_depthwise_bf16(const float* weights, std::int64_t size, std::int64_t c
 }
 
 void order_channels_bf16(const float* from, std::int64_t channels, float* to) {
-  each_ordered_channel(channels, [&](std::int64_t block, std::int64_t, std::int64_t at, std::int64_t c) {
-    to[block + at] = c < channels ? from[c] : 0.0f;
-  });
+  order_by_channel(from, channels, kOrder, to);
 }
 
 void depthwise_row(const DepthwiseRowBf16& p) { depthwise_row_bf16(p); }

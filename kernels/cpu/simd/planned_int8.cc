@@ -1,24 +1,11 @@
 // What the kernels on u8 and i8 need and every CPU can do: the question whether they may run, and packing.
 #include "kernels/cpu/avx512/int8.h"
+#include "kernels/cpu/simd/channel_order.h"
 
 namespace fovea::kernels::simd {
 namespace {
 
-/// Calls visit(block, its size, position in it, channel) for all channels rounded up to 16, in the order in which
-/// depthwise_int8.cc has them: blocks of 64, 32 and 16, in a block by k = 0 … 3 the channels 16·lane + 4k + i.
-template <class Visit>
-void each_ordered_channel(std::int64_t channels, const Visit& visit) {
-  for (std::int64_t block = 0; block < channels;) {
-    const std::int64_t left = channels - block, size = left >= 64 ? 64 : left >= 32 ? 32 : 16, lanes = size / 16;
-    for (std::int64_t k = 0; k < 4; ++k) {
-      for (std::int64_t lane = 0; lane < lanes; ++lane) {
-        for (std::int64_t i = 0; i < 4; ++i)
-          visit(block, size, (k * lanes + lane) * 4 + i, block + lane * 16 + k * 4 + i);
-      }
-    }
-    block += size;
-  }
-}
+constexpr ChannelOrder kOrder{64, 16};
 
 }  // namespace
 
@@ -54,7 +41,7 @@ std::int64_t depthwise_int8_bytes(std::int64_t size, std::int64_t channels) {
 
 void pack_depthwise_int8(const std::int8_t* weights, std::int64_t size, std::int64_t channels, std::int8_t* packed) {
   const std::int64_t groups = (size + 3) / 4;
-  each_ordered_channel(channels, [&](std::int64_t block, std::int64_t count, std::int64_t at, std::int64_t c) {
+  each_ordered_channel(channels, kOrder, [&](std::int64_t block, std::int64_t count, std::int64_t at, std::int64_t c) {
     for (std::int64_t g = 0; g < groups; ++g) {
       for (std::int64_t t = 0; t < size; ++t) {
         for (std::int64_t q = 0; q < 4; ++q) {
@@ -68,9 +55,7 @@ void pack_depthwise_int8(const std::int8_t* weights, std::int64_t size, std::int
 }
 
 void order_channels(const float* from, std::int64_t channels, float* to) {
-  each_ordered_channel(channels, [&](std::int64_t block, std::int64_t, std::int64_t at, std::int64_t c) {
-    to[block + at] = c < channels ? from[c] : 0.0f;
-  });
+  order_by_channel(from, channels, kOrder, to);
 }
 
 void depthwise_row(const DepthwiseRowU8& p) { depthwise_row_int8(p); }
