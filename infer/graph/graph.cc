@@ -233,6 +233,24 @@ std::string_view to_string(Kind kind) {
   return "?";
 }
 
+bool is_depthwise(const Node& node) {
+  const Shape& w = node.weight_shape;
+  return node.kind == Kind::conv2d && node.conv.groups > 1 && w[2] == 1 && w[3] == node.conv.groups;
+}
+
+bool has_integer_weights(const Node& node) { return node.weight.defined() && node.weight.dtype() == DType::i8; }
+
+Tensor real_weight(const Node& node) {
+  if (!has_integer_weights(node)) return node.weight;
+  Tensor real(node.weight.shape());
+  const auto* const q = node.weight.data<std::int8_t>();
+  const float* const scale = node.weight_scale.data<float>();
+  float* const to = real.mutable_data<float>();
+  const std::int64_t columns = node.weight.shape().dim(-1);
+  for (std::int64_t i = 0, n = real.numel(); i < n; ++i) to[i] = static_cast<float>(q[i]) * scale[i % columns];
+  return real;
+}
+
 Graph make_graph(const OpRecords& list) {
   if (list.inputs.size() != 1 || list.outputs.size() != 1) {
     throw Error(ErrorKind::usage, "compile",

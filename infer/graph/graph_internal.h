@@ -52,6 +52,12 @@ struct Node {
   std::vector<std::string> fused;  ///< what it took in, for listings: "batch_norm", "relu6", "add"
 };
 
+/// One channel per group, as many results as channels.
+bool is_depthwise(const Node& node);
+bool has_integer_weights(const Node& node);
+/// f32 weights of a node: as they are, or i8 times their scales.
+Tensor real_weight(const Node& node);
+
 /// Another name for a value's memory, perhaps under another shape.
 struct Alias {
   enum class Rule : std::uint8_t { none, same, flatten, reshape };
@@ -72,6 +78,8 @@ struct Graph {
   int input = 0, output = 0;  ///< values
 
   int root(int value) const { return memory[static_cast<std::size_t>(value)]; }
+  /// The network's input or result, which are f32 in every plan.
+  bool at_the_edge(int value) const { return root(value) == root(input) || root(value) == root(output); }
   /// Not quantised: scale 0.
   Quantization quantization_of(int value) const {
     return quantization.empty() ? Quantization() : quantization[static_cast<std::size_t>(root(value))];

@@ -114,10 +114,7 @@ class Planner {
     std::size_t weights = 0;
     for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
       const Node& node = graph_.nodes[i];
-      const PackedNode& p = lowered_->packed[i];
-      const std::size_t own = (p.raw.defined() ? p.raw : p.weights).defined()
-                                  ? (p.raw.defined() ? p.raw : p.weights).nbytes()
-                                  : std::size_t{0};
+      const std::size_t own = lowered_->packed[i].weight_bytes();
       weights += own;
       if (weights > kPictureWeights) break;
       const std::size_t maps = bytes_of(node.output) + bytes_of(node.inputs[0]);
@@ -126,22 +123,21 @@ class Planner {
     // Then up to where one value goes on, not inside an inverted residual.
     for (; end > 0 && end < graph_.nodes.size(); ++end) {
       if (lowered_->packed[end].depthwise || lowered_->packed[end - 1].depthwise) continue;
-      bool one = true;
-      for (std::size_t i = end; i < graph_.nodes.size(); ++i) {
-        for (const int v : graph_.nodes[i].inputs)
-          one = one && (made_after(v, end) || graph_.root(v) == graph_.nodes[end - 1].output);
-      }
-      if (one && graph_.root(graph_.output) != graph_.nodes[end - 1].output) break;
+      if (only_value_across(end) && graph_.root(graph_.output) != graph_.nodes[end - 1].output) break;
     }
     if (end == graph_.nodes.size() && graph_.nodes.back().output != graph_.root(graph_.output)) return 0;
     return end;
   }
 
-  bool made_after(int value, std::size_t node) const {
-    for (std::size_t i = node; i < graph_.nodes.size(); ++i) {
-      if (graph_.nodes[i].output == graph_.root(value)) return true;
-    }
-    return false;
+  /// Nodes from `end` on read nothing of what is there before but the result of the node before them.
+  bool only_value_across(std::size_t end) const {
+    std::vector<bool> may_read(graph_.memory.size(), true);
+    for (std::size_t i = 0; i + 1 < end; ++i) may_read[static_cast<std::size_t>(graph_.nodes[i].output)] = false;
+    may_read[static_cast<std::size_t>(graph_.root(graph_.input))] = false;
+    return std::all_of(graph_.nodes.begin() + static_cast<std::ptrdiff_t>(end), graph_.nodes.end(), [&](const Node& n) {
+      return std::all_of(n.inputs.begin(), n.inputs.end(),
+                         [&](int v) { return may_read[static_cast<std::size_t>(graph_.root(v))]; });
+    });
   }
 
   std::size_t bytes_of(int value) const {

@@ -23,6 +23,11 @@ struct PackedNode {
   /// What the node reads, what its weights are multiplied with, and what it gives (and adds).
   kernels::simd::Element source = kernels::simd::Element::f32, in = kernels::simd::Element::f32,
                          out = kernels::simd::Element::f32;
+
+  std::size_t weight_bytes() const {
+    const Tensor& kept = raw.defined() ? raw : weights;
+    return kept.defined() ? kept.nbytes() : 0;
+  }
 };
 
 /// A graph after all rewrites, with its packed weights; the nodes' own weights are gone.

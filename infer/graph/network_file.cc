@@ -68,21 +68,14 @@ NetworkFile read(const Safetensors& file, const std::string& where) try {
 }  // namespace
 
 void check(const Graph& graph) {
-  const auto quantised = [&](int value) {
-    const auto root = static_cast<std::size_t>(graph.root(value));
-    return root < graph.quantization.size() && graph.quantization[root].scale > 0;
-  };
-  const auto at_the_edge = [&](int value) {
-    return graph.root(value) == graph.root(graph.input) || graph.root(value) == graph.root(graph.output);
-  };
   const auto refuse = [](const Node& node, const char* what) {
     throw Error(ErrorKind::format, "network", str(node.name, " (", to_string(node.kind), ") ", what));
   };
   for (const Node& node : graph.nodes) {
-    if (node.weight.defined() && node.weight.dtype() == DType::i8 && !quantised(node.inputs[0]))
+    if (has_integer_weights(node) && graph.quantization_of(node.inputs[0]).scale <= 0)
       refuse(node, "multiplies integers with values that are not quantised");
     // What is added has the type of the result, and the network's input and result are f32 in every plan.
-    if (node.residual && (at_the_edge(node.inputs.back()) || at_the_edge(node.output)))
+    if (node.residual && (graph.at_the_edge(node.inputs.back()) || graph.at_the_edge(node.output)))
       refuse(node, "cannot add at the network's input or result");
   }
 }

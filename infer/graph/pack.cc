@@ -18,28 +18,16 @@ std::int64_t runs_of(const Node& node) {
   return node.conv.dilation.w > 1 ? w[0] * w[1] : w[0];
 }
 
-bool depthwise(const Node& node) {
-  const Shape& w = node.weight.shape();
-  return node.kind == Kind::conv2d && node.conv.groups > 1 && w[2] == 1 && w[3] == node.conv.groups &&
-         node.conv.dilation == kernels::Size2{1, 1} && w[0] <= kernels::simd::kMaxKernelRows &&
-         node.conv.stride.w <= 8 && !node.residual;
+/// For the depthwise kernels.
+bool runs_depthwise(const Node& node) {
+  return is_depthwise(node) && node.conv.dilation == kernels::Size2{1, 1} &&
+         node.weight_shape[0] <= kernels::simd::kMaxKernelRows && node.conv.stride.w <= 8 && !node.residual;
 }
 
 /// An activation that a kernel does while it rounds.
 bool clamps(const Node& node) {
   const Activation kind = node.activation.kind;
   return kind == Activation::none || kind == Activation::relu || kind == Activation::relu6;
-}
-
-/// f32 weights of a node.
-Tensor real_weights(const Node& node) {
-  Tensor real(node.weight.shape());
-  const std::int64_t columns = node.weight.shape().dim(-1);
-  const auto* const from = node.weight.data<std::int8_t>();
-  const float* const scale = node.weight_scale.data<float>();
-  float* const to = real.mutable_data<float>();
-  for (std::int64_t i = 0, n = real.numel(); i < n; ++i) to[i] = static_cast<float>(from[i]) * scale[i % columns];
-  return real;
 }
 
 class Packer {
@@ -55,9 +43,9 @@ class Packer {
       if (node.weight.defined()) {
         packed.panels = node.kind == Kind::dense || (node.kind == Kind::conv2d && node.conv.groups == 1 &&
                                                      runs_of(node) <= kernels::simd::kMaxRuns);
-        packed.depthwise = depthwise(node);
-        if (node.weight.dtype() != DType::i8 || !multiplies_integers(node, packed)) in_floats(node, packed);
-        lowered_->weight_bytes += (packed.raw.defined() ? packed.raw : packed.weights).nbytes() + packed.bias.nbytes() +
+        packed.depthwise = runs_depthwise(node);
+        if (!has_integer_weights(node) || !multiplies_integers(node, packed)) in_floats(node, packed);
+        lowered_->weight_bytes += packed.weight_bytes() + packed.bias.nbytes() +
                                   (packed.int8.scale.defined() ? packed.int8.scale.nbytes() : 0);
         node.weight = node.bias = node.weight_scale = Tensor();
       }
@@ -71,7 +59,7 @@ class Packer {
   Element element_of(int value) const { return lowered_->element_of(value); }
 
   void in_floats(Node& node, PackedNode& packed) {
-    if (node.weight.dtype() == DType::i8) node.weight = real_weights(node);
+    node.weight = real_weight(node);
     // What lies in u8 is converted before and after.
     const auto float_of = [&](int value) { return element_of(value) == Element::bf16 ? Element::bf16 : Element::f32; };
     packed.out = float_of(node.output);
@@ -160,17 +148,14 @@ class Packer {
 }  // namespace
 
 Element Lowered::element_of(int value) const {
-  const int root = graph.root(value);
-  if (root == graph.root(graph.input) || root == graph.root(graph.output)) return Element::f32;
-  return graph.quantization_of(root).scale > 0 ? Element::u8 : element;
+  if (graph.at_the_edge(value)) return Element::f32;
+  return graph.quantization_of(value).scale > 0 ? Element::u8 : element;
 }
 
 void dequantize(Graph& graph) {
   for (Node& node : graph.nodes) {
-    if (node.weight.defined() && node.weight.dtype() == DType::i8) {
-      node.weight = real_weights(node);
-      node.weight_scale = Tensor();
-    }
+    node.weight = real_weight(node);
+    node.weight_scale = Tensor();
   }
   graph.quantization.clear();
 }

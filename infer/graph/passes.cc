@@ -86,10 +86,7 @@ void fold_norms(Graph& graph) {
 void fuse_epilogues(Graph& graph) {
   const std::map<int, int> uses = uses_of(graph);
   const std::vector<Shape> shapes = shapes_of(graph, graph.input_shape);
-  // The network's input and result are f32 in every plan; what a convolution adds has the type of its own result.
-  const auto at_the_edge = [&](int value) {
-    return graph.root(value) == graph.root(graph.input) || graph.root(value) == graph.root(graph.output);
-  };
+  // What a convolution adds has the type of its own result: not f32, as the network's input and result are.
   for (std::size_t i = 0; i < graph.nodes.size();) {
     const Node& node = graph.nodes[i];
     if (node.kind == Kind::activation) {
@@ -99,7 +96,7 @@ void fuse_epilogues(Graph& graph) {
         const bool hosts =
             before.kind == Kind::conv2d || before.kind == Kind::dense || before.kind == Kind::scale_shift;
         if (hosts && before.activation.kind == Activation::none && is_result_of(graph, before, node.inputs[0]) &&
-            !(before.residual && at_the_edge(node.output))) {
+            !(before.residual && graph.at_the_edge(node.output))) {
           before.activation = node.activation;
           before.fused.emplace_back(kernels::to_string(node.activation.kind));
           absorb(graph, i, before);
@@ -116,8 +113,8 @@ void fuse_epilogues(Graph& graph) {
           is_result_of(graph, graph.nodes[static_cast<std::size_t>(host)], node.inputs[late]) &&
           uses.at(graph.root(node.inputs[late])) == 1 &&
           graph.nodes[static_cast<std::size_t>(host)].kind == Kind::conv2d &&
-          shape(node.inputs[0]) == shape(node.inputs[1]) && !at_the_edge(node.inputs[1 - late]) &&
-          !at_the_edge(node.output)) {
+          shape(node.inputs[0]) == shape(node.inputs[1]) && !graph.at_the_edge(node.inputs[1 - late]) &&
+          !graph.at_the_edge(node.output)) {
         Node& before = graph.nodes[static_cast<std::size_t>(host)];
         before.inputs.push_back(node.inputs[1 - late]);
         before.residual = true;

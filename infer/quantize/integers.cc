@@ -7,11 +7,6 @@
 
 namespace fovea::infer {
 
-bool is_depthwise(const Node& node) {
-  const Shape& w = node.weight.shape();
-  return node.kind == Kind::conv2d && node.conv.groups > 1 && w[2] == 1 && w[3] == node.conv.groups;
-}
-
 bool can_be_integer(const Node& node) {
   if (node.kind == Kind::dense) return true;
   if (node.kind != Kind::conv2d) return false;

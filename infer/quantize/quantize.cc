@@ -19,20 +19,17 @@ namespace {
 /// those of two networks that are still needed.
 constexpr std::int64_t kPicturesForSensitivity = 16, kPicturesForBias = 32;
 
-Agreement on_pictures(const Simulation& f32, const Simulation& rounded, std::span<const Tensor> pictures) {
-  std::vector<Tensor> a, b;
+/// The logits of all batches, [pictures, classes].
+Tensor logits_of(const Graph& graph, std::span<const Tensor> pictures) {
+  const Simulation network(graph);
+  std::vector<float> all;
+  std::int64_t classes = 0;
   for (const Tensor& x : pictures) {
-    a.push_back(f32(x));
-    b.push_back(rounded(x));
+    const Tensor y = network(x);
+    classes = y.dim(-1);
+    all.insert(all.end(), y.data<float>(), y.data<float>() + y.numel());
   }
-  const std::int64_t classes = a[0].dim(-1);
-  std::vector<float> all_a, all_b;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    all_a.insert(all_a.end(), a[i].data<float>(), a[i].data<float>() + a[i].numel());
-    all_b.insert(all_b.end(), b[i].data<float>(), b[i].data<float>() + b[i].numel());
-  }
-  const auto rows = static_cast<std::int64_t>(all_a.size()) / classes;
-  return agreement(Tensor::from<float>({rows, classes}, all_a), Tensor::from<float>({rows, classes}, all_b));
+  return Tensor::from<float>({static_cast<std::int64_t>(all.size()) / classes, classes}, all);
 }
 
 std::size_t bytes_of(const Graph& graph) {
@@ -198,15 +195,15 @@ QuantizedModel quantize(const Model& model, std::span<const Tensor> pictures, co
     if (!integer[i]) layer.reason = "as asked";
     report.layers.push_back(std::move(layer));
   }
-  const Simulation f32(reference);
+  const Tensor f32 = logits_of(reference, pictures);
   Graph quantized = assemble_corrected(prepared, integer, options.correct_bias, more);
-  report.calibration = on_pictures(f32, Simulation(quantized), pictures);
+  report.calibration = agreement(f32, logits_of(quantized, pictures));
   report.all_integer_db = report.calibration.db;
   std::vector<std::string> reasons(n);
   while (options.target_db > 0 && report.calibration.db < options.target_db) {
     if (!give_back(prepared, shapes, noise, options.target_db, integer, reasons)) break;
     quantized = assemble_corrected(prepared, integer, options.correct_bias, more);
-    report.calibration = on_pictures(f32, Simulation(quantized), pictures);
+    report.calibration = agreement(f32, logits_of(quantized, pictures));
   }
   std::size_t at = 0;
   for (std::size_t i = 0; i < n; ++i) {

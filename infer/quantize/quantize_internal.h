@@ -13,7 +13,6 @@ namespace fovea::infer {
 
 /// Whether integer kernels can compute the node: convolutions of one group, depthwise ones, dense layers.
 bool can_be_integer(const Node& node);
-bool is_depthwise(const Node& node);
 
 /// u8 for a range; the range holds 0.
 Quantization quantization_of(const Range& range);

@@ -20,19 +20,6 @@ Tensor fake_quantized(const Tensor& x, const Quantization& q) {
   return fake_quantize(x, Tensor::from<float>({1}, {q.scale}), {.zero = q.zero, .low = 0, .high = 255});
 }
 
-bool has_integer_weights(const Node& node) { return node.weight.defined() && node.weight.dtype() == DType::i8; }
-
-Tensor real_weight(const Node& node) {
-  if (!has_integer_weights(node)) return node.weight;
-  Tensor real(node.weight.shape());
-  const auto* const q = static_cast<const std::int8_t*>(node.weight.view().data);
-  const float* const scale = node.weight_scale.data<float>();
-  float* const to = real.mutable_data<float>();
-  const std::int64_t columns = node.weight.shape().dim(-1);
-  for (std::int64_t i = 0, n = real.numel(); i < n; ++i) to[i] = static_cast<float>(q[i]) * scale[i % columns];
-  return real;
-}
-
 Simulation::Simulation(const Graph& graph) : graph_(graph), last_use_(graph.memory.size(), 0) {
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node& node = graph.nodes[i];

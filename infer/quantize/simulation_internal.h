@@ -13,10 +13,6 @@ namespace fovea::infer {
 
 /// Scale of a per-tensor value as an operand of fake_quantize.
 Tensor fake_quantized(const Tensor& x, const Quantization& q);
-/// f32 weights of a node: as they are, or i8 times their scales.
-Tensor real_weight(const Node& node);
-bool has_integer_weights(const Node& node);
-
 class Simulation {
  public:
   /// Shares the graph's tensors. The graph must outlive it.
