@@ -20,6 +20,7 @@
 #include "tools/command.h"
 #include "tools/model_source.h"
 #include "tools/progress.h"
+#include "tools/report.h"
 
 namespace fovea::tools {
 namespace {
@@ -151,12 +152,7 @@ int run(const Options& given) {
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::usage || error.kind() == ErrorKind::cancelled) throw;
       ++failed;
-      if (o.common.json) {
-        std::printf("%s\n", nlohmann::ordered_json{{"file", file}, {"error", error.what()}}
-                                .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
-                                .c_str());
-      }
-      std::fprintf(stderr, "fovea: %s\n", error.what());
+      report_failure(file, error, o.common.json);
     }
   }
   return failed == 0 ? 0 : 1;

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 
+#include "augment/files_internal.h"
 #include "augment/loader.h"
 #include "augment/open.h"
 #include "core/error.h"
@@ -29,22 +29,22 @@ class PlainFolder final : public Dataset {
 
 /// The pictures directly in `path`, sorted; nothing where it is no folder or holds none.
 std::vector<std::string> plain_pictures(const std::string& path) {
-  namespace fs = std::filesystem;
-  std::vector<std::string> files;
-  std::error_code failed;
-  for (const auto& entry : fs::directory_iterator(path, failed)) {
-    std::string extension = entry.path().extension().string();
-    std::transform(extension.begin(), extension.end(), extension.begin(),
-                   [](unsigned char c) { return c < 128 ? static_cast<char>(std::tolower(c)) : static_cast<char>(c); });
-    for (const char* known : {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib"}) {
-      if (extension == known && entry.is_regular_file(failed)) files.push_back(entry.path().string());
-    }
+  std::vector<std::string> found;
+  if (!files::is_folder(path)) return found;
+  for (const files::Entry& entry : files::list(path)) {
+    if (!entry.is_folder && files::is_picture(entry.name)) found.push_back(files::join(path, entry.name));
   }
-  std::sort(files.begin(), files.end());
-  return files;
+  return found;
 }
 
 }  // namespace
+
+DatasetPtr spread(DatasetPtr data, std::int64_t most) {
+  if (most <= 0 || data->size() <= most) return data;
+  std::vector<std::int64_t> chosen;
+  for (std::int64_t i = 0; i < most; ++i) chosen.push_back(i * data->size() / most);
+  return std::make_shared<Subset>(data, chosen);
+}
 
 PictureBatches read_pictures(const Model& model, const std::string& given, const std::string& part,
                              const PictureOptions& options) {
@@ -61,11 +61,7 @@ PictureBatches read_pictures(const Model& model, const std::string& given, const
     data = open_dataset(path, result.part);
     result.labelled = data->class_names() == model.class_names;
   }
-  if (options.most > 0 && data->size() > options.most) {
-    std::vector<std::int64_t> chosen;
-    for (std::int64_t i = 0; i < options.most; ++i) chosen.push_back(i * data->size() / options.most);
-    data = std::make_shared<Subset>(data, chosen);
-  }
+  data = spread(data, options.most);
   LoaderOptions loading;
   loading.batch_size = options.batch;
   loading.workers = options.workers;

@@ -4,9 +4,13 @@
 #include <string>
 #include <vector>
 
+#include "augment/dataset.h"
 #include "models/model.h"
 
 namespace fovea::tools {
+
+/// `most` pictures spread evenly over the data (folders come class by class); all where it is 0 or more than there are.
+DatasetPtr spread(DatasetPtr data, std::int64_t most);
 
 struct PictureOptions {
   std::int64_t most = 0;  ///< so many, spread evenly over the data; 0: all

@@ -16,6 +16,7 @@
 #include "tools/answering.h"
 #include "tools/command.h"
 #include "tools/compute_type.h"
+#include "tools/report.h"
 
 namespace fovea::tools {
 namespace {
@@ -92,12 +93,7 @@ int run(const Options& o) {
       }
     } catch (const Error& e) {
       ++failed;
-      if (o.common.json) {
-        std::printf("%s\n", nlohmann::ordered_json{{"file", file}, {"error", e.what()}}
-                                .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
-                                .c_str());
-      }
-      std::fprintf(stderr, "fovea: %s\n", e.what());
+      report_failure(file, e, o.common.json);
     }
   }
   return failed == 0 ? 0 : 1;

@@ -45,17 +45,14 @@ struct Comparison {
   std::int64_t right_f32 = 0, right = 0;
 };
 
-Comparison compare(const Model& model, const infer::QuantizedModel& quantized, const PictureBatches& pictures,
-                   ProgressBar& bar) {
-  const auto f32 = infer::fast_forward(model);
-  infer::Network network = quantized.network();
+Comparison compare(infer::Network& before, infer::Network& network, const PictureBatches& pictures, ProgressBar& bar) {
   Comparison c;
   c.labelled = pictures.labelled;
   std::vector<float> a, b;
   std::int64_t classes = 0, done = 0;
   for (std::size_t i = 0; i < pictures.images.size(); ++i) {
     const Tensor& x = pictures.images[i];
-    const Tensor want = f32(x), have = network(x);
+    const Tensor want = before(x), have = network(x);
     classes = want.dim(-1);
     for (std::int64_t r = 0; r < x.dim(0) && c.labelled; ++r) {
       const auto best = [&](const Tensor& t) {
@@ -80,11 +77,7 @@ infer::QuantizedModel finetuned(const Options& o, const Model& model, const infe
   const std::vector<std::string> parts = available_splits(path);
   const bool has_train = std::find(parts.begin(), parts.end(), "train") != parts.end();
   DatasetPtr data = open_dataset(path, has_train ? "train" : "", {.class_names = model.class_names});
-  if (o.limit > 0 && data->size() > o.limit) {
-    std::vector<std::int64_t> chosen;
-    for (std::int64_t i = 0; i < o.limit; ++i) chosen.push_back(i * data->size() / o.limit);
-    data = std::make_shared<Subset>(data, chosen);
-  }
+  data = spread(data, o.limit);
   const auto module = std::make_shared<infer::QuantizedModule>(start);
   Model trainable(module);
   trainable.preprocessing = model.preprocessing;
@@ -112,12 +105,6 @@ double latency(infer::Plan& plan) {
         std::min(least, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
   }
   return least;
-}
-
-std::string number(double value, const char* format = "%.1f") {
-  char text[32];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
 }
 
 int run(const Options& o) {
@@ -148,11 +135,10 @@ int run(const Options& o) {
   const infer::QuantizeReport& report = quantized.report();
   reading.most = 0;
   const PictureBatches validation = read_pictures(model, o.validate.empty() ? o.calibrate : o.validate, "val", reading);
-  const Comparison c = compare(model, quantized, validation, bar);
+  infer::Network before = infer::compile_network(model), network = quantized.network();
+  const Comparison c = compare(before, network, validation, bar);
   bar.clear();
-  infer::Network network = quantized.network();
   const double ms = latency(network.plan(network.input_shape()));
-  infer::Network before = infer::compile_network(model);
   const double ms_before = latency(before.plan(before.input_shape()));
   std::uintmax_t file_bytes = 0;
   if (!o.out.empty()) {
@@ -190,7 +176,7 @@ int run(const Options& o) {
   Table table({"layer", "kind", "type", "MMAC>", "weights dB>", "alone dB>", "result dB>", "why"});
   for (const infer::QuantizedLayer& l : report.layers) {
     table.row({l.name, l.kind, l.quantized ? "int8" : "f32", number(static_cast<double>(l.macs) / 1e6, "%.2f"),
-               number(l.weight_db), number(l.alone_db), number(l.result_db), l.reason});
+               number(l.weight_db, "%.1f"), number(l.alone_db, "%.1f"), number(l.result_db, "%.1f"), l.reason});
   }
   table.print();
   const infer::Agreement& a = c.agreement;

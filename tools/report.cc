@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "tools/progress.h"
@@ -21,10 +22,25 @@ std::string left(const std::string& text, std::size_t columns) {
 
 }  // namespace
 
+std::string number(double value, const char* format) {
+  char text[32];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
 std::string percent(double share, int decimals) {
   char text[32];
   std::snprintf(text, sizeof text, "%.*f %%", decimals, 100 * share);
   return text;
+}
+
+void report_failure(const std::string& file, const Error& error, bool json) {
+  if (json) {
+    std::printf("%s\n", nlohmann::ordered_json{{"file", file}, {"error", error.what()}}
+                            .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+                            .c_str());
+  }
+  std::fprintf(stderr, "fovea: %s\n", error.what());
 }
 
 std::string class_report(const MetricValues& values, const std::vector<std::string>& names) {

@@ -27,12 +27,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string number(double value, const char* format = "%.4g") {
-  char text[32];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
-}
-
 /// Draws the progress of training: a bar on a terminal, a line per epoch anywhere.
 class TrainView final : public TrainObserver {
  public:
@@ -126,7 +120,7 @@ int find_lr(const TrainOptions& o, const TrainData& data, const Model& model, co
                     .c_str());
   } else {
     std::printf("curve: %s\nlearning rate of the steepest fall: %s\na more cautious one: %s\n", path.c_str(),
-                number(result.suggestion).c_str(), number(result.tenth_of_minimum).c_str());
+                number(result.suggestion, "%.4g").c_str(), number(result.tenth_of_minimum, "%.4g").c_str());
   }
   return 0;
 }

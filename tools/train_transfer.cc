@@ -47,12 +47,6 @@ MetricValues judge(const LinearProbe& probe, const Features& features, int class
   return metrics.compute();
 }
 
-std::string number(double value, const char* format = "%.3g") {
-  char text[32];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
-}
-
 }  // namespace
 
 void add_transfer_options(CLI::App& c, TrainOptions& o) {
@@ -174,7 +168,7 @@ ProbeStart fit_start(const TrainOptions& o, const TrainData& data, Model& model,
   set_classifier(model, probe);
   start.weight = probe.weight;
   start.bias = probe.bias;
-  std::string text = str("linear probe: C ", number(probe.c));
+  std::string text = str("linear probe: C ", number(probe.c, "%.3g"));
   for (const LinearProbe::Trial& t : probe.trials) {
     if (t.c == probe.c)
       text += str("  held-out loss ", number(t.log_loss, "%.3f"), "  accuracy ", percent(t.accuracy, 1));
