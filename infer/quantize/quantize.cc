@@ -23,13 +23,14 @@ constexpr std::int64_t kPicturesForSensitivity = 16, kPicturesForBias = 32;
 Tensor logits_of(const Graph& graph, std::span<const Tensor> pictures) {
   const Simulation network(graph);
   std::vector<float> all;
-  std::int64_t classes = 0;
+  std::int64_t rows = 0, classes = 0;
   for (const Tensor& x : pictures) {
     const Tensor y = network(x);
+    rows += y.dim(0);
     classes = y.dim(-1);
     all.insert(all.end(), y.data<float>(), y.data<float>() + y.numel());
   }
-  return Tensor::from<float>({static_cast<std::int64_t>(all.size()) / classes, classes}, all);
+  return Tensor::from<float>({rows, classes}, all);
 }
 
 std::size_t bytes_of(const Graph& graph) {
