@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "core/autograd/modes.h"
 #include "core/autograd/tape.h"
@@ -70,21 +71,22 @@ void print_profile(infer::Plan& plan, int runs) {
     double ms = 0, macs = 0;
     int count = 0;
   };
-  std::map<std::string, Sum> sums;
+  std::map<std::pair<std::string, std::string>, Sum> sums;
   const auto rate = [](double macs, double ms) { return ms > 0 ? 2e-6 * macs / ms : 0.0; };
-  std::printf("%-30s %-18s %-14s %9s %9s %9s\n", "step", "kernel", "result", "µs", "MMAC", "GFLOP/s");
+  std::printf("%-30s %-18s %-5s %-14s %9s %9s %9s\n", "step", "kernel", "type", "result", "µs", "MMAC", "GFLOP/s");
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const double macs = static_cast<double>(steps[i].macs);
-    Sum& sum = sums[steps[i].kernel];
+    Sum& sum = sums[{steps[i].kernel, steps[i].type}];
     sum.ms += times[i];
     sum.macs += macs;
     ++sum.count;
-    std::printf("%-30s %-18s %-14s %9.1f %9.2f %9.1f\n", steps[i].name.c_str(), steps[i].kernel.c_str(),
-                steps[i].output.to_string().c_str(), times[i] * 1e3, macs / 1e6, rate(macs, times[i]));
+    std::printf("%-30s %-18s %-5s %-14s %9.1f %9.2f %9.1f\n", steps[i].name.c_str(), steps[i].kernel.c_str(),
+                steps[i].type.c_str(), steps[i].output.to_string().c_str(), times[i] * 1e3, macs / 1e6,
+                rate(macs, times[i]));
   }
   for (const auto& [kernel, sum] : sums) {
-    std::printf("%-30s %-18s %-14s %9.1f %9.2f %9.1f\n", "in all", kernel.c_str(), str(sum.count, " steps").c_str(),
-                sum.ms * 1e3, sum.macs / 1e6, rate(sum.macs, sum.ms));
+    std::printf("%-30s %-18s %-5s %-14s %9.1f %9.2f %9.1f\n", "in all", kernel.first.c_str(), kernel.second.c_str(),
+                str(sum.count, " steps").c_str(), sum.ms * 1e3, sum.macs / 1e6, rate(sum.macs, sum.ms));
   }
 }
 
@@ -151,6 +153,8 @@ int run(const Options& o) {
     plan = network.plan(input);
   }
   if (o.profile && !plan.defined()) throw Error(ErrorKind::usage, "--profile", "times the steps of compiled inference");
+  // A compiled file may hold integers that nobody asked for by name.
+  const std::string type = is_compiled(source) && network.dtype() == DType::i8 ? "int8" : o.dtype;
   std::vector<double> times;
   double last_loss = 0;
   for (int i = 0; i < o.warmup + o.runs; ++i) {
@@ -181,7 +185,7 @@ int run(const Options& o) {
       {"batch", o.batch},
       {"size", input[1]},
       {"threads", num_threads()},
-      {"dtype", o.dtype},
+      {"dtype", type},
       {"runs", o.runs},
       {"min_ms", times.front()},
       {"median_ms", median},
@@ -201,7 +205,7 @@ int run(const Options& o) {
   } else {
     std::printf("%s %s, batch %lld at %lld×%lld, %d threads, %s\n", o.model.c_str(),
                 o.train ? "training step" : "inference", static_cast<long long>(o.batch),
-                static_cast<long long>(input[1]), static_cast<long long>(input[2]), num_threads(), o.dtype.c_str());
+                static_cast<long long>(input[1]), static_cast<long long>(input[2]), num_threads(), type.c_str());
     std::printf("  median %.3f ms   min %.3f   p90 %.3f   p99 %.3f\n", median, times.front(), quantile(times, 0.9),
                 quantile(times, 0.99));
     std::printf("  %.1f images/s   memory %.1f MB above the start\n", static_cast<double>(o.batch) / median * 1e3,

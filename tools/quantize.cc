@@ -10,6 +10,7 @@
 
 #include "augment/open.h"
 #include "core/error.h"
+#include "core/io/file.h"
 #include "infer/compile/compile.h"
 #include "infer/quantize/finetune.h"
 #include "infer/quantize/quantize.h"
@@ -109,6 +110,8 @@ double latency(infer::Plan& plan) {
 
 int run(const Options& o) {
   apply_common(o.common);
+  // Now rather than after minutes of work.
+  if (!o.out.empty()) const AtomicFile writable(o.out);
   ModelSource source = o.source;
   if (!o.weights.empty()) source.path = o.weights;
   const Model model = open_model(source);

@@ -31,18 +31,22 @@ int print_compiled(const Options& o, infer::Network network) {
                                {"weight_bytes", plan.weight_bytes()},
                                {"steps", nlohmann::ordered_json::array()}};
     for (const infer::Plan::StepInfo& s : plan.steps()) {
-      out["steps"].push_back(
-          {{"name", s.name}, {"op", s.op}, {"kernel", s.kernel}, {"output", s.output.to_string()}, {"macs", s.macs}});
+      out["steps"].push_back({{"name", s.name},
+                              {"op", s.op},
+                              {"kernel", s.kernel},
+                              {"type", s.type},
+                              {"output", s.output.to_string()},
+                              {"macs", s.macs}});
     }
     std::printf("%s\n", out.dump().c_str());
     return 0;
   }
-  Table table({"from layer", "kernel", "does", "result", "multiply-adds>"});
+  Table table({"from layer", "kernel", "type", "does", "result", "multiply-adds>"});
   for (const infer::Plan::StepInfo& s : plan.steps()) {
     macs += s.macs;
-    table.row({s.name, s.kernel, s.op, s.output.to_string(), s.macs ? grouped(s.macs) : ""});
+    table.row({s.name, s.kernel, s.type, s.op, s.output.to_string(), s.macs ? grouped(s.macs) : ""});
   }
-  table.total({"total", str(plan.steps().size(), " steps"), "", "", grouped(macs)});
+  table.total({"total", str(plan.steps().size(), " steps"), "", "", "", grouped(macs)});
   table.print();
   std::printf("\nweights %.2f MB, activations %.2f MB in one block\n", static_cast<double>(plan.weight_bytes()) / 1e6,
               static_cast<double>(plan.activation_bytes()) / 1e6);

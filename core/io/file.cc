@@ -115,7 +115,9 @@ AtomicFile::~AtomicFile() {
 void AtomicFile::fail(const char* action) {
   const int code = errno;
   throw Error(ErrorKind::file, path_, str("cannot be ", action, ": ", std::strerror(code)),
-              code == ENOSPC ? "free some space on the disk; an existing file was left as it was" : "");
+              code == ENOSPC   ? "free some space on the disk; an existing file was left as it was"
+              : code == ENOENT ? "make its folder first"
+                               : "");
 }
 
 void AtomicFile::write(const void* data, std::size_t bytes) {

@@ -76,6 +76,7 @@ class Planner {
       std::unique_ptr<detail::Step> step = count > 1 ? chain(i, count) : make(i);
       step->info.name = first.name;
       step->info.output = shape(last.output);
+      step->info.type = type_of(i);
       for (std::size_t k = i; k < i + count; ++k) {
         step->info.op += (k > i ? " → " : "") + text_of(graph_.nodes[k]);
         step->info.macs += macs(graph_.nodes[k]);
@@ -102,6 +103,13 @@ class Planner {
     if (node.kind == Kind::conv2d || node.kind == Kind::dense)
       return shape(node.output).numel() * node.weight_shape.numel() / node.weight_shape.dim(-1);
     return 0;
+  }
+
+  /// What node i multiplies; where it has no weights, what it reads: all but the average is computed in f32.
+  std::string type_of(std::size_t i) const {
+    const Node& node = graph_.nodes[i];
+    const Element e = node.kind == Kind::global_average_pool ? element(node.inputs[0]) : lowered_->packed[i].in;
+    return e == Element::u8 ? "int8" : e == Element::bf16 ? "bf16" : "f32";
   }
 
   /// How many nodes from the first on are done picture by picture: those whose maps, of a batch, would leave the caches
@@ -158,6 +166,7 @@ class Planner {
                                      {program_->input, graph_.root(output), -1});
     step->info.name = "each picture";
     step->info.op = str(each->steps.size(), " steps");
+    step->info.type = each->steps.back()->info.type;
     step->info.output = shape(output);
     for (std::size_t k = 0; k < end; ++k) step->info.macs += macs(graph_.nodes[k]);
     program_->steps.push_back(std::move(step));

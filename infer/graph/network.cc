@@ -47,6 +47,14 @@ Network::Impl& Network::impl() const {
 const image::Preprocessing& Network::preprocessing() const { return impl().preprocessing; }
 const std::vector<std::string>& Network::class_names() const { return impl().class_names; }
 const std::string& Network::architecture() const { return impl().architecture; }
+DType Network::dtype() const {
+  using kernels::simd::Element;
+  const Lowered& lowered = *impl().lowered;
+  for (const PackedNode& p : lowered.packed) {
+    if (p.in == Element::u8) return DType::i8;
+  }
+  return lowered.element == Element::bf16 ? DType::bf16 : DType::f32;
+}
 Shape Network::input_shape() const {
   const image::Preprocessing& p = impl().preprocessing;
   return {1, p.height, p.width, p.channels};

@@ -41,6 +41,8 @@ class FOVEA_API Network {
   const image::Preprocessing& preprocessing() const;
   const std::vector<std::string>& class_names() const;  ///< may be empty
   const std::string& architecture() const;              ///< canonical zoo name, or empty
+  /// i8 where layers multiply integers, otherwise what the layers compute in on this CPU: f32 or bf16.
+  DType dtype() const;
 
  private:
   struct Impl;

@@ -135,12 +135,13 @@ std::string Plan::describe() const {
     std::snprintf(text, sizeof text, "%.2f", static_cast<double>(macs) / 1e6);
     return std::string(text);
   };
-  std::string text = column("step", 28) + column("fused", 36) + column("kernel", 18) + column("result", 16) + "MMAC\n";
+  std::string text = column("step", 28) + column("fused", 36) + column("kernel", 18) + column("type", 6) +
+                     column("result", 16) + "MMAC\n";
   std::int64_t macs = 0;
   for (const StepInfo& s : steps()) {
     macs += s.macs;
-    text += column(s.name, 28) + column(s.op, 36) + column(s.kernel, 18) + column(s.output.to_string(), 16) +
-            millions(s.macs) + "\n";
+    text += column(s.name, 28) + column(s.op, 36) + column(s.kernel, 18) + column(s.type, 6) +
+            column(s.output.to_string(), 16) + millions(s.macs) + "\n";
   }
   return text + str(steps().size(), " steps, ", millions(macs), " MMAC, activations ", mebibytes(activation_bytes()),
                     ", weights ", mebibytes(weight_bytes()), "\n");

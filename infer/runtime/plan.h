@@ -50,6 +50,7 @@ class FOVEA_API Plan {
     std::string name;    ///< path of the module: "block_1.expand.conv"
     std::string op;      ///< "conv + bn + relu6 → depthwise + bn + relu6"
     std::string kernel;  ///< "simd:pointwise"
+    std::string type;    ///< what it multiplies, or reads where it has no weights: "f32", "bf16", "int8"
     Shape output;
     std::int64_t macs = 0;
   };

@@ -20,7 +20,7 @@ infer::QuantizedModel quantized_model(Tensor& pictures) {
   settle(model, 48);
   pictures = noise({8, 48, 48, 3}, 81);
   infer::QuantizeOptions options;
-  options.target_db = 0;
+  options.most_loss = 1;
   options.keep_f32 = {"classifier"};
   options.measure_layers = false;
   return infer::quantize(model, {&pictures, 1}, options);

@@ -365,6 +365,10 @@ TEST_CASE("a quantised network in a file answers the same", "[quantize]") {
   const Tensor want = written(pictures[0]), have = read(pictures[0]);
   CHECK(want.to_vector<float>() == have.to_vector<float>());
   CHECK(read.class_names() == model.class_names);
+  if (kernels::simd::has_int8()) {
+    CHECK(read.dtype() == DType::i8);
+    CHECK(read.plan(read.input_shape()).describe().find("int8") != std::string::npos);
+  }
   // A byte a weight and little else.
   CHECK(std::filesystem::file_size(path) < q.report().bytes + 40'000);
   std::filesystem::remove(path);

@@ -117,6 +117,14 @@ TEST_CASE("usage: bench, summary and preview print what they promise and nothing
   CHECK(run({"augment-preview", folder / "data", "--out", folder / "g.gif"}).code == 2);
 }
 
+TEST_CASE("usage: minutes of work do not begin where their result cannot be written") {
+  const TempFolder folder;
+  const Outcome o = run({"quantize", "absent", "--calibrate", "absent", "--out", folder / "no/such/x.fovea"});
+  CHECK(o.code == 1);
+  CHECK(contains(o.err, "x.fovea"));
+  CHECK(contains(o.err, "make its folder first"));
+}
+
 TEST_CASE("usage: an output that cannot be written is a failure") {
   if (!fs::exists("/dev/full")) FOVEA_SKIP("no /dev/full");
   const Outcome o = run({"summary", "fashion_cnn"}, {.out_path = "/dev/full"});
