@@ -3,6 +3,7 @@
 find_package(Threads REQUIRED)
 find_package(ZLIB REQUIRED)
 find_package(JPEG REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(nlohmann_json 3.9 REQUIRED)
 find_package(hwy REQUIRED)
 find_path(FOVEA_STB_INCLUDE_DIR stb_image.h PATH_SUFFIXES stb REQUIRED)

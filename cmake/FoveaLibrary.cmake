@@ -13,7 +13,7 @@ add_library(fovea ${objects})
 add_library(fovea::fovea ALIAS fovea)
 # The objects are compiled by the rooms; this target says what the whole needs at link time. Nothing of it reaches a
 # program's compile line: no third-party type stands in a public header.
-target_link_libraries(fovea PRIVATE Threads::Threads ZLIB::ZLIB zip JPEG::JPEG hwy::hwy)
+target_link_libraries(fovea PRIVATE Threads::Threads ZLIB::ZLIB zip JPEG::JPEG hwy::hwy OpenSSL::Crypto)
 if(FOVEA_ONEDNN)
   target_link_libraries(fovea PRIVATE DNNL::dnnl)
 endif()

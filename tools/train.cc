@@ -1,7 +1,4 @@
 // fovea train: from pictures to a model, with progress, checkpoints, metrics and plots in a run folder.
-#include <signal.h>
-
-#include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -96,17 +93,6 @@ std::string choose_folder(const TrainOptions& o, const std::string& name) {
   }
 }
 
-/// A program that was killed while it wrote leaves its temporary file; those whose writer is gone are removed.
-void remove_leftovers(const std::string& folder) {
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    int writer = 0;
-    const std::string name = entry.path().filename().string();
-    if (!name.ends_with(".tmp") || std::sscanf(name.c_str(), ".fovea-%d-", &writer) != 1 || writer <= 0) continue;
-    if (::kill(writer, 0) != 0 && errno == ESRCH) fs::remove(entry.path(), ignored);
-  }
-}
-
 int find_lr(const TrainOptions& o, const TrainData& data, const Model& model, const TrainerOptions& trainer) {
   const LrFinderResult result = find_learning_rate(model, data.train, trainer);
   const std::string path = o.out.empty() ? "lr.svg" : (fs::path(o.out) / "lr.svg").string();
@@ -147,7 +133,7 @@ int run(TrainOptions o) {
 
   const std::string folder = choose_folder(o, data.name);
   make_folders(folder);
-  remove_leftovers(folder);
+  remove_stale_temporaries(folder);
   const auto inside = [&](const char* name) { return (fs::path(folder) / name).string(); };
   const bool show = !o.common.quiet;
   TrainView view(show, data.val != nullptr);

@@ -1,6 +1,7 @@
 #include "core/io/file.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <utility>
@@ -85,7 +87,7 @@ std::vector<std::uint8_t> read_file(const std::string& path, std::size_t limit) 
   return bytes;
 }
 
-AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
+AtomicFile::AtomicFile(std::string path, unsigned mode) : path_(std::move(path)) {
   static std::atomic<unsigned> next{0};
   struct stat info {};
   if (stat(path_.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
@@ -100,7 +102,7 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   // The name of the temporary is short whatever the target's: names may have 255 bytes.
   const std::filesystem::path folder = std::filesystem::path(path_).parent_path();
   temporary_ = (folder / str(".fovea-", getpid(), "-", next.fetch_add(1), ".tmp")).string();
-  descriptor_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  descriptor_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, static_cast<mode_t>(mode));
   if (descriptor_ < 0) {
     temporary_.clear();
     fail("created");
@@ -158,6 +160,16 @@ void make_folders(const std::string& path) {
   if (!code && std::filesystem::is_directory(path, code)) return;
   throw Error(ErrorKind::file, path,
               str("the folder cannot be made: ", code ? code.message() : "a file of that name is in the way"));
+}
+
+void remove_stale_temporaries(const std::string& folder) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    int writer = 0;
+    const std::string name = entry.path().filename().string();
+    if (!name.ends_with(".tmp") || std::sscanf(name.c_str(), ".fovea-%d-", &writer) != 1 || writer <= 0) continue;
+    if (::kill(writer, 0) != 0 && errno == ESRCH) std::filesystem::remove(entry.path(), ignored);
+  }
 }
 
 }  // namespace fovea

@@ -35,7 +35,8 @@ FOVEA_API std::vector<std::uint8_t> read_file(const std::string& path, std::size
 /// existing file is untouched; without commit() (an exception, a full disk) the temporary is removed.
 class FOVEA_API AtomicFile {
  public:
-  explicit AtomicFile(std::string path);
+  /// @param mode permissions of a new file, less what the process's umask takes away: 0600 for what is private
+  explicit AtomicFile(std::string path, unsigned mode = 0666);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -53,5 +54,7 @@ class FOVEA_API AtomicFile {
 FOVEA_API void write_file(const std::string& path, std::string_view content);
 /// Creates a folder and the folders above it. Error{file} naming the part that cannot be made.
 FOVEA_API void make_folders(const std::string& path);
+/// Removes temporary files of AtomicFile directly in a folder whose writers were killed before they could.
+FOVEA_API void remove_stale_temporaries(const std::string& folder);
 
 }  // namespace fovea

@@ -25,6 +25,7 @@
 #include "insight/explain.h"
 #include "insight/faithfulness.h"
 #include "insight/label_errors.h"
+#include "insight/protect/anonymize.h"
 #include "insight/render.h"
 #include "insight/slices.h"
 #include "insight/trust.h"
