@@ -110,8 +110,6 @@ class ChainStep final : public Step {
             expand.end = made + some;
             expand.y = element_at(ring, (slot - made) * c.wo * width - channel, element_);
             simd::planned_conv_rows(c, expand);
-            if (first_.epilogue.after)
-              first_.epilogue.run_after(element_at(ring, slot * c.wo * width, element_), some * c.wo * width, element_);
             made += some;
           }
           depthwise_.run_row({ring, ring_rows_, width}, r, channel, channel + width,
@@ -124,11 +122,6 @@ class ChainStep final : public Step {
       project.begin = row;
       project.end = stop;
       simd::planned_conv_rows(last_->conv, project);
-      if (last_->epilogue.after) {
-        const std::int64_t width = last_->conv.wo * last_->conv.co;
-        last_->epilogue.run_after(element_at(project.y, row * width, last_->conv.out), (stop - row) * width,
-                                  last_->conv.out);
-      }
     }
   }
 

@@ -37,23 +37,6 @@ Epilogue::Epilogue(ActivationParams a, Quantization out) : activation(a) {
   clamp = low > 0 || high < 255;
 }
 
-void Epilogue::run_after(void* y, std::int64_t count, simd::Element element) const {
-  const auto alpha = static_cast<float>(activation.alpha);
-  if (element == simd::Element::f32) {
-    auto* const values = static_cast<float*>(y);
-    return simd::activation_forward_f32(activation.kind, alpha, values, values, count);
-  }
-  constexpr std::int64_t kBlock = 1024;
-  float block[kBlock];
-  auto* values = static_cast<std::uint16_t*>(y);
-  for (std::int64_t i = 0; i < count; i += kBlock) {
-    const std::int64_t n = std::min(kBlock, count - i);
-    simd::from_bf16(values + i, block, n);
-    simd::activation_forward_f32(activation.kind, alpha, block, block, n);
-    simd::to_bf16(block, values + i, n);
-  }
-}
-
 ConvPart::ConvPart(const ConvGeometry& g, const Tensor& weights, const Tensor& padded, ActivationParams activation,
                    simd::Element source, simd::Element in, simd::Element out, const Int8& int8)
     : packed(weights), bias(padded), scale(int8.scale), epilogue(activation, int8.out) {
@@ -76,6 +59,7 @@ ConvPart::ConvPart(const ConvGeometry& g, const Tensor& weights, const Tensor& p
   conv.clamp = epilogue.clamp;
   conv.low = epilogue.low;
   conv.high = epilogue.high;
+  if (epilogue.after) conv.after = activation;
 }
 
 DepthwisePart::DepthwisePart(const ConvGeometry& g, const Tensor& filters, const Tensor& padded,
@@ -188,10 +172,7 @@ void DepthwisePart::run_row(const Rows& x, std::int64_t i, std::int64_t begin, s
     r.out = y;
     simd::depthwise_row(r);
   }
-  if (!epilogue.after) return;
-  if (y_pitch == end - begin) return epilogue.run_after(y, row.count * y_pitch, row.element);
-  for (std::int64_t j = 0; j < row.count; ++j)
-    epilogue.run_after(simd::element_at(y, j * y_pitch, row.element), end - begin, row.element);
+  if (epilogue.after) simd::activation_rows(epilogue.activation, y, row.element, y_pitch, row.count, end - begin);
 }
 
 namespace {
@@ -202,12 +183,7 @@ class ConvStep final : public Step {
     info.kernel = part_.conv.pointwise() ? "simd:pointwise" : "simd:direct";
   }
   void run(Pointers at) const override {
-    const simd::AfterFn after = [](const void* part, void* y, std::int64_t count) {
-      const auto& self = *static_cast<const ConvPart*>(part);
-      self.epilogue.run_after(y, count, self.conv.out);
-    };
-    simd::planned_conv(part_.conv, place(at, places_.in), place(at, places_.residual), place(at, places_.out),
-                       part_.epilogue.after ? after : nullptr, &part_);
+    simd::planned_conv(part_.conv, place(at, places_.in), place(at, places_.residual), place(at, places_.out));
   }
 
  private:

@@ -24,9 +24,6 @@ inline void* place(Pointers at, int value) { return value < 0 ? nullptr : at[sta
 struct Epilogue {
   /// With `out` quantised the bounds are in its steps, and none where u8 saturates there anyway.
   explicit Epilogue(kernels::ActivationParams activation, Quantization out = {});
-  /// The activation on `count` finished results.
-  void run_after(void* y, std::int64_t count, kernels::simd::Element element) const;
-
   kernels::ActivationParams activation;
   bool clamp = false, after = false;
   float low = 0, high = 0;

@@ -23,6 +23,7 @@ struct More {
   int stride = 1, dilation = 1;
   int top = 0, left = 0, bottom = 0, right = 0;
   bool residual = false, clamp = false;
+  Activation after = Activation::none;
 };
 struct Case {
   std::int64_t n, h, w, ci, co, kh, kw;
@@ -48,6 +49,10 @@ const Case kCases[] = {
     {1, 11, 12, 5, 9, 3, 3, {.dilation = 2, .top = 2, .left = 2, .bottom = 2, .right = 2}},
     {1, 40, 41, 20, 56, 3, 3, {.top = 1, .left = 1, .bottom = 1, .right = 1, .clamp = true}},
     {2, 6, 6, 10, 12, 3, 3},
+    {1, 15, 13, 24, 72, 1, 1, {.residual = true, .after = Activation::hard_swish}},
+    {2, 20, 20, 12, 40, 1, 1, {.after = Activation::silu}},
+    {1, 12, 30, 6, 31, 5, 3, {.top = 2, .left = 1, .bottom = 2, .right = 1, .after = Activation::hard_swish}},
+    {1, 9, 8, 1024, 33, 1, 1, {.after = Activation::silu}},
 };
 
 std::vector<float> rounded(std::vector<float> v) {
@@ -82,12 +87,18 @@ void check(const Case& c, bool in_bf16, bool out_bf16, bool convert) {
     if (c.more.residual) want[i] += residual[i];
     if (c.more.clamp) want[i] = std::min(6.0f, std::max(0.0f, want[i]));
   }
+  const std::vector<float> before = want;
+  if (c.more.after != Activation::none) {
+    const ForceImplementation reference("reference");
+    activation_forward({c.more.after}, view_of(before, y_shape), view_of(want, y_shape));
+  }
 
   simd::PlannedConv p;
   p.n = c.n, p.h = c.h, p.w = c.w, p.ci = c.ci, p.ho = y_shape[1], p.wo = y_shape[2], p.co = c.co;
   p.kh = c.kh, p.kw = c.kw, p.stride = params.stride, p.dilation = params.dilation, p.top = c.more.top,
   p.left = c.more.left;
   p.clamp = c.more.clamp, p.low = 0, p.high = 6;
+  p.after.kind = c.more.after;
   p.in = in_bf16 ? simd::Element::bf16 : simd::Element::f32;
   p.source = in_bf16 && !convert ? simd::Element::bf16 : simd::Element::f32;
   p.out = out_bf16 ? simd::Element::bf16 : simd::Element::f32;
@@ -122,11 +133,14 @@ void check(const Case& c, bool in_bf16, bool out_bf16, bool convert) {
 
   INFO("conv " << x_shape.to_string() << " " << w_shape.to_string() << " stride " << c.more.stride << " bf16 in "
                << in_bf16 << " out " << out_bf16);
-  // f32: k products of at most 4, rounded in any order. bf16 operands are exact here; a bf16 result has 8 bits.
+  // f32: k products of at most 4, rounded in any order. bf16 operands are exact here; a bf16 result has 8 bits, twice
+  // where an activation (of slopes up to 1.5) follows.
   const double rounding = 4e-6 * std::sqrt(static_cast<double>(k)) + 1e-6;
   double worst = 0;
   for (std::size_t i = 0; i < want.size(); ++i) {
-    const double allowed = rounding * 4 + (out_bf16 ? std::abs(want[i]) / 256.0 : 0.0);
+    const double slope = c.more.after != Activation::none ? 1.5 : 0.0;
+    const double halves = std::abs(static_cast<double>(want[i])) + slope * std::abs(static_cast<double>(before[i]));
+    const double allowed = rounding * (4 + 4 * slope) + (out_bf16 ? halves / 256.0 : 0.0);
     worst = std::max(worst, std::abs(static_cast<double>(got[i]) - static_cast<double>(want[i])) / allowed);
   }
   CHECK(worst <= 1.0);

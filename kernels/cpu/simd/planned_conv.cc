@@ -43,6 +43,7 @@ PlannedGemm gemm_of(const PlannedConv& c, const ConvRows& job) {
   g.clamp = c.clamp;
   g.low = c.low;
   g.high = c.high;
+  g.after = c.after;
   return g;
 }
 
@@ -67,7 +68,7 @@ void pointwise_rows(const PlannedConv& c, const ConvRows& job, std::int64_t begi
 /// Rows of a 1×1 convolution lie 4096 bytes apart, or a multiple: all of a tile's values at one k then compete for the
 /// eight places of one set of the L1 cache (measured with 1024 channels: 128 instead of 220 GFLOP/s).
 bool rows_compete(const PlannedConv& c) {
-  return c.kh == 1 && c.kw == 1 && inside(c) && c.stride.w * c.ci * bytes_of(c.in) % 4096 == 0;
+  return c.n * c.ho * c.wo > 8 && c.kh == 1 && c.kw == 1 && inside(c) && c.stride.w * c.ci * bytes_of(c.in) % 4096 == 0;
 }
 
 /// Results [begin, end) of such a convolution, pixel by pixel over all images: the rows are copied to where they lie a
@@ -194,16 +195,12 @@ void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
   }
 }
 
-void planned_conv(const PlannedConv& c, const void* x, const void* residual, void* y, AfterFn after,
-                  const void* context) {
+void planned_conv(const PlannedConv& c, const void* x, const void* residual, void* y) {
   const std::int64_t panels = panel_count(c.co), k = c.kh * c.kw * c.ci;
   if (rows_compete(c)) {
     const std::int64_t pixels = c.n * c.ho * c.wo;
     parallel_for(pixels, std::max<std::int64_t>(4, kWorkPerThread / (k * c.co)),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   gathered_rows(c, x, residual, y, begin, end);
-                   if (after) after(context, element_at(y, begin * c.co, c.out), (end - begin) * c.co);
-                 });
+                 [&](std::int64_t begin, std::int64_t end) { gathered_rows(c, x, residual, y, begin, end); });
     return;
   }
   const bool pointwise = c.pointwise();
@@ -234,20 +231,10 @@ void planned_conv(const PlannedConv& c, const void* x, const void* residual, voi
   // reads in its own core's cache. Else (7×7 maps: four tiles of 14, but 28 rows and 21) shares of equal size are cut
   // from all pairs of a panel and a tile of rows, panel after panel, because five panels do not divide by two.
   const bool evenly = tiles >= 2 * threads && tiles % threads == 0 && rows * 33 > tiles * tile * 32;
-  if (tiles >= 8 * threads || evenly || after) {
+  if (tiles >= 8 * threads || evenly) {
     parallel_for(tiles, std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, tile_work)),
                  [&](std::int64_t begin, std::int64_t end) {
-                   const std::int64_t first = begin * tile, last = std::min(rows, end * tile);
-                   const std::int64_t row_values = (pointwise ? 1 : c.wo) * c.co;
-                   // With a further step on the results they are made in stretches that stay in L2.
-                   const std::int64_t stretch =
-                       after ? std::max<std::int64_t>(1, kBlockBytes / (row_values * bytes_of(c.out)) / tile) * tile
-                             : last - first;
-                   for (std::int64_t row = first; row < last; row += stretch) {
-                     const std::int64_t stop = std::min(last, row + stretch);
-                     some_rows(row, stop, 0, panels);
-                     if (after) after(context, element_at(y, row * row_values, c.out), (stop - row) * row_values);
-                   }
+                   some_rows(begin * tile, std::min(rows, end * tile), 0, panels);
                  });
     return;
   }

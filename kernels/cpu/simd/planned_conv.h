@@ -31,6 +31,7 @@ struct PlannedConv : ConvSizes {
   std::uint8_t zero = 0;
   bool clamp = false;  ///< results within [low, high]
   float low = 0, high = 0;
+  ActivationParams after{Activation::none};  ///< see PlannedGemm
 
   bool pointwise() const;
   /// Length of a run of `length` values in `packed`.
@@ -55,10 +56,7 @@ struct ConvRows {
 };
 void planned_conv_rows(const PlannedConv&, const ConvRows&);
 
-/// The whole convolution on the thread team. `after(y, count)` is called on finished stretches of the result while they
-/// are in the cache, by the thread that made them: activations that the clamp cannot express.
-using AfterFn = void (*)(const void* context, void* y, std::int64_t count);
-void planned_conv(const PlannedConv&, const void* x, const void* residual, void* y, AfterFn after = nullptr,
-                  const void* context = nullptr);
+/// The whole convolution on the thread team.
+void planned_conv(const PlannedConv&, const void* x, const void* residual, void* y);
 
 }  // namespace fovea::kernels::simd

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/cpu/simd/activation_raw.h"
 #include "kernels/cpu/simd/bf16-inl.h"
 #include "kernels/cpu/simd/loops.h"
 #include "kernels/cpu/simd/planned_gemm.h"
@@ -346,6 +347,7 @@ int planned_rows_entry() { return kMaxRows; }
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include "core/threads/parallel.h"
 #include "kernels/cpu/avx512/bf16.h"
 #include "kernels/cpu/avx512/int8.h"
 
@@ -356,13 +358,53 @@ HWY_EXPORT(planned_rows_entry);
 HWY_EXPORT(to_bf16_entry);
 HWY_EXPORT(from_bf16_entry);
 
-void planned_gemm(const PlannedGemm& job) {
+namespace {
+
+void run(const PlannedGemm& job) {
   switch (job.in) {
     case Element::f32: return HWY_DYNAMIC_DISPATCH(planned_gemm_entry)(job);
     case Element::bf16: return planned_gemm_bf16(job);
     case Element::u8: return planned_gemm_int8(job);
   }
 }
+
+/// Rows [begin, end) of one panel, from the last to the first if `backwards`.
+void run(PlannedGemm job, std::int64_t panel, std::int64_t begin, std::int64_t end, bool backwards) {
+  job.panel_begin = panel;
+  job.panel_end = panel + 1;
+  job.rows = end - begin;
+  const std::int64_t first = backwards ? end - 1 : begin, sign = backwards ? -1 : 1;
+  job.a = element_at(job.a, first * job.a_stride, job.in);
+  job.c = element_at(job.c, first * job.c_stride, job.out);
+  if (job.residual) job.residual = element_at(job.residual, first * job.residual_stride, job.out);
+  job.a_stride *= sign;
+  job.c_stride *= sign;
+  job.residual_stride *= sign;
+  run(job);
+  if (job.after.kind == Activation::none) return;
+  const std::int64_t column = panel * panel_width();
+  activation_rows(job.after, element_at(job.c, column, job.out), job.out, job.c_stride, job.rows,
+                  std::min<std::int64_t>(job.columns - column, panel_width()));
+}
+
+}  // namespace
+
+void planned_gemm(const PlannedGemm& job) {
+  const std::int64_t tile = planned_tile_rows();
+  // Each panel from both ends of the rows to the middle. The hardware fetches ahead of a walk, and beyond its end:
+  // there lie the rows of the next thread, whose core then has to ask for its own lines again when it writes them (a
+  // layer of 14×14×384 on two cores that do not share a cache: 66 instead of 44 µs).
+  const std::int64_t inward = in_parallel() ? job.rows / 2 / tile * tile : 0;
+  const bool after = job.after.kind != Activation::none;
+  if (inward == 0 && !after) return run(job);
+  // Results that wait for the activation: 14 KB.
+  const std::int64_t most = after ? 8 * tile : job.rows, middle = inward > 0 ? inward : job.rows;
+  for (std::int64_t p = job.panel_begin; p < job.panel_end; ++p) {
+    for (std::int64_t row = 0; row < middle; row += most) run(job, p, row, std::min(row + most, middle), false);
+    for (std::int64_t row = job.rows; row > middle; row -= most) run(job, p, std::max(row - most, middle), row, true);
+  }
+}
+
 void to_bf16(const float* from, std::uint16_t* to, std::int64_t n) { HWY_DYNAMIC_DISPATCH(to_bf16_entry)(from, to, n); }
 void from_bf16(const std::uint16_t* from, float* to, std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(from_bf16_entry)(from, to, n);

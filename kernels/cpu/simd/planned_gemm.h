@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "kernels/activation.h"
 #include "kernels/cpu/simd/element.h"
 #include "kernels/cpu/simd/panels.h"
 
@@ -35,6 +36,8 @@ struct PlannedGemm {
   std::int64_t c_stride = 0;
   bool clamp = false;
   float low = 0, high = 0;
+  /// What a clamp cannot express, done on f32 or bf16 results that are still in L1.
+  ActivationParams after{Activation::none};
 };
 /// With bf16 operands: sums in f32, on CPUs with AVX-512 BF16 (see has_bf16()); runs of even length. With u8: sums in
 /// i32 where has_int8(); runs are multiples of four, of which the last may reach past a's row where b is zero.
