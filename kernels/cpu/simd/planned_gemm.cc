@@ -34,6 +34,10 @@ constexpr int kMaxRows = 14;
 #else
 constexpr int kMaxRows = 6;
 #endif
+// Products of few values end so often that storing the sums costs a fifth of the time; with half the sums the next
+// tile's find registers meanwhile (16 values: 97 → 102 GFLOP/s of 118 on a Zen 4; from 64 on no difference).
+constexpr std::int64_t kShallow = 48;
+constexpr int kShallowRows = kMaxRows == 14 ? 7 : kMaxRows;
 // One vector wide: more rows keep the units busy, as long as five pointers reach them.
 constexpr int kMaxRowsNarrow = kMaxRows == 6 ? 10 : 14;
 // Weights are asked for so many floats ahead: they come from L2 or beyond, and the hardware starts anew at each page.
@@ -307,7 +311,7 @@ void gemm(const PlannedGemm& job) {
            job.clamp,
            job.low,
            job.high};
-    const std::int64_t most = narrow ? kMaxRowsNarrow : kMaxRows;
+    const std::int64_t most = narrow ? kMaxRowsNarrow : job.k <= kShallow ? kShallowRows : kMaxRows;
     const bool half = columns <= (narrow ? kLanes / 2 : kLanes + kLanes / 2);
     const TileFn* const table =
         narrow ? (half ? kNarrowHalf<O>.fn : kNarrow<O>.fn) : (half ? kWideHalf<O>.fn : kWide<O>.fn);
