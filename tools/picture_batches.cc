@@ -46,39 +46,38 @@ DatasetPtr spread(DatasetPtr data, std::int64_t most) {
   return std::make_shared<Subset>(data, chosen);
 }
 
-PictureBatches read_pictures(const Model& model, const std::string& given, const std::string& part,
-                             const PictureOptions& options) {
+Pictures find_pictures(const Model& model, const std::string& given, const std::string& part, std::int64_t most) {
   const std::string path = data_path(given);
-  PictureBatches result;
-  DatasetPtr data;
+  Pictures result;
   if (std::vector<std::string> files = plain_pictures(path); !files.empty()) {
-    data = std::make_shared<PlainFolder>(std::move(files));
+    result.data = std::make_shared<PlainFolder>(std::move(files));
   } else {
     const std::vector<std::string> parts = available_splits(path);
     for (const std::string& wanted : {part, std::string(part == "val" ? "test" : "train")}) {
       if (result.part.empty() && std::find(parts.begin(), parts.end(), wanted) != parts.end()) result.part = wanted;
     }
-    data = open_dataset(path, result.part);
-    result.labelled = data->class_names() == model.class_names;
+    result.data = open_dataset(path, result.part);
+    result.labelled = result.data->class_names() == model.class_names;
   }
-  data = spread(data, options.most);
+  result.data = spread(result.data, most);
+  return result;
+}
+
+void each_batch(const Pictures& pictures, const Model& model, const TakeBatch& take) {
   LoaderOptions loading;
-  loading.batch_size = options.batch;
-  loading.workers = options.workers;
+  loading.batch_size = 8;
   loading.preprocessing = model.preprocessing;
   loading.skip_corrupt = true;
   loading.cache = false;
-  Loader loader(data, loading);
+  Loader loader(pictures.data, loading);
   loader.start_epoch(0);
+  bool any = false;
   for (Batch batch; loader.next(batch);) {
-    const auto labels = batch.labels.values<std::int64_t>();
-    result.labels.emplace_back(labels.begin(), labels.end());
-    result.count += batch.images.dim(0);
-    result.images.push_back(std::move(batch.images));
+    any = true;
+    take(std::move(batch.images), batch.labels.values<std::int64_t>());
   }
   for (const std::string& s : loader.skipped()) std::fprintf(stderr, "fovea: left out %s\n", s.c_str());
-  if (result.count == 0) throw Error(ErrorKind::usage, path, "there is no readable picture");
-  return result;
+  if (!any) throw Error(ErrorKind::usage, "pictures", "there is none that can be read");
 }
 
 }  // namespace fovea::tools

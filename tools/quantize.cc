@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,9 +33,9 @@ struct Options {
   ModelSource source;
   std::string weights, calibrate, validate, finetune, method = "mse", weight_scale = "mse", out;
   int images = 128;
-  int workers = 1, epochs = 2, limit = 0;
+  int epochs = 2, limit = 0;
   double lr = 1e-5;
-  double percentile = 99.99, target = 20;
+  double percentile = 99.99, loss = 1;
   bool equalize = false, no_bias_correction = false, nearest = false;
   std::vector<std::string> keep;
 };
@@ -46,13 +47,13 @@ struct Comparison {
   std::int64_t right_f32 = 0, right = 0;
 };
 
-Comparison compare(infer::Network& before, infer::Network& network, const PictureBatches& pictures, ProgressBar& bar) {
+Comparison compare(infer::Network& before, infer::Network& network, const Model& model, const Pictures& pictures,
+                   ProgressBar& bar) {
   Comparison c;
   c.labelled = pictures.labelled;
   std::vector<float> a, b;
   std::int64_t classes = 0, done = 0;
-  for (std::size_t i = 0; i < pictures.images.size(); ++i) {
-    const Tensor& x = pictures.images[i];
+  each_batch(pictures, model, [&](Tensor&& x, std::span<const std::int64_t> labels) {
     const Tensor want = before(x), have = network(x);
     classes = want.dim(-1);
     for (std::int64_t r = 0; r < x.dim(0) && c.labelled; ++r) {
@@ -60,14 +61,14 @@ Comparison compare(infer::Network& before, infer::Network& network, const Pictur
         const float* const row = t.data<float>() + r * classes;
         return std::max_element(row, row + classes) - row;
       };
-      c.right_f32 += best(want) == pictures.labels[i][static_cast<std::size_t>(r)] ? 1 : 0;
-      c.right += best(have) == pictures.labels[i][static_cast<std::size_t>(r)] ? 1 : 0;
+      c.right_f32 += best(want) == labels[static_cast<std::size_t>(r)] ? 1 : 0;
+      c.right += best(have) == labels[static_cast<std::size_t>(r)] ? 1 : 0;
     }
     a.insert(a.end(), want.data<float>(), want.data<float>() + want.numel());
     b.insert(b.end(), have.data<float>(), have.data<float>() + have.numel());
     done += x.dim(0);
-    bar.update("comparing", done, pictures.count, -1, "");
-  }
+    bar.update("comparing", done, pictures.count(), -1, "");
+  });
   c.agreement = infer::agreement(Tensor::from<float>({done, classes}, a), Tensor::from<float>({done, classes}, b));
   return c;
 }
@@ -115,10 +116,9 @@ int run(const Options& o) {
   ModelSource source = o.source;
   if (!o.weights.empty()) source.path = o.weights;
   const Model model = open_model(source);
-  PictureOptions reading;
-  reading.most = o.images;
-  reading.workers = o.workers;
-  const PictureBatches pictures = read_pictures(model, o.calibrate, "train", reading);
+  std::vector<Tensor> pictures;
+  each_batch(find_pictures(model, o.calibrate, "train", o.images), model,
+             [&](Tensor&& images, std::span<const std::int64_t>) { pictures.push_back(std::move(images)); });
   infer::QuantizeOptions options;
   options.observer = infer::observer_from(o.method);
   options.percentile = o.percentile;
@@ -126,20 +126,20 @@ int run(const Options& o) {
   options.equalize = o.equalize;
   options.correct_bias = !o.no_bias_correction;
   options.round_by_results = !o.nearest;
-  options.target_db = o.target;
+  options.most_loss = o.loss / 100;
   options.keep_f32 = o.keep;
   ProgressBar bar(!o.common.quiet && !o.common.json);
-  bar.line(str("calibrating with ", pictures.count, " pictures"));
-  infer::QuantizedModel quantized = infer::quantize(model, pictures.images, options);
+  bar.line("calibrating");
+  infer::QuantizedModel quantized = infer::quantize(model, pictures, options);
+  pictures.clear();
   if (!o.finetune.empty()) {
     bar.line("fine-tuning in integers");
     quantized = finetuned(o, model, quantized);
   }
   const infer::QuantizeReport& report = quantized.report();
-  reading.most = 0;
-  const PictureBatches validation = read_pictures(model, o.validate.empty() ? o.calibrate : o.validate, "val", reading);
+  const Pictures validation = find_pictures(model, o.validate.empty() ? o.calibrate : o.validate, "val");
   infer::Network before = infer::compile_network(model), network = quantized.network();
-  const Comparison c = compare(before, network, validation, bar);
+  const Comparison c = compare(before, network, model, validation, bar);
   bar.clear();
   const double ms = latency(network.plan(network.input_shape()));
   const double ms_before = latency(before.plan(before.input_shape()));
@@ -170,6 +170,9 @@ int run(const Options& o) {
       result["accuracy"] = {{"f32", static_cast<double>(c.right_f32) / static_cast<double>(a.pictures)},
                             {"int8", static_cast<double>(c.right) / static_cast<double>(a.pictures)}};
     }
+    result["expected_loss"] = {{"int8", report.expected_loss}, {"all_int8", report.all_integer_loss}};
+    result["held_out"] = {
+        {"pictures", report.held_out.pictures}, {"top1", report.held_out.top1}, {"db", report.held_out.db}};
     result["bytes"] = {{"f32", report.f32_bytes}, {"int8", report.bytes}};
     result["ms"] = {{"f32", ms_before}, {"int8", ms}};
     if (!o.out.empty()) result["file"] = {{"path", o.out}, {"bytes", file_bytes}};
@@ -187,8 +190,11 @@ int run(const Options& o) {
       "\n%lld of %zu layers in int8, weights %.2f MB instead of %.2f MB, one picture in %.2f ms instead of %.2f\n",
       static_cast<long long>(integer), report.layers.size(), static_cast<double>(report.bytes) / 1e6,
       static_cast<double>(report.f32_bytes) / 1e6, ms, ms_before);
-  std::printf("logits on %lld calibration pictures: %.1f dB (all int8: %.1f dB)\n",
-              static_cast<long long>(report.pictures), report.calibration.db, report.all_integer_db);
+  std::printf(
+      "calibrated with %lld pictures; by %lld others, expected to lose %.2f points of accuracy (all int8: %.2f), %.1f "
+      "dB\n",
+      static_cast<long long>(report.pictures), static_cast<long long>(report.held_out.pictures),
+      100 * report.expected_loss, 100 * report.all_integer_loss, report.held_out.db);
   std::printf(
       "on %lld %spictures of %s: top-1 agreement %s, f32's best in int8's top 5 %s, mean cosine %.4f, %.1f dB\n",
       static_cast<long long>(a.pictures), validation.part.empty() ? "" : (validation.part + " ").c_str(),
@@ -241,7 +247,11 @@ void add_quantize(CLI::App& app, Action& action) {
   command->add_flag("--equalize", o->equalize, "Bring channels to like ranges first");
   command->add_flag("--round-to-nearest", o->nearest, "Round weights to the nearest integer");
   command->add_flag("--no-bias-correction", o->no_bias_correction, "Leave biases as they are");
-  command->add_option("--target", o->target, "dB that the logits must reach: layers go back to f32 until they do")
+  command
+      ->add_option("--loss", o->loss,
+                   "Points of accuracy that int8 may be expected to lose: layers go back to f32 until it is no more; "
+                   "100: all in int8")
+      ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
   command->add_option("--keep", o->keep, "Layers that stay f32");
   command->add_option("--finetune", o->finetune,

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <numeric>
 
 #include "core/autograd/modes.h"
 #include "core/error.h"
@@ -15,9 +14,8 @@
 namespace fovea::infer {
 namespace {
 
-/// Sensitivity holds all values of so many pictures, some 27 MB each for EfficientNet-Lite0 at 224; bias correction
-/// those of two networks that are still needed.
-constexpr std::int64_t kPicturesForSensitivity = 16, kPicturesForBias = 32;
+/// Sensitivity runs half the network for each layer.
+constexpr std::int64_t kPicturesForSensitivity = 16, kPicturesForBias = 64;
 
 /// The logits of all batches, [pictures, classes].
 Tensor logits_of(const Graph& graph, std::span<const Tensor> pictures) {
@@ -46,90 +44,79 @@ std::int64_t macs_of(const Node& node, const Shape& y) {
 }
 
 /// The graph of these nodes, biases corrected.
-Graph assemble_corrected(const Prepared& prepared, const std::vector<bool>& integer, bool correct, const Tensor& few) {
+Graph assemble_corrected(const Prepared& prepared, const std::vector<bool>& integer, bool correct,
+                         std::span<const Tensor> few) {
   Graph graph = assemble(prepared, integer);
   if (correct) correct_bias(graph, prepared.reference, few);
   return graph;
 }
 
-/// Takes layers out of `integer` until the noise that is left should reach the target: those first that make the most
-/// noise for the time that they cost in f32. False where none is left that makes any.
+/// What a layer in f32 costs, in multiply-adds of integers. In f32 they take some four times as long; turning what it
+/// reads and gives is some 30 of them a value, and its weights are four bytes each on their way from memory.
+double price_of(const Node& node, const std::vector<Shape>& shapes) {
+  const Shape &y = shapes[static_cast<std::size_t>(node.output)], &x = shapes[static_cast<std::size_t>(node.inputs[0])];
+  return static_cast<double>(macs_of(node, y) + 30 * (y.numel() + x.numel() + node.weight.numel()));
+}
+
+/// Takes layers out of `integer`, those first that make the most noise for their price. It goes on while the loss to be
+/// expected is more than the options allow (by then the noise left should be `share` of what it is), and while a layer
+/// is expected to gain its share of kWorth, which all layers together would be worth: a classifier costs nothing and
+/// may make nearly all the noise. False where there is nothing to do.
 bool give_back(const Prepared& prepared, const std::vector<Shape>& shapes, const std::vector<double>& noise,
-               double target, std::vector<bool>& integer, std::vector<std::string>& reasons) {
-  const auto value_of = [&](std::size_t i) {
-    const Node& node = prepared.reference.nodes[i];
-    // Multiply-adds in f32 take some four times as long; turning what it reads and gives is some 30 of them a value.
-    const Shape &y = shapes[static_cast<std::size_t>(node.output)],
-                &x = shapes[static_cast<std::size_t>(node.inputs[0])];
-    return noise[i] / static_cast<double>(macs_of(node, y) + 30 * (y.numel() + x.numel()));
-  };
+               double loss, double most_loss, double share, std::vector<bool>& integer,
+               std::vector<std::string>& reasons) {
+  constexpr double kWorth = 0.05;
   std::vector<std::size_t> order;
+  std::vector<double> price(integer.size(), 0.0);
+  double whole = 0, left = 0;
   for (std::size_t i = 0; i < integer.size(); ++i) {
-    if (integer[i] && noise[i] > 0) order.push_back(i);
+    if (!can_be_integer(prepared.reference.nodes[i])) continue;
+    price[i] = price_of(prepared.reference.nodes[i], shapes);
+    whole += price[i];
+    if (!integer[i] || noise[i] <= 0) continue;
+    order.push_back(i);
+    left += noise[i];
   }
-  if (order.empty()) return false;
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return value_of(a) > value_of(b); });
-  // Noises add up where they are small; where they do not, the next call goes on.
-  double left = 0;
-  for (const std::size_t i : order) left += noise[i];
-  const double wanted = std::pow(10.0, -target / 10);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return noise[a] / price[a] > noise[b] / price[b]; });
+  // Noises add up where they are small, and losses go with their sum; where they do not, the next call goes on, so a
+  // little at a time.
+  const double all = left, wanted = std::max(share, 0.3) * left;
+  bool any = false;
   for (const std::size_t i : order) {
+    const bool gains = loss * noise[i] / all > kWorth * price[i] / whole;
+    if (left <= wanted || (loss <= most_loss && !gains)) break;
     integer[i] = false;
+    any = true;
     char text[64];
     std::snprintf(text, sizeof text, "alone %.1f dB at the logits", -10 * std::log10(noise[i]));
     reasons[i] = text;
     left -= noise[i];
-    if (left <= wanted) break;
   }
-  return true;
+  return any;
 }
 
 void fill_result_db(const Graph& reference, const Graph& quantized, const Tensor& few, QuantizeReport& report) {
   const Simulation f32(reference), rounded(quantized);
-  Simulation::Values a = f32.start(few), b = rounded.start(few);
+  std::vector<Noise> noise(reference.nodes.size());
+  for (const Tensor& x : in_passes({&few, 1}, bytes_of_values(reference))) {
+    Simulation::Values a = f32.start(x), b = rounded.start(x);
+    for (std::size_t i = 0; i < reference.nodes.size(); ++i) {
+      f32.step(i, a);
+      rounded.step(i, b);
+      const auto root = static_cast<std::size_t>(reference.root(reference.nodes[i].output));
+      if (can_be_integer(reference.nodes[i])) noise[i].add(a[root], b[root]);
+      f32.release(i, a);
+      rounded.release(i, b);
+    }
+  }
   std::size_t at = 0;
   for (std::size_t i = 0; i < reference.nodes.size(); ++i) {
-    f32.step(i, a);
-    rounded.step(i, b);
-    if (can_be_integer(reference.nodes[i])) {
-      const auto root = static_cast<std::size_t>(reference.root(reference.nodes[i].output));
-      report.layers[at++].result_db = signal_to_noise(a[root], b[root]);
-    }
-    f32.release(i, a);
-    rounded.release(i, b);
+    if (can_be_integer(reference.nodes[i])) report.layers[at++].result_db = noise[i].db();
   }
 }
 
 }  // namespace
-
-Agreement agreement(const Tensor& f32, const Tensor& other) {
-  Agreement result;
-  result.db = signal_to_noise(f32, other);
-  const std::int64_t classes = f32.dim(-1);
-  result.pictures = classes > 0 ? f32.numel() / classes : 0;
-  if (result.pictures == 0) return result;
-  for (std::int64_t r = 0; r < result.pictures; ++r) {
-    const float *a = f32.data<float>() + r * classes, *b = other.data<float>() + r * classes;
-    const auto best = std::max_element(a, a + classes) - a;
-    std::int64_t before = 0;  // classes that the other network ranks before it
-    double aa = 0, bb = 0, ab = 0;
-    for (std::int64_t c = 0; c < classes; ++c) {
-      const auto x = static_cast<double>(a[c]), y = static_cast<double>(b[c]);
-      aa += x * x;
-      bb += y * y;
-      ab += x * y;
-      if (b[c] > b[best] || (b[c] == b[best] && c < best)) ++before;
-    }
-    result.top1 += before == 0 ? 1 : 0;
-    result.top5 += before < 5 ? 1 : 0;
-    result.cosine += aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : (aa == bb ? 1 : 0);
-  }
-  const auto n = static_cast<double>(result.pictures);
-  result.top1 /= n;
-  result.top5 /= n;
-  result.cosine /= n;
-  return result;
-}
 
 QuantizedModel::QuantizedModel(std::shared_ptr<const NetworkFile> file, QuantizeReport report)
     : file_(std::move(file)), report_(std::move(report)) {}
@@ -155,30 +142,37 @@ QuantizedModel quantize(const Model& model, std::span<const Tensor> pictures, co
   Graph& reference = prepared.reference;
   reference = file.graph;
   QuantizeReport report;
-  for (const Tensor& x : pictures) report.pictures += x.dim(0);
+  // Of values that are let go when they were read, about a quarter is there at once.
+  const std::int64_t at_once = bytes_of_values(reference) / 4;
+  const auto [seen, unseen] = [&] {
+    auto [some, others] = hold_out(pictures);
+    return std::pair(in_passes(some, at_once), in_passes(others, at_once));
+  }();
+  for (const Tensor& x : seen) report.pictures += x.dim(0);
   report.f32_bytes = bytes_of(reference);
-  if (options.equalize) report.equalized = equalize(reference, pictures);
-  const std::vector<Histogram> histograms = observe(reference, pictures);
+  if (options.equalize) report.equalized = equalize(reference, seen);
+  const std::vector<Histogram> histograms = observe(reference, seen);
   for (const Histogram& h : histograms) {
     prepared.values.push_back(h.count() > 0 ? quantization_of(h.range(options.observer, options.percentile))
                                             : Quantization{});
   }
-  const Tensor few = some_pictures(pictures, kPicturesForSensitivity), more = some_pictures(pictures, kPicturesForBias);
+  const Tensor few = some_pictures(unseen, kPicturesForSensitivity);
+  const Tensor for_bias = some_pictures(seen, kPicturesForBias);
+  const std::vector<Tensor> more = in_passes({&for_bias, 1}, at_once);
   Quantization& input = prepared.values[static_cast<std::size_t>(reference.root(reference.input))];
   if (input.scale > 0) input = quantization_of_pictures(input, few);
   const std::size_t n = reference.nodes.size();
   const std::vector<Shape> shapes = shapes_of(reference, reference.input_shape);
   std::vector<bool> integer(n, false);
   prepared.weights.resize(n);
-  const std::vector<Moments> moments =
-      options.round_by_results ? moments_of(reference, pictures) : std::vector<Moments>(n);
+  const std::vector<Moments> moments = options.round_by_results ? moments_of(reference, seen) : std::vector<Moments>(n);
   for (std::size_t i = 0; i < n; ++i) {
     const Node& node = reference.nodes[i];
     if (!can_be_integer(node)) continue;
     prepared.weights[i] = round_by_results(node, moments[i], options.weight_scale);
     integer[i] = std::find(options.keep_f32.begin(), options.keep_f32.end(), node.name) == options.keep_f32.end();
   }
-  const std::vector<double> noise = options.measure_layers || options.target_db > 0
+  const std::vector<double> noise = options.measure_layers || options.most_loss < 1
                                         ? sensitivity(prepared, few, options.correct_bias)
                                         : std::vector<double>(n, 0.0);
   for (std::size_t i = 0; i < n; ++i) {
@@ -196,16 +190,24 @@ QuantizedModel quantize(const Model& model, std::span<const Tensor> pictures, co
     if (!integer[i]) layer.reason = "as asked";
     report.layers.push_back(std::move(layer));
   }
-  const Tensor f32 = logits_of(reference, pictures);
-  Graph quantized = assemble_corrected(prepared, integer, options.correct_bias, more);
-  report.calibration = agreement(f32, logits_of(quantized, pictures));
-  report.all_integer_db = report.calibration.db;
-  std::vector<std::string> reasons(n);
-  while (options.target_db > 0 && report.calibration.db < options.target_db) {
-    if (!give_back(prepared, shapes, noise, options.target_db, integer, reasons)) break;
+  const Tensor f32 = logits_of(reference, in_passes(pictures, at_once)), want = logits_of(reference, unseen);
+  Graph quantized;
+  Tensor have;
+  const auto assemble_again = [&] {
     quantized = assemble_corrected(prepared, integer, options.correct_bias, more);
-    report.calibration = agreement(f32, logits_of(quantized, pictures));
+    have = logits_of(quantized, unseen);
+    report.expected_loss = expected_loss(f32, want, have);
+  };
+  assemble_again();
+  report.all_integer_loss = report.expected_loss;
+  std::vector<std::string> reasons(n);
+  while (options.most_loss < 1) {
+    const double factor = tolerable_factor(f32, want, have, options.most_loss);
+    if (!give_back(prepared, shapes, noise, report.expected_loss, options.most_loss, factor * factor, integer, reasons))
+      break;
+    assemble_again();
   }
+  report.held_out = agreement(want, have);
   std::size_t at = 0;
   for (std::size_t i = 0; i < n; ++i) {
     if (!can_be_integer(reference.nodes[i])) continue;
@@ -228,7 +230,7 @@ QuantizedModel quantize_on_noise(const Model& model, std::uint64_t seed) {
   options.observer = Observer::min_max;
   options.weight_scale = WeightScale::max;
   options.round_by_results = options.correct_bias = options.measure_layers = false;
-  options.target_db = 0;
+  options.most_loss = 1;
   return quantize(model, {&x, 1}, options);
 }
 

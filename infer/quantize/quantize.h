@@ -38,9 +38,11 @@ struct QuantizeOptions {
   bool round_by_results = true;
   /// Takes the mean error of each result channel on the calibration pictures into the bias.
   bool correct_bias = true;
-  /// Layers go back to f32, the one that gains most for its time first, until the logits on the calibration pictures
-  /// reach this signal-to-noise ratio (dB). 0: all layers that can be are quantised.
-  double target_db = 20;
+  /// What share of pictures may be expected to be answered rightly by f32 and no longer: by the f32 network's own
+  /// probabilities, and the errors of the logits on a quarter of the pictures, which nothing is fitted to. Layers go
+  /// back to f32, the one that gains most for its time first, until it is no more, and where one gains much for little
+  /// time. 1: all layers that can be are quantised.
+  double most_loss = 0.01;
   /// Fills alone_db and result_db of the report, which takes as long as all the rest.
   bool measure_layers = true;
   /// Names of layers that are to stay f32 whatever they gain.
@@ -75,8 +77,9 @@ FOVEA_API double signal_to_noise(const Tensor& a, const Tensor& b);
 struct QuantizeReport {
   std::vector<QuantizedLayer> layers;
   std::int64_t pictures = 0;             ///< seen by calibration
-  Agreement calibration;                 ///< on the calibration pictures
-  double all_integer_db = 0;             ///< of the logits before any layer went back to f32
+  Agreement held_out;                    ///< on those that were only judged by
+  double expected_loss = 0;              ///< see QuantizeOptions::most_loss
+  double all_integer_loss = 0;           ///< the same before any layer went back to f32
   std::size_t f32_bytes = 0, bytes = 0;  ///< of weights, scales and biases
   int equalized = 0;                     ///< values whose channels were brought to like ranges
 };

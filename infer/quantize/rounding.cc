@@ -148,7 +148,7 @@ void round_columns(const std::vector<double>& a, std::int64_t k, const float* w,
 }  // namespace
 
 std::vector<Moments> moments_of(const Graph& graph, std::span<const Tensor> pictures) {
-  constexpr std::int64_t kRowsOfBatch = 1024;
+  constexpr std::int64_t kRowsOfPicture = 128;
   const Simulation network(graph);
   const std::size_t n = graph.nodes.size();
   std::vector<Moments> all(n);
@@ -162,7 +162,7 @@ std::vector<Moments> moments_of(const Graph& graph, std::span<const Tensor> pict
       const std::int64_t channels = depthwise ? node.weight.dim(3) : 1;
       if (can_be_integer(node) && node.weight.numel() / node.weight.dim(-1) <= kMaxMoments) {
         const Shape y = values[static_cast<std::size_t>(graph.root(node.output))].shape();
-        const Tensor rows = windows_of(node, network.operand(node.inputs[0], values), y, kRowsOfBatch);
+        const Tensor rows = windows_of(node, network.operand(node.inputs[0], values), y, kRowsOfPicture * x.dim(0));
         Moments& m = all[i];
         if (m.size == 0) {
           m.size = rows.dim(1) / channels;

@@ -50,7 +50,7 @@ TEST_CASE("a few steps on the integers' own loss lower it", "[quantize]") {
     return cross_entropy(q.simulate(x), labels).item();
   };
   const double before = loss_of(start);
-  for (int step = 0; step < 12; ++step) {
+  for (int step = 0; step < 24; ++step) {
     module->zero_grad();
     Tape tape;
     tape.backward(cross_entropy((*module)(x), labels));
