@@ -84,14 +84,14 @@ std::string lower_extension(const std::string& name) {
 
 bool is_picture(const std::string& name) {
   const std::string extension = lower_extension(name);
-  constexpr std::array<const char*, 7> kKnown = {"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "dib"};
+  constexpr std::array<const char*, 8> kKnown = {"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "dib", "dcm"};
   return std::any_of(kKnown.begin(), kKnown.end(), [&](const char* known) { return extension == known; });
 }
 
 bool is_foreign_picture(const std::string& name) {
   const std::string extension = lower_extension(name);
-  constexpr std::array<const char*, 16> kForeign = {"gif", "webp", "tif", "tiff", "heic", "heif", "avif", "jp2",
-                                                    "jxl", "ppm",  "pgm", "tga",  "psd",  "svg",  "dcm",  "raw"};
+  constexpr std::array<const char*, 15> kForeign = {"gif", "webp", "tif", "tiff", "heic", "heif", "avif", "jp2",
+                                                    "jxl", "ppm",  "pgm", "tga",  "psd",  "svg",  "raw"};
   return std::any_of(kForeign.begin(), kForeign.end(), [&](const char* known) { return extension == known; });
 }
 

@@ -151,7 +151,7 @@ ImageFolder::ImageFolder(const std::string& folder, const ImageFolderOptions& op
     throw Error(ErrorKind::file, folder,
                 foreign.empty() ? "no pictures in any class folder"
                                 : str("no pictures that can be read, only ", describe(foreign)),
-                "fovea reads JPEG, PNG and BMP (.jpg .jpeg .png .bmp in any case)");
+                "fovea reads JPEG, PNG, BMP and DICOM (.jpg .jpeg .png .bmp .dcm in any case)");
   }
   // With given class names an empty folder equals an absent one.
   if (!empty.empty() && !options.allow_empty_classes && options.class_names.empty()) {
@@ -160,7 +160,8 @@ ImageFolder::ImageFolder(const std::string& folder, const ImageFolderOptions& op
                 "add pictures, remove the folder, or set allow_empty_classes");
   }
   if (!foreign.empty()) {
-    state->warnings.push_back(str(folder, ": left out files that are neither JPEG, PNG nor BMP: ", describe(foreign)));
+    state->warnings.push_back(
+        str(folder, ": left out files that are neither JPEG, PNG, BMP nor DICOM: ", describe(foreign)));
   }
   // The classes' own order may differ from the folders' when class_names were given.
   std::stable_sort(state->items.begin(), state->items.end(),

@@ -26,9 +26,9 @@ struct ImageFolderOptions {
 };
 
 /// Classes are the folders directly below `folder`; their pictures may lie in further folders below them. Reads JPEG,
-/// PNG and BMP by extension in any case (.jpg .jpeg .jpe .jfif .png .bmp .dib); hidden files and folders are ignored;
-/// links are followed, but never in a circle. The order is that of the names' bytes, the same on every machine. Copies
-/// are cheap and share the list of files.
+/// PNG and BMP by extension in any case (.jpg .jpeg .jpe .jfif .png .bmp .dib), and DICOM (.dcm) where the library was
+/// built with DCMTK; hidden files and folders are ignored; links are followed, but never in a circle. The order is that
+/// of the names' bytes, the same on every machine. Copies are cheap and share the list of files.
 class FOVEA_API ImageFolder final : public Dataset {
  public:
   /// Only lists files; a damaged picture shows when it is read.

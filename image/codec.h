@@ -20,7 +20,7 @@ struct Raw {
   std::vector<std::uint8_t> pixels;
 };
 
-/// Empty when the bytes begin as a JPEG, PNG or BMP does; otherwise throws the Error(format) that names what they are.
+/// Empty when the bytes begin as a JPEG, PNG, BMP or DICOM file does; otherwise throws the Error(format) that names what they are.
 Format sniff(Bytes bytes, const std::string& name);
 
 /// Throws Error(memory) for more pixels than allowed, Error(format) for a size of nothing.
@@ -35,6 +35,10 @@ ImageInfo probe_png(Bytes bytes, const std::string& name);
 Raw decode_png(Bytes bytes, const DecodeOptions& options, ImageInfo& info, const std::string& name);
 ImageInfo probe_bmp(Bytes bytes, const std::string& name);
 Raw decode_bmp(Bytes bytes, const DecodeOptions& options, ImageInfo& info, const std::string& name);
+
+/// Without DCMTK in the build an Error(format) that says so.
+ImageInfo probe_dicom(Bytes bytes, const std::string& name);
+Raw decode_dicom(Bytes bytes, const DecodeOptions& options, ImageInfo& info, const std::string& name);
 
 /// stb_image on bytes that decode_png or decode_bmp made or checked. Takes at most `budget` bytes of memory at any
 /// moment; whatever it allocated is freed on every way out. channels 1 to 4.

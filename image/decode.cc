@@ -17,6 +17,7 @@ const char* to_string(Format format) {
     case Format::jpeg: return "JPEG";
     case Format::png: return "PNG";
     case Format::bmp: return "BMP";
+    case Format::dicom: return "DICOM";
   }
   return "?";
 }
@@ -59,7 +60,8 @@ ImageInfo checked_probe(Bytes bytes, const DecodeOptions& options, const std::st
   const Format format = codec::sniff(bytes, name);
   ImageInfo info = format == Format::jpeg  ? codec::probe_jpeg(bytes, name)
                    : format == Format::png ? codec::probe_png(bytes, name)
-                                           : codec::probe_bmp(bytes, name);
+                   : format == Format::bmp ? codec::probe_bmp(bytes, name)
+                                           : codec::probe_dicom(bytes, name);
   codec::check_size(static_cast<std::uint64_t>(info.width), static_cast<std::uint64_t>(info.height), options, name);
   return info;
 }
@@ -106,7 +108,8 @@ Image decode(Bytes bytes, const DecodeOptions& options, const std::string& name)
   ImageInfo info = checked_probe(bytes, options, name);
   Raw raw = info.format == Format::jpeg  ? codec::decode_jpeg(bytes, options, info, name)
             : info.format == Format::png ? codec::decode_png(bytes, options, info, name)
-                                         : codec::decode_bmp(bytes, options, info, name);
+            : info.format == Format::bmp ? codec::decode_bmp(bytes, options, info, name)
+                                         : codec::decode_dicom(bytes, options, info, name);
   return finish(std::move(raw), info, options, name);
 }
 

@@ -1,4 +1,4 @@
-// Picture files to pixels: JPEG, PNG and BMP. Files are treated as hostile: every size is capped and checked before
+// Picture files to pixels: JPEG, PNG, BMP and, where the library was built with DCMTK, DICOM. Files are treated as hostile: every size is capped and checked before
 // memory is taken, and a damaged file ends in an Error that names it, never in a crash, a hang or a silently grey half.
 #pragma once
 
@@ -14,7 +14,7 @@
 
 namespace fovea::image {
 
-enum class Format { jpeg, png, bmp };
+enum class Format { jpeg, png, bmp, dicom };
 FOVEA_API const char* to_string(Format format);
 
 /// What the channels of the result are.
@@ -65,7 +65,9 @@ struct ImageInfo {
 /// (Adobe's are stored inverted), the last two turned into RGB as Pillow's convert("RGB") does, without a colour
 /// profile. PNG: all colour types and depths, interlaced too. 16-bit samples keep their high byte; 1-, 2- and 4-bit
 /// grey is scaled to 0..255. BMP: 1, 4, 8, 16, 24, 32 bits, bottom-up and top-down; run-length compressed ones are
-/// refused. Colour profiles and gamma are ignored.
+/// refused. DICOM (files with a preamble): uncompressed and JPEG baseline, the first frame as it is meant to be seen:
+/// rescale, the first window or VOI LUT (without one the range of 16-bit values), MONOCHROME1 inverted, palettes.
+/// Colour profiles and gamma are ignored.
 ///
 /// Errors: format (damaged, truncated, empty, or a kind of file this library does not read, which is then named),
 /// memory (beyond a cap, or out of memory).

@@ -49,7 +49,6 @@ constexpr Magic kOthers[] = {
     {0, "DDS "sv, "a DDS texture"},
     {0, "qoif"sv, "a QOI picture"},
     {0, "SIMPLE  ="sv, "a FITS file"},
-    {128, "DICM"sv, "a DICOM file"},
     {0, "\x0a\x05\x01"sv, "a PCX picture"},
     {0, "%PDF-"sv, "a PDF document"},
     {0, "PK\3\4"sv, "a ZIP archive"},
@@ -106,6 +105,8 @@ Format sniff(Bytes bytes, const std::string& name) {
   if (at(bytes, 0, "\x89PNG\r\n\x1a\n"sv)) return Format::png;
   if (at(bytes, 0, "BM"sv) && bytes.size() >= 18 && bytes[15] == 0 && bytes[16] == 0 && bytes[17] == 0)
     return Format::bmp;
+  // Before the others: the first 128 bytes of a DICOM file may be anything.
+  if (at(bytes, 128, "DICM"sv)) return Format::dicom;
 
   constexpr auto kHint = "fovea reads JPEG, PNG and BMP; convert it first, e.g. with ImageMagick: convert IN OUT.png"sv;
   const auto refuse = [&](std::string_view what) -> Error {

@@ -23,6 +23,7 @@ struct Options {
   Common common;
   std::vector<std::string> inputs;
   std::string out, key, boxes;
+  bool keep_text = false;
   insight::AnonymizeOptions anonymize;
 };
 
@@ -54,6 +55,12 @@ int run(const Options& given) {
   apply_common(o.common);
   if (!o.boxes.empty()) o.anonymize.boxes = insight::read_boxes(o.boxes);
   const insight::PseudonymKey key = open_key(o);
+  o.anonymize.mask_text = !o.keep_text && insight::text_recognition_available();
+  if (!o.keep_text && !o.anonymize.mask_text) {
+    std::fprintf(stderr,
+                 "fovea: warning: text in the pictures is not looked for, as Tesseract is not there (install "
+                 "tesseract-ocr-eng, and build with libtesseract-dev)\n");
+  }
   o.anonymize.cancel = &catch_interrupts();
   ProgressBar bar(!o.common.quiet && !o.common.json);
   o.anonymize.on_progress = [&](std::int64_t done, std::int64_t total) {
@@ -62,7 +69,7 @@ int run(const Options& given) {
   const insight::Anonymized result = insight::anonymize(o.inputs, o.out, key, o.anonymize);
   bar.clear();
   std::map<std::string, std::int64_t> removed;
-  std::int64_t concealed = 0;
+  std::int64_t concealed = 0, text_lines = 0, with_text = 0;
   nlohmann::ordered_json failures = nlohmann::ordered_json::array();
   for (const insight::AnonymizedPicture& p : result.pictures) {
     if (!p.error.empty()) {
@@ -71,6 +78,8 @@ int run(const Options& given) {
       continue;
     }
     concealed += p.concealed;
+    text_lines += p.text_lines;
+    with_text += p.text_lines > 0;
     for (const std::string& kind : p.removed) ++removed[kind];
   }
   const std::int64_t failed = result.failed();
@@ -81,13 +90,10 @@ int run(const Options& given) {
                  str(grouped(result.strangers), result.strangers == 1 ? " file" : " files").c_str());
   }
   if (o.common.json) {
-    nlohmann::ordered_json json{{"pictures", done},
-                                {"failed", failed},
-                                {"removed", removed},
-                                {"concealed", concealed},
-                                {"left_out", result.left_out},
-                                {"manifest", manifest},
-                                {"failures", failures}};
+    nlohmann::ordered_json json{
+        {"pictures", done},         {"failed", failed},       {"removed", removed},          {"concealed", concealed},
+        {"text_lines", text_lines}, {"with_text", with_text}, {"left_out", result.left_out}, {"manifest", manifest},
+        {"failures", failures}};
     std::printf("%s\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
     return failed == 0 ? 0 : 1;
   }
@@ -100,7 +106,9 @@ int run(const Options& given) {
   };
   list("removed", removed);
   if (concealed > 0) std::printf("boxes concealed: %s\n", grouped(concealed).c_str());
-  list("left out, as they are no JPEG, PNG or BMP", result.left_out);
+  if (text_lines > 0)
+    std::printf("lines of text masked: %s, in %s pictures\n", grouped(text_lines).c_str(), grouped(with_text).c_str());
+  list("left out, as they are no JPEG, PNG, BMP or DICOM", result.left_out);
   if (failed > 0) std::printf("failed, and not written: %s\n", grouped(failed).c_str());
   return failed == 0 ? 0 : 1;
 }
@@ -117,8 +125,9 @@ void add_anonymize(CLI::App& app, Action& action) {
       "  fovea anonymize scans --out clean --group-prefix 8     patients get pseudonyms, and stay together\n\n"
       "Pictures are decoded and encoded anew, so that only pixels get across; folders, which are classes, keep their "
       "names, files get pseudonyms from a secret key. OUT/manifest.csv lists the new files, their SHA-256 and what was "
-      "removed. Originals are never changed. What shows in the pixels stays, but for boxes: see docs/privacy.md.");
-  command->add_option("inputs", o->inputs, "Folders and files: JPEG, PNG, BMP")->required();
+      "removed. Text that was written into pictures is looked for and masked. Originals are never changed. What else "
+      "shows in the pixels stays, but for boxes: see docs/privacy.md.");
+  command->add_option("inputs", o->inputs, "Folders and files: JPEG, PNG, BMP, DICOM (.dcm)")->required();
   command->add_option("--out", o->out, "Folder for the new pictures, outside of the inputs; made if missing")
       ->required();
   command->add_option("--key", o->key,
@@ -136,6 +145,7 @@ void add_anonymize(CLI::App& app, Action& action) {
   command->add_option("--quality", o->anonymize.jpeg_quality, "Quality of new JPEG files")
       ->check(CLI::Range(1, 100))
       ->capture_default_str();
+  command->add_flag("--keep-text", o->keep_text, "Do not look for text in the pictures");
   command->add_option("--link", o->anonymize.link,
                       "Write which file became which to this CSV file, readable by you only: keep it apart");
   command->add_flag("--overwrite", o->anonymize.overwrite, "Write over files in OUT");

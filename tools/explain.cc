@@ -176,7 +176,7 @@ void add_explain(CLI::App& app, Action& action) {
       ->add_option("source", o->source.path,
                    "Model file, run folder, weight file of another framework, or name of pretrained weights")
       ->required();
-  command->add_option("files", o->files, "Pictures: JPEG, PNG or BMP")->required();
+  command->add_option("files", o->files, "Pictures: JPEG, PNG, BMP or DICOM")->required();
   std::vector<std::string> methods;
   for (const insight::Method m : insight::all_methods()) methods.emplace_back(insight::to_string(m));
   command->add_option("--method", o->method, "How")->check(CLI::IsMember(methods))->capture_default_str();

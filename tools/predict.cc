@@ -115,7 +115,7 @@ void add_predict(CLI::App& app, Action& action) {
                    "Model file, run folder, compiled network, weight file of another framework, or name of pretrained "
                    "weights")
       ->required();
-  command->add_option("files", o->files, "Pictures: JPEG, PNG or BMP")->required();
+  command->add_option("files", o->files, "Pictures: JPEG, PNG, BMP or DICOM")->required();
   command->add_option("--top", o->top, "How many classes to print per picture")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();

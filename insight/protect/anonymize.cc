@@ -11,6 +11,7 @@
 #include "core/threads/parallel.h"
 #include "image/decode.h"
 #include "image/encode.h"
+#include "insight/protect/dicom.h"
 #include "insight/protect/hidden.h"
 #include "insight/protect/sources_internal.h"
 
@@ -18,6 +19,8 @@ namespace fovea::insight {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::string_view kDicom = "DICM";  // behind the preamble of 128 bytes
 
 /// A field of a CSV file, quoted where it must be.
 std::string csv_field(const std::string& text) {
@@ -42,20 +45,37 @@ void write_private(const std::string& path, const std::string& text) {
 }
 
 /// The new file's bytes.
-std::vector<std::uint8_t> clean_picture(const Source& s, const AnonymizeOptions& o, AnonymizedPicture& p) {
+std::vector<std::uint8_t> clean_picture(const Source& s, const PseudonymKey& key, const AnonymizeOptions& o,
+                                        AnonymizedPicture& p) {
   image::DecodeOptions decoding;
   // What lies under transparent pixels was not meant to be seen.
   decoding.background = std::array<std::uint8_t, 3>{255, 255, 255};
   const std::vector<std::uint8_t> bytes = read_file(s.path, decoding.max_file_bytes);
+  if (bytes.size() > 132 && std::equal(kDicom.begin(), kDicom.end(), bytes.begin() + 128)) {
+    DeidentifiedDicom clean = deidentify_dicom(bytes, key, {.boxes = s.boxes, .mask_text = o.mask_text}, s.path);
+    p.path += ".dcm";
+    p.removed = std::move(clean.removed);
+    p.concealed = static_cast<std::int64_t>(s.boxes.size());
+    p.text_lines = clean.text_lines;
+    if (p.group.empty()) p.group = clean.subject;
+    return std::move(clean.bytes);
+  }
   const image::ImageInfo info = image::probe(bytes, decoding, s.path);
   image::Image picture = image::decode(bytes, decoding, s.path);
   p.removed = hidden_content(bytes);
   if (info.orientation != 1) p.removed.emplace_back("orientation");
+  std::vector<ConcealedBox> text;
+  if (o.mask_text) {
+    const std::vector<TextLine> lines = find_text(picture);
+    text = boxes_of(lines);
+    p.text_lines = static_cast<std::int64_t>(lines.size());
+  }
   try {
     conceal(picture, s.boxes);
   } catch (const Error& e) {
     throw Error(e.kind(), s.path, e.what());
   }
+  conceal(picture, text);
   p.concealed = static_cast<std::int64_t>(s.boxes.size());
   const bool jpeg = info.format == image::Format::jpeg;
   p.path += jpeg ? ".jpg" : ".png";
@@ -67,10 +87,10 @@ std::vector<std::uint8_t> clean_picture(const Source& s, const AnonymizeOptions&
   return out;
 }
 
-void process(const Source& s, const std::string& out, const fs::path& real_out, const AnonymizeOptions& o,
-             AnonymizedPicture& p) {
+void process(const Source& s, const PseudonymKey& key, const std::string& out, const fs::path& real_out,
+             const AnonymizeOptions& o, AnonymizedPicture& p) {
   try {
-    const std::vector<std::uint8_t> bytes = clean_picture(s, o, p);
+    const std::vector<std::uint8_t> bytes = clean_picture(s, key, o, p);
     const fs::path target = fs::path(out) / p.path;
     make_folders(target.parent_path().string());
     // A folder that is a link could lead back to the originals.
@@ -156,7 +176,7 @@ Anonymized anonymize(const std::vector<std::string>& inputs, const std::string& 
     p.path = sources[i].folder.empty() ? sources[i].name : sources[i].folder + "/" + sources[i].name;
     p.group = sources[i].group;
     // A picture that fails this time must not leave what an earlier run made of it.
-    for (const char* extension : {".jpg", ".png"}) fs::remove(real_out / (p.path + extension), ignored);
+    for (const char* extension : {".jpg", ".png", ".dcm"}) fs::remove(real_out / (p.path + extension), ignored);
   }
   // Some at a time, so that progress and Ctrl-C come through.
   constexpr std::int64_t kBlock = 32;
@@ -167,17 +187,18 @@ Anonymized anonymize(const std::vector<std::string>& inputs, const std::string& 
     if (o.on_progress) o.on_progress(block, total);
     parallel_for(std::min(kBlock, total - block), 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = block + begin; i < block + end; ++i)
-        process(sources[static_cast<std::size_t>(i)], out, real_out, o, result.pictures[static_cast<std::size_t>(i)]);
+        process(sources[static_cast<std::size_t>(i)], key, out, real_out, o,
+                result.pictures[static_cast<std::size_t>(i)]);
     });
   }
   if (o.on_progress) o.on_progress(total, total);
 
-  std::string manifest = "path,group,sha256,removed,concealed\n";
+  std::string manifest = "path,group,sha256,removed,concealed,text_lines\n";
   std::string link = "source,path,group\n";
   for (const AnonymizedPicture& p : result.pictures) {
     if (!p.error.empty()) continue;
     manifest += str(csv_field(p.path), ",", p.group, ",", p.sha256, ",", csv_field(joined(p.removed, "; ")), ",",
-                    p.concealed, "\n");
+                    p.concealed, ",", p.text_lines, "\n");
     link += str(csv_field(p.source), ",", csv_field(p.path), ",", p.group, "\n");
   }
   if (!o.link.empty()) write_private(o.link, link);

@@ -10,6 +10,7 @@
 #include "core/export.h"
 #include "insight/protect/conceal.h"
 #include "insight/protect/pseudonym.h"
+#include "insight/protect/text.h"
 #include "train/cancel.h"
 
 namespace fovea::insight {
@@ -31,6 +32,7 @@ struct AnonymizeOptions {
       0;  ///< the first so many bytes of a file's name are its subject, who gets a pseudonym too; 0: none
   int keep_folders = 64;  ///< so many levels of folders below an input keep their names; deeper ones get pseudonyms
   int jpeg_quality = 95;
+  bool mask_text = false;  ///< find text in the picture (find_text()) and mask it
   bool overwrite = false;  ///< write into a folder that is not empty, over files of the same name
   std::string link;        ///< write original paths and pseudonyms to this CSV file, readable by its owner only
   std::function<void(std::int64_t done, std::int64_t total)> on_progress;
@@ -40,10 +42,11 @@ struct AnonymizeOptions {
 struct AnonymizedPicture {
   std::string source;                ///< the original's path
   std::string path;                  ///< below the output folder, '/' between folders
-  std::string group;                 ///< the subject's pseudonym, with group_prefix
+  std::string group;                 ///< the subject's pseudonym: with group_prefix, or of a DICOM file's patient
   std::string sha256;                ///< of the new file
   std::vector<std::string> removed;  ///< kinds of content: hidden_content(), "orientation"
   std::int64_t concealed = 0;        ///< boxes
+  std::int64_t text_lines = 0;       ///< lines of text that were found and masked
   std::string error;                 ///< why there is no new file; empty: there is one
 };
 
@@ -54,15 +57,17 @@ struct Anonymized {
   std::int64_t failed() const;
 };
 
-/// Decodes every JPEG, PNG and BMP among and below `inputs` (files and folders; hidden files are passed over), conceals
-/// boxes, and encodes it anew below `out`: JPEG as JPEG, all others as PNG. Only pixels get across, turned upright by
+/// Decodes every JPEG, PNG, BMP and DICOM file among and below `inputs` (files and folders; hidden files are passed
+/// over), conceals boxes, and encodes it anew below `out`: JPEG as JPEG, all others as PNG; DICOM by
+/// deidentify_dicom(). Only pixels get across, turned upright by
 /// the EXIF orientation; transparency is blended over white. Folders keep their names (see keep_folders), files are
 /// named by the HMAC of their path below the input, so equal paths get equal names under one key. With group_prefix a
 /// name is the subject's 12 digits, '_' and 12 of its own: `--group-prefix 12` of the other commands then keeps
 /// subjects together. Several input folders become folders of their names in `out`.
 ///
 /// Each file appears whole or not at all (AtomicFile). When all are done, `out`/manifest.csv lists path, group, sha256,
-/// removed, concealed: it is written last, so a folder without it is unfinished. Originals are only read.
+/// removed, concealed, text_lines (never what the text says): it is written last, so a folder without it is unfinished.
+/// Originals are only read.
 ///
 /// A picture that cannot be read, or has a box outside of it, gets no new file and an `error`; the others go on.
 /// Error{usage}, before anything is written: `out` in an input or an input in `out`, a link file in `out`, boxes that

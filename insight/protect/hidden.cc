@@ -98,6 +98,20 @@ void look_at_segment(int marker, Bytes body, Kinds& kinds) {
   }
 }
 
+/// Where the entropy-coded data that begins at `at` ends: a marker is an FF without a 0 or a restart number behind it
+/// (JPEG-LS: without a byte below 128).
+std::size_t end_of_scan(Bytes file, std::size_t at, bool ls) {
+  while (at + 1 < file.size()) {
+    if (file[at] == 0xff) {
+      const int next = file[at + 1];
+      const bool data = next == 0xff || (next >= 0xd0 && next <= 0xd7) || (ls ? next < 0x80 : next == 0);
+      if (!data) return at;
+    }
+    ++at;
+  }
+  return file.size();
+}
+
 void look_into_jpeg(Bytes file, Kinds& kinds) {
   std::size_t at = 2;
   while (at + 1 < file.size()) {
@@ -123,10 +137,7 @@ void look_into_jpeg(Bytes file, Kinds& kinds) {
     look_at_segment(marker, file.subspan(at + 2, size - 2), kinds);
     at += size;
     if (marker != 0xda) continue;
-    // Entropy-coded data: a marker is an FF without a 0 or a restart number behind it.
-    while (at + 1 < file.size() && (file[at] != 0xff || file[at + 1] == 0 || file[at + 1] == 0xff ||
-                                    (file[at + 1] >= 0xd0 && file[at + 1] <= 0xd7)))
-      ++at;
+    at = end_of_scan(file, at, false);
   }
 }
 
@@ -183,6 +194,50 @@ void look_into_bmp(Bytes file, Kinds& kinds) {
 }
 
 }  // namespace
+
+std::vector<std::uint8_t> strip_jpeg(std::span<const std::uint8_t> file, const std::string& name) {
+  const auto damaged = [&](const char* what) { return Error(ErrorKind::format, name, str("damaged JPEG: ", what)); };
+  if (!begins(file, "\xff\xd8")) throw damaged("it does not begin as one");
+  std::vector<std::uint8_t> out(file.begin(), file.begin() + 2);
+  const auto copy = [&](std::size_t begin, std::size_t end) {
+    out.insert(out.end(), file.begin() + static_cast<std::ptrdiff_t>(begin),
+               file.begin() + static_cast<std::ptrdiff_t>(end));
+  };
+  bool ls = false;
+  for (std::size_t at = 2; at + 1 < file.size();) {
+    if (file[at] != 0xff || file[at + 1] == 0xff || file[at + 1] == 0) {  // stray or filling
+      ++at;
+      continue;
+    }
+    const int marker = file[at + 1];
+    if (marker == 0xd9) {
+      copy(at, at + 2);
+      return out;
+    }
+    if (marker == 1 || (marker >= 0xd0 && marker <= 0xd8)) {
+      at += 2;
+      continue;
+    }
+    if (at + 4 > file.size()) break;
+    const std::size_t size = number(file, at + 2, 2, false), end = at + 2 + size;
+    if (size < 2 || end > file.size()) break;
+    const Bytes body = file.subspan(at + 4, size - 2);
+    ls |= marker == 0xf7;
+    using namespace std::string_view_literals;
+    const bool adobe = marker == 0xee && begins(body, "Adobe"sv) && body.size() == 12;
+    const bool jfif = marker == 0xe0 && begins(body, "JFIF\0"sv) && body.size() == 14;
+    const bool colors = marker == 0xe8 && begins(body, "mrfx"sv);  // the colour transform of some JPEG-LS
+    const bool note = marker == 0xfe || (marker >= 0xe0 && marker <= 0xef);
+    if (!note || adobe || jfif || (colors && body.size() == 5)) copy(at, end);
+    at = end;
+    if (marker == 0xda) {
+      const std::size_t scan = end_of_scan(file, at, ls);
+      copy(at, scan);
+      at = scan;
+    }
+  }
+  throw damaged("it ends in its middle");
+}
 
 std::vector<std::string> hidden_content(std::span<const std::uint8_t> file) {
   Kinds kinds;

@@ -17,4 +17,9 @@ namespace fovea::insight {
 /// of file. Damage ends the search, it is no error.
 FOVEA_API std::vector<std::string> hidden_content(std::span<const std::uint8_t> file);
 
+/// A JPEG (lossy, lossless or JPEG-LS) without comments, application data (but what the colours need), bytes between
+/// its parts and behind its end; its compressed data is copied bit by bit. Error{format} where its parts cannot be
+/// told.
+FOVEA_API std::vector<std::uint8_t> strip_jpeg(std::span<const std::uint8_t> file, const std::string& name = "JPEG");
+
 }  // namespace fovea::insight

@@ -165,7 +165,6 @@ TEST_CASE("other formats are refused by name") {
       {"%PDF-1.4", "PDF"},
       {"PK\3\4....", "ZIP"},
       {"\x89HDF\r\n\x1a\n", "HDF5"},
-      {std::string(128, '\0') + "DICM", "DICOM"},
   };
   for (const auto& [bytes, name] : cases) {
     INFO(name);

@@ -1,0 +1,109 @@
+// Tesseract behind its C interface. It is loaded when the first line is read, because it and the 40 libraries it brings
+// along cost 30 ms at every start of a program that is linked to it.
+#include "core/error.h"
+#include "insight/protect/text.h"
+#include "insight/protect/text_internal.h"
+
+#ifdef FOVEA_TESSERACT
+#include <dlfcn.h>
+#include <tesseract/capi.h>
+
+namespace fovea::insight {
+namespace {
+
+struct Library {
+  decltype(&TessBaseAPICreate) create = nullptr;
+  decltype(&TessBaseAPIDelete) destroy = nullptr;
+  decltype(&TessBaseAPIInit3) init = nullptr;
+  decltype(&TessBaseAPISetPageSegMode) set_mode = nullptr;
+  decltype(&TessBaseAPISetVariable) set_variable = nullptr;
+  decltype(&TessBaseAPISetImage) set_image = nullptr;
+  decltype(&TessBaseAPISetSourceResolution) set_resolution = nullptr;
+  decltype(&TessBaseAPIGetUTF8Text) get_text = nullptr;
+  decltype(&TessBaseAPIMeanTextConf) confidence = nullptr;
+  decltype(&TessBaseAPIClear) clear = nullptr;
+  decltype(&TessDeleteText) delete_text = nullptr;
+  bool good = false;
+};
+
+template <class Function>
+bool find(void* library, const char* name, Function& function) {
+  function = reinterpret_cast<Function>(::dlsym(library, name));
+  return function != nullptr;
+}
+
+Library load() {
+  Library l;
+  void* library = ::dlopen(FOVEA_TESSERACT, RTLD_NOW | RTLD_LOCAL);
+  if (!library) return l;
+  l.good =
+      find(library, "TessBaseAPICreate", l.create) && find(library, "TessBaseAPIDelete", l.destroy) &&
+      find(library, "TessBaseAPIInit3", l.init) && find(library, "TessBaseAPISetPageSegMode", l.set_mode) &&
+      find(library, "TessBaseAPISetVariable", l.set_variable) && find(library, "TessBaseAPISetImage", l.set_image) &&
+      find(library, "TessBaseAPISetSourceResolution", l.set_resolution) &&
+      find(library, "TessBaseAPIGetUTF8Text", l.get_text) && find(library, "TessBaseAPIMeanTextConf", l.confidence) &&
+      find(library, "TessBaseAPIClear", l.clear) && find(library, "TessDeleteText", l.delete_text);
+  if (!l.good) return l;
+  TessBaseAPI* api = l.create();
+  l.good = l.init(api, nullptr, "eng") == 0;
+  l.destroy(api);
+  return l;
+}
+
+const Library& library() {
+  static const Library l = load();
+  return l;
+}
+
+}  // namespace
+
+bool text_recognition_available() { return library().good; }
+
+LineReader::LineReader() {
+  const Library& l = library();
+  if (!l.good)
+    throw Error(ErrorKind::usage, "find_text", "Tesseract or its English data is not installed",
+                "install libtesseract-dev and tesseract-ocr-eng, or go without recognition");
+  TessBaseAPI* api = l.create();
+  api_ = api;
+  if (l.init(api, nullptr, "eng") != 0) {
+    l.destroy(api);
+    throw Error(ErrorKind::file, "find_text", "Tesseract cannot read its English data", "install tesseract-ocr-eng");
+  }
+  l.set_variable(api, "debug_file", "/dev/null");
+  l.set_mode(api, tesseract::PSM_SINGLE_LINE);
+}
+
+LineReader::~LineReader() { library().destroy(static_cast<TessBaseAPI*>(api_)); }
+
+Reading LineReader::read(const image::Image& line) {
+  const Library& l = library();
+  auto* api = static_cast<TessBaseAPI*>(api_);
+  l.set_image(api, line.pixels.data(), line.width, line.height, 1, line.width);
+  l.set_resolution(api, 150);
+  Reading out;
+  if (char* text = l.get_text(api)) {
+    out.text = text;
+    l.delete_text(text);
+    while (!out.text.empty() && (out.text.back() == '\n' || out.text.back() == ' ')) out.text.pop_back();
+    out.confidence = l.confidence(api) / 100.0;
+  }
+  l.clear(api);
+  return out;
+}
+
+}  // namespace fovea::insight
+
+#else
+
+namespace fovea::insight {
+bool text_recognition_available() { return false; }
+LineReader::LineReader() {
+  throw Error(ErrorKind::usage, "find_text", "this build of fovea cannot read text",
+              "build with libtesseract-dev installed, or go without recognition");
+}
+LineReader::~LineReader() = default;
+Reading LineReader::read(const image::Image&) { return {}; }
+}  // namespace fovea::insight
+
+#endif
