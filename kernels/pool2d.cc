@@ -127,6 +127,8 @@ AveragePoolProblem average_problem(std::string_view op, Pass pass, const Operand
 
 }  // namespace
 
+Pool2dParams resolve_pool2d(const Pool2dParams& params, const Shape& x) { return resolved(name_of(params), params, x); }
+
 Shape pool2d_shape(const Pool2dParams& params, const Shape& x) {
   return shape_of(name_of(params), resolved(name_of(params), params, x), x);
 }

@@ -19,6 +19,8 @@ struct Pool2dParams {
 };
 
 FOVEA_API Shape pool2d_shape(const Pool2dParams&, const Shape& x);
+/// The same for images of this shape, with the padding in numbers.
+FOVEA_API Pool2dParams resolve_pool2d(const Pool2dParams&, const Shape& x);
 /// y [N,Ho,Wo,C]. For max, `argmax` (i32, y's shape, optional) receives kh·window.w+kw of the first greatest cell in
 /// its window (row order; NaN wins), which backward needs.
 FOVEA_API void pool2d_forward(const Pool2dParams&, ConstView x, View y, std::optional<View> argmax);

@@ -7,9 +7,8 @@
 #include "core/error.h"
 #include "core/threads/parallel.h"
 #include "infer/graph/lower_internal.h"
+#include "infer/graph/slices.h"
 #include "infer/runtime/steps_internal.h"
-#include "kernels/elementwise.h"
-#include "kernels/norm.h"
 
 namespace fovea::infer {
 namespace {
@@ -27,21 +26,6 @@ std::string text_of(const Node& node) {
                                              : "conv");
   for (const std::string& part : node.fused) text += " + " + (part == "batch_norm" ? "bn" : part);
   return text;
-}
-
-ConstView const_view(const float* data, const Shape& shape) {
-  ConstView v;
-  v.data = data;
-  v.shape = shape;
-  v.dtype = DType::f32;
-  return v;
-}
-View view(float* data, const Shape& shape) {
-  View v;
-  v.data = data;
-  v.shape = shape;
-  v.dtype = DType::f32;
-  return v;
 }
 
 /// Plans one graph for one input shape.
@@ -70,7 +54,12 @@ class Planner {
     std::size_t start = 0;
     if (end_ == graph_.nodes.size()) start = picture_nodes();
     if (start > 0) by_picture(start);
+    slices_ = find_slices(graph_, shapes_, start, end_, [&](std::size_t i) { return writes_slices(i); });
     for (std::size_t i = start; i < end_;) {
+      if (is_in_place(graph_.nodes[i])) {
+        ++i;
+        continue;
+      }
       const std::size_t count = chain_length(i);
       const Node &first = graph_.nodes[i], &last = graph_.nodes[i + count - 1];
       std::unique_ptr<detail::Step> step = count > 1 ? chain(i, count) : make(i);
@@ -94,9 +83,6 @@ class Planner {
   }
 
  private:
-  /// Value → where a step finds it.
-  using PlaceOf = std::function<int(int)>;
-
   const Shape& shape(int value) const { return shapes_[static_cast<std::size_t>(value)]; }
 
   std::int64_t macs(const Node& node) const {
@@ -108,7 +94,9 @@ class Planner {
   /// What node i multiplies; where it has no weights, what it reads: all but the average is computed in f32.
   std::string type_of(std::size_t i) const {
     const Node& node = graph_.nodes[i];
-    const Element e = node.kind == Kind::global_average_pool ? element(node.inputs[0]) : lowered_->packed[i].in;
+    const bool as_it_lies = node.kind == Kind::global_average_pool ||
+                            ((node.kind == Kind::pool2d || joins_channels(graph_, node, shapes_)) && in_floats(i));
+    const Element e = as_it_lies ? element(node.inputs[0]) : lowered_->packed[i].in;
     return e == Element::u8 ? "int8" : e == Element::bf16 ? "bf16" : "f32";
   }
 
@@ -263,6 +251,12 @@ class Planner {
       if (!transformed.defined()) transformed = detail::pack_winograd_weights(packed.raw);
       return detail::winograd_step(geometry(node), transformed, packed.bias, node.activation, places_of(node));
     }
+    if (node.kind == Kind::pool2d && in_floats(i)) {
+      const Shape& x = shape(node.inputs[0]);
+      return detail::pool_step(x, shape(node.output), kernels::resolve_pool2d(node.pool, x), element(node.output),
+                               places_of(node));
+    }
+    if (joins_channels(graph_, node, shapes_) && in_floats(i)) return concatenation(node);
     if (packed.panels && fits(i)) return convolution(i, places_of(node));
     if (packed.depthwise && fits(i)) return depthwise(i, places_of(node));
     if (node.kind == Kind::global_average_pool && element(node.inputs[0]) != Element::f32) {
@@ -274,7 +268,48 @@ class Planner {
   }
 
   Places places_of(const Node& node) const {
-    return {graph_.root(node.inputs[0]), node.output, node.residual ? graph_.root(node.inputs.back()) : -1};
+    Places places{graph_.root(node.inputs[0]), node.output, node.residual ? graph_.root(node.inputs.back()) : -1};
+    if (const auto slice = slices_.find(node.output); slice != slices_.end()) {
+      places.out = slice->second.value;
+      places.out_offset = slice->second.offset;
+      places.out_pitch = slice->second.pitch;
+    }
+    return places;
+  }
+
+  /// Operands and result of node i are all f32 or all bf16.
+  bool in_floats(std::size_t i) const {
+    const Node& node = graph_.nodes[i];
+    const Element kept = element(node.output);
+    return kept != Element::u8 &&
+           std::all_of(node.inputs.begin(), node.inputs.end(), [&](int v) { return element(v) == kept; });
+  }
+
+  /// Node i's kernel can leave room between the pixels of its result.
+  bool writes_slices(std::size_t i) const {
+    const Node& node = graph_.nodes[i];
+    if (node.kind == Kind::pool2d || node.kind == Kind::concat) return in_floats(i);
+    const PackedNode& p = lowered_->packed[i];
+    return node.kind == Kind::conv2d && p.panels && fits(i) && p.out != Element::u8 &&
+           !(p.raw.defined() && winograd_pays(node)) && !(i > 0 && lowered_->packed[i - 1].depthwise);
+  }
+
+  /// A concatenation all of whose parts are made where they belong.
+  bool is_in_place(const Node& node) const {
+    return node.kind == Kind::concat &&
+           std::all_of(node.inputs.begin(), node.inputs.end(), [&](int v) { return slices_.contains(graph_.root(v)); });
+  }
+
+  std::unique_ptr<detail::Step> concatenation(const Node& node) const {
+    std::vector<detail::Part> parts;
+    std::int64_t offset = 0;
+    for (const int v : node.inputs) {
+      const std::int64_t channels = shape(v)[3];
+      if (!slices_.contains(graph_.root(v))) parts.push_back({graph_.root(v), channels, offset});
+      offset += channels;
+    }
+    const Shape& y = shape(node.output);
+    return detail::concat_step(std::move(parts), y[0] * y[1] * y[2], y[3], element(node.output), places_of(node));
   }
 
   /// Measured: twice as fast as directly from 14×14 on, 1.4 to 1.7 times at 7×7. Tiles of 2×2 that hang over the edge
@@ -356,7 +391,9 @@ class Planner {
     std::unique_ptr<detail::Step> step =
         packed.panels      ? convolution(i, places)
         : packed.depthwise ? depthwise(i, places)
-                           : through_kernels(node, packed, places, [&](int v) { return as(v, Element::f32); });
+                           : library_step(node, packed, operands_of(node, [&](int v) { return as(v, Element::f32); }),
+                                          {places.out, shape(node.output)},
+                                          node.kind == Kind::conv2d ? geometry(node).params : node.conv);
     if (before.empty() && !after) return step;
     std::shared_ptr<detail::Step> inner = std::move(step);
     std::unique_ptr<detail::Step> wrapped = detail::kernel_step([inner, before, after](Pointers at) {
@@ -371,79 +408,16 @@ class Planner {
     return wrapped;
   }
 
-  /// What the planned kernels do not take (groups of several channels, vast kernels), with the addition apart.
-  std::unique_ptr<detail::Step> library_convolution(const Node& node, const PackedNode& packed, Places places) const {
-    const detail::ConvGeometry g = geometry(node);
-    const Shape &x = g.x, &y = g.y;
-    const kernels::ActivationParams activation = node.activation, none{Activation::none};
-    return detail::kernel_step([params = g.params, x, y, packed, places, activation, none](Pointers at) {
-      const View out = view(at[static_cast<std::size_t>(places.out)], y);
-      kernels::conv2d_forward(params, const_view(at[static_cast<std::size_t>(places.in)], x), packed.weights.view(),
-                              packed.bias.slice(0, y[3]).view(), out, places.residual < 0 ? activation : none);
-      if (places.residual < 0) return;
-      kernels::binary(kernels::Binary::add, out, const_view(at[static_cast<std::size_t>(places.residual)], y), out);
-      if (activation.kind != Activation::none) kernels::activation_forward(activation, out, out);
-    });
+  std::vector<StepOperand> operands_of(const Node& node, const std::function<int(int)>& place_of) const {
+    std::vector<StepOperand> operands;
+    for (const int v : node.inputs) operands.push_back({place_of(v), shape(v)});
+    return operands;
   }
 
-  std::unique_ptr<detail::Step> through_kernels(const Node& node, const PackedNode& packed, Places places,
-                                                const PlaceOf& place_of) const {
-    const Shape x = shape(node.inputs[0]), y = shape(node.output);
-    const auto in = static_cast<std::size_t>(places.in), out = static_cast<std::size_t>(places.out);
-    switch (node.kind) {
-      case Kind::conv2d: return library_convolution(node, packed, places);
-      case Kind::activation:
-        return detail::kernel_step([=, activation = node.activation](Pointers at) {
-          kernels::activation_forward(activation, const_view(at[in], x), view(at[out], y));
-        });
-      case Kind::affine:
-        return detail::kernel_step([=, factor = node.factor, offset = node.offset](Pointers at) {
-          kernels::affine(factor, offset, const_view(at[in], x), view(at[out], y));
-        });
-      case Kind::scale_shift: {
-        const std::int64_t channels = packed.weights.numel();
-        const Tensor mean = Tensor::zeros({channels}), variance = Tensor::ones({channels});
-        return detail::kernel_step([=, activation = node.activation](Pointers at) {
-          kernels::batch_norm_inference({0.0, activation}, const_view(at[in], x), packed.weights.view(),
-                                        packed.bias.slice(0, channels).view(), mean.view(), variance.view(),
-                                        view(at[out], y));
-        });
-      }
-      case Kind::add:
-      case Kind::multiply: {
-        const Shape b = shape(node.inputs[1]);
-        const auto second = static_cast<std::size_t>(place_of(node.inputs[1]));
-        const auto kind = node.kind == Kind::add ? kernels::Binary::add : kernels::Binary::multiply;
-        return detail::kernel_step([=](Pointers at) {
-          kernels::binary(kind, const_view(at[in], x), const_view(at[second], b), view(at[out], y));
-        });
-      }
-      case Kind::concat: {
-        std::vector<std::pair<std::size_t, Shape>> parts;
-        for (const int v : node.inputs) parts.emplace_back(static_cast<std::size_t>(place_of(v)), shape(v));
-        return detail::kernel_step([=, axis = node.axis < 0 ? node.axis + y.rank() : node.axis](Pointers at) {
-          ConstView views[kMaxParts];
-          for (std::size_t i = 0; i < parts.size(); ++i) views[i] = const_view(at[parts[i].first], parts[i].second);
-          kernels::concat_forward(axis, {views, parts.size()}, view(at[out], y));
-        });
-      }
-      case Kind::pool2d:
-        return detail::kernel_step([=, pool = node.pool](Pointers at) {
-          kernels::pool2d_forward(pool, const_view(at[in], x), view(at[out], y), std::nullopt);
-        });
-      case Kind::global_average_pool:
-        return detail::kernel_step(
-            [=](Pointers at) { kernels::global_average_pool_forward(const_view(at[in], x), view(at[out], y)); });
-      case Kind::adaptive_average_pool:
-        return detail::kernel_step(
-            [=](Pointers at) { kernels::adaptive_average_pool_forward(const_view(at[in], x), view(at[out], y)); });
-      case Kind::softmax:
-        return detail::kernel_step(
-            [=](Pointers at) { kernels::softmax_forward(const_view(at[in], x), view(at[out], y)); });
-      default:
-        return detail::kernel_step(
-            [=](Pointers at) { kernels::log_softmax_forward(const_view(at[in], x), view(at[out], y)); });
-    }
+  /// The value in whose memory a value lies.
+  int home_of(int value) const {
+    const auto slice = slices_.find(value);
+    return slice == slices_.end() ? value : slice->second.value;
   }
 
   /// A place that only the step being made uses.
@@ -460,14 +434,15 @@ class Planner {
     const std::size_t values = graph_.memory.size() + temporaries_.size();
     std::vector<detail::Interval> alive(values);
     for (std::size_t step = 0; step < spans_.size(); ++step) {
-      const Node& last = graph_.nodes[spans_[step].end - 1];
-      detail::Interval& made = alive[static_cast<std::size_t>(last.output)];
-      made.value = last.output;
-      made.first = made.last = static_cast<int>(step);
-      made.bytes = static_cast<std::size_t>(shape(last.output).numel() * kernels::simd::bytes_of(element(last.output)));
+      const int home = home_of(graph_.nodes[spans_[step].end - 1].output);
+      detail::Interval& made = alive[static_cast<std::size_t>(home)];
+      if (made.bytes == 0) made.first = static_cast<int>(step);  // else its first part was made before
+      made.value = home;
+      made.last = static_cast<int>(step);
+      made.bytes = bytes_of(home);
       for (std::size_t i = spans_[step].begin; i < spans_[step].end; ++i) {
         for (const int v : graph_.nodes[i].inputs)
-          alive[static_cast<std::size_t>(graph_.root(v))].last = static_cast<int>(step);
+          alive[static_cast<std::size_t>(home_of(graph_.root(v)))].last = static_cast<int>(step);
       }
     }
     for (const detail::Interval& t : temporaries_) alive[static_cast<std::size_t>(t.value)] = t;
@@ -491,6 +466,7 @@ class Planner {
   std::size_t end_;
   std::vector<Shape> shapes_;
   std::vector<Span> spans_;
+  std::map<int, Slice> slices_;
   std::vector<detail::Interval> temporaries_;
 };
 

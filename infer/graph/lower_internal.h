@@ -47,6 +47,16 @@ struct Lowered {
   kernels::simd::Element element_of(int value) const;
 };
 
+/// Where a step finds a value, and its shape.
+struct StepOperand {
+  int place;
+  Shape shape;
+};
+/// A node by the library's kernels on f32; operands as its inputs. `conv` with its padding resolved, of a convolution.
+std::unique_ptr<detail::Step> library_step(const Node& node, const PackedNode& packed,
+                                           const std::vector<StepOperand>& operands, const StepOperand& result,
+                                           const kernels::Conv2dParams& conv);
+
 std::shared_ptr<const Lowered> pack(Graph graph, kernels::simd::Element element);
 /// Steps and memory for one input shape. `lowered` is kept alive by the program.
 std::shared_ptr<const detail::Program> plan_for(const std::shared_ptr<const Lowered>& lowered, const Shape& input);

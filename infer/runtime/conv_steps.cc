@@ -180,10 +180,12 @@ namespace {
 class ConvStep final : public Step {
  public:
   ConvStep(ConvPart part, Places places) : part_(std::move(part)), places_(places) {
+    part_.conv.y_pitch = places_.out_pitch;
     info.kernel = part_.conv.pointwise() ? "simd:pointwise" : "simd:direct";
   }
   void run(Pointers at) const override {
-    simd::planned_conv(part_.conv, place(at, places_.in), place(at, places_.residual), place(at, places_.out));
+    simd::planned_conv(part_.conv, place(at, places_.in), place(at, places_.residual),
+                       result_place(at, places_, part_.conv.out));
   }
 
  private:

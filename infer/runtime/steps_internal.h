@@ -11,14 +11,20 @@
 #include "kernels/conv2d.h"
 #include "kernels/cpu/simd/depthwise_raw.h"
 #include "kernels/cpu/simd/planned_conv.h"
+#include "kernels/pool2d.h"
 
 namespace fovea::infer::detail {
 
-/// Where a step reads and writes; residual −1: none.
+/// Where a step reads and writes; residual −1: none. A part of a concatenation begins `out_offset` values after `out`,
+/// and its pixels lie out_pitch apart.
 struct Places {
   int in = 0, out = 0, residual = -1;
+  std::int64_t out_offset = 0, out_pitch = 0;
 };
 inline void* place(Pointers at, int value) { return value < 0 ? nullptr : at[static_cast<std::size_t>(value)]; }
+inline void* result_place(Pointers at, const Places& places, kernels::simd::Element element) {
+  return kernels::simd::element_at(place(at, places.out), places.out_offset, element);
+}
 
 /// An activation as the bounds of a clamp, or as something to be done after.
 struct Epilogue {
@@ -89,6 +95,17 @@ std::unique_ptr<Step> chain_step(ConvPart first, DepthwisePart depthwise, std::o
 /// y_scale of u8 results.
 std::unique_ptr<Step> average_step(const Shape& x, kernels::simd::Element in, kernels::simd::Element out,
                                    Quantization x_scale, Quantization y_scale, Places places);
+/// 2-d pooling, f32 or bf16; padding resolved.
+std::unique_ptr<Step> pool_step(const Shape& x, const Shape& y, const kernels::Pool2dParams& params,
+                                kernels::simd::Element element, Places places);
+/// Channels of one operand of a concatenation, and where they go.
+struct Part {
+  int value;
+  std::int64_t channels, offset;
+};
+/// Those parts of a concatenation over channels that do not lie in place, of the same type as the result.
+std::unique_ptr<Step> concat_step(std::vector<Part> parts, std::int64_t pixels, std::int64_t channels,
+                                  kernels::simd::Element element, Places places);
 /// `each`, planned for one picture and one thread, on `pictures` pictures by up to `lanes` threads: large maps of a
 /// batch stay in the caches of the core that makes them. x and y are bytes from picture to picture; `lanes` times
 /// picture_lane_bytes() of memory are at value `memory`.

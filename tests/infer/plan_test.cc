@@ -271,6 +271,33 @@ TEST_CASE("bf16 ends at the network's input and result, wherever they are used",
         noise({4, 64, 64, 3}, 3));
 }
 
+TEST_CASE("parts of a concatenation are made in place, unless something else reads them", "[infer]") {
+  const NoGrad no_grad;
+  const Conv2dOptions same{.padding = 1}, point{.kernel = 1};
+  const Model model = custom(
+      {std::make_shared<Conv2d>(3, 10, same), std::make_shared<Conv2d>(10, 6, same),
+       std::make_shared<Conv2d>(10, 9, point), std::make_shared<MaxPool2d>(3, Pool2dOptions{.stride = 1, .padding = 1}),
+       std::make_shared<Conv2d>(35, 7, point)},
+      12, 13, 3, [](const std::vector<ModulePtr>& p, const Tensor& x) {
+        const Tensor a = p[0]->forward(x);
+        // `a` is read by others; `inner` is part of the outer one.
+        const Tensor inner = concat(std::vector<Tensor>{relu(p[1]->forward(a)), p[3]->forward(a)}, 3);
+        const Tensor outer = concat(std::vector<Tensor>{p[2]->forward(a), inner, a}, 3);
+        return p[4]->forward(outer);
+      });
+  for (const int batch : {1, 4}) {
+    const Tensor x = noise({batch, 12, 13, 3}, 3), want = model(x);
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      infer::Plan plan = infer::compile(model, {.input = x.shape(), .dtype = dtype});
+      INFO(plan.describe());
+      CHECK(difference(plan(x), want) < (dtype == DType::f32 ? 1e-5 : 0.02));
+      int copies = 0;
+      for (const infer::Plan::StepInfo& step : plan.steps()) copies += step.kernel == "copies" ? 1 : 0;
+      CHECK(copies == 1);
+    }
+  }
+}
+
 TEST_CASE("what the planned kernels do not do is done otherwise", "[infer]") {
   const NoGrad no_grad;
   const auto check = [](const Model& model, const Tensor& x) {

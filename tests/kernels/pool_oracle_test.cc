@@ -2,10 +2,13 @@
 // what to do with a list is said in one line. Ties, NaN, infinities and signed zeros; the reference in f32 and f64 and
 // every instruction set.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <map>
 
 #include "agreement.h"
+#include "core/dtype.h"
+#include "kernels/cpu/simd/pool_raw.h"
 #include "kernels/pool2d.h"
 
 using namespace fovea;
@@ -194,6 +197,59 @@ void check(const Case& c, std::uint64_t index, const std::string& path) {
   });
 }
 
+/// What compiled inference uses: bf16, with room between the result's pixels. Contents that bf16 holds exactly.
+void check_bf16(const Case& c, std::uint64_t index) {
+  if (c.content == Content::distinct) return;
+  try {
+    pool2d_shape(c.params, c.x);
+  } catch (const Error&) {
+    return;
+  }
+  const Pool2dParams p = resolve_pool2d(c.params, c.x);
+  const std::vector<double> x = values(c, index);
+  const Oracle want =
+      oracle(c.params, c.x, x, std::vector<double>(static_cast<std::size_t>(pool2d_shape(c.params, c.x).numel())));
+  std::vector<std::uint16_t> in(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) in[i] = bf16(static_cast<float>(x[i])).bits;
+  const std::int64_t channels = c.x[3], pitch = channels + 3, pixels = want.shape.numel() / channels;
+  const simd::PoolShape shape{c.x[1],
+                              c.x[2],
+                              want.shape[1],
+                              want.shape[2],
+                              channels,
+                              p.window.h,
+                              p.window.w,
+                              p.stride.h,
+                              p.stride.w,
+                              p.padding.top,
+                              p.padding.left,
+                              p.padding.bottom,
+                              p.padding.right,
+                              p.kind == PoolKind::max,
+                              p.count_include_pad,
+                              pitch};
+  INFO("bf16 " << c.x.to_string() << " window " << p.window.h << "×" << p.window.w << " case " << index);
+  on_targets("simd", [&] {
+    std::vector<std::uint16_t> out(static_cast<std::size_t>(pixels * pitch), 0x1234);
+    simd::pool_forward(shape, simd::Element::bf16, in.data(), out.data(), 0, c.x[0] * want.shape[1]);
+    bool right = true, room = true;
+    for (std::int64_t i = 0; i < pixels; ++i) {
+      for (std::int64_t k = 0; k < pitch; ++k) {
+        const std::uint16_t bits = out[static_cast<std::size_t>(i * pitch + k)];
+        if (k >= channels) {
+          room = room && bits == 0x1234;
+          continue;
+        }
+        const double y = want.y[static_cast<std::size_t>(i * channels + k)];
+        const auto got = static_cast<double>(std::bit_cast<float>(std::uint32_t{bits} << 16));
+        right = right && (same(got, y) || std::fabs(got - y) <= (p.kind == PoolKind::max ? 0 : std::fabs(y) / 256));
+      }
+    }
+    CHECK(right);
+    CHECK(room);
+  });
+}
+
 }  // namespace
 
 TEST_CASE("reference pooling equals the list of cells, with ties, NaN and infinities", "[reference]") {
@@ -206,6 +262,10 @@ TEST_CASE("reference pooling equals the list of cells, with ties, NaN and infini
 TEST_CASE("simd pooling equals the list of cells, with ties, NaN and infinities", "[simd]") {
   std::uint64_t index = 0;
   for (const Case& c : cases()) check<float>(c, index++, "simd");
+}
+TEST_CASE("simd pooling on bf16 equals the list of cells, rounded", "[simd]") {
+  std::uint64_t index = 0;
+  for (const Case& c : cases()) check_bf16(c, index++);
 }
 
 TEST_CASE("simd global average pooling equals long double means over odd sizes", "[simd]") {

@@ -26,6 +26,8 @@ bool inside(const PlannedConv& c) {
   return c.source == c.in && c.top == 0 && c.left == 0 && window_rows(c, c.ho) <= c.h && window_columns(c) <= c.w;
 }
 
+std::int64_t pitch_of(const PlannedConv& c) { return c.y_pitch > 0 ? c.y_pitch : c.co; }
+
 PlannedGemm gemm_of(const PlannedConv& c, const ConvRows& job) {
   PlannedGemm g;
   g.in = c.in;
@@ -38,7 +40,7 @@ PlannedGemm gemm_of(const PlannedConv& c, const ConvRows& job) {
   g.bias = c.bias;
   g.scale = c.scale;
   g.residual_scale = c.residual_scale;
-  g.c_stride = job.y_pitch > 0 ? job.y_pitch : c.co;
+  g.c_stride = job.y_pitch > 0 ? job.y_pitch : pitch_of(c);
   g.residual_stride = c.co;
   g.clamp = c.clamp;
   g.low = c.low;
@@ -93,7 +95,7 @@ void gathered_rows(const PlannedConv& c, const void* x, const void* residual, vo
                   static_cast<std::size_t>(c.ci * bytes_of(c.in)));
     }
     g.a = rows;
-    g.c = element_at(y, row * c.co, c.out);
+    g.c = element_at(y, row * g.c_stride, c.out);
     g.residual = residual ? element_at(residual, row * c.co, c.out) : nullptr;
     planned_gemm(g);
   }
@@ -216,10 +218,10 @@ void planned_conv(const PlannedConv& c, const void* x, const void* residual, voi
     job.scratch = scratch(ScratchSlot::worker, static_cast<std::size_t>(c.scratch_bytes(end - begin) / 4 + 1));
     while (begin < end) {
       const std::int64_t image = begin / c.ho, first = begin % c.ho, last = std::min(c.ho, first + end - begin);
-      const std::int64_t map = image * c.ho * c.wo * c.co;
+      const std::int64_t pixels = image * c.ho * c.wo;
       job.x = element_at(x, image * c.h * c.w * c.ci, c.source);
-      job.y = element_at(y, map, c.out);
-      job.residual = residual ? element_at(residual, map, c.out) : nullptr;
+      job.y = element_at(y, pixels * pitch_of(c), c.out);
+      job.residual = residual ? element_at(residual, pixels * c.co, c.out) : nullptr;
       job.begin = first;
       job.end = last;
       planned_conv_rows(c, job);
@@ -232,10 +234,9 @@ void planned_conv(const PlannedConv& c, const void* x, const void* residual, voi
   // from all pairs of a panel and a tile of rows, panel after panel, because five panels do not divide by two.
   const bool evenly = tiles >= 2 * threads && tiles % threads == 0 && rows * 33 > tiles * tile * 32;
   if (tiles >= 8 * threads || evenly) {
-    parallel_for(tiles, std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, tile_work)),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   some_rows(begin * tile, std::min(rows, end * tile), 0, panels);
-                 });
+    parallel_for(
+        tiles, std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, tile_work)),
+        [&](std::int64_t begin, std::int64_t end) { some_rows(begin * tile, std::min(rows, end * tile), 0, panels); });
     return;
   }
   const std::int64_t work = std::max<std::int64_t>(1, tile_work / panels);

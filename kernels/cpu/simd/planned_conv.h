@@ -32,6 +32,7 @@ struct PlannedConv : ConvSizes {
   bool clamp = false;  ///< results within [low, high]
   float low = 0, high = 0;
   ActivationParams after{Activation::none};  ///< see PlannedGemm
+  std::int64_t y_pitch = 0;                  ///< values from result pixel to result pixel; 0: co
 
   bool pointwise() const;
   /// Length of a run of `length` values in `packed`.
@@ -52,7 +53,7 @@ struct ConvRows {
   std::int64_t begin = 0, end = 0;
   std::int64_t panel_begin = 0, panel_end = 0;
   void* scratch = nullptr;
-  std::int64_t y_pitch = 0;  ///< values from result pixel to result pixel; 0: co. Without residual.
+  std::int64_t y_pitch = 0;  ///< instead of the convolution's
 };
 void planned_conv_rows(const PlannedConv&, const ConvRows&);
 

@@ -6,7 +6,9 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <type_traits>
 
+#include "kernels/cpu/simd/bf16-inl.h"
 #include "kernels/cpu/simd/columns-inl.h"
 #include "kernels/cpu/simd/pool_raw.h"
 
@@ -22,13 +24,31 @@ HWY_INLINE auto wins(V v, V best) {
 }
 
 /// A window's cells inside the image: first cell, extents, and the number of its first cell in the whole window.
+template <class T>
 struct Cells {
-  const float* x;
+  const T* x;
   std::int64_t rows, columns, row_stride, first, window_w;
 };
 
-template <bool kWithArgmax>
-HWY_INLINE void max_window(const Cells& cells, std::int64_t channels, float* y, std::int32_t* argmax) {
+/// x86's max returns the second operand if either is NaN, so that one is lost or kept by chance: they are noted apart.
+template <class T>
+HWY_INLINE void max_window(const Cells<T>& cells, std::int64_t channels, T* y) {
+  each_vector(channels, [&](auto d, std::int64_t c) HWY_ATTR {
+    auto best = load_value(d, cells.x + c);
+    auto nan = hn::IsNaN(best);
+    for (std::int64_t r = 0; r < cells.rows; ++r) {
+      const T* row = cells.x + r * cells.row_stride + c;
+      for (std::int64_t s = 0; s < cells.columns; ++s) {
+        const auto v = load_value(d, row + s * channels);
+        best = hn::Max(best, v);
+        nan = hn::Or(nan, hn::IsNaN(v));
+      }
+    }
+    store_value(hn::IfThenElse(nan, hn::NaN(d), best), d, y + c);
+  });
+}
+
+HWY_INLINE void max_window_where(const Cells<float>& cells, std::int64_t channels, float* y, std::int32_t* argmax) {
   each_vector(channels, [&](auto d, std::int64_t c) HWY_ATTR {
     using D = decltype(d);
     const hn::Rebind<std::int32_t, D> di;
@@ -40,14 +60,12 @@ HWY_INLINE void max_window(const Cells& cells, std::int64_t channels, float* y, 
         const auto v = hn::LoadU(d, row + s * channels);
         const auto take = wins(v, best);
         best = hn::IfThenElse(take, v, best);
-        if constexpr (kWithArgmax) {
-          const auto cell = hn::Set(di, static_cast<std::int32_t>(cells.first + r * cells.window_w + s));
-          where = hn::IfThenElse(hn::RebindMask(di, take), cell, where);
-        }
+        const auto cell = hn::Set(di, static_cast<std::int32_t>(cells.first + r * cells.window_w + s));
+        where = hn::IfThenElse(hn::RebindMask(di, take), cell, where);
       }
     }
     hn::StoreU(best, d, y + c);
-    if constexpr (kWithArgmax) hn::StoreU(where, di, argmax + c);
+    hn::StoreU(where, di, argmax + c);
   });
 }
 
@@ -72,20 +90,21 @@ HWY_INLINE void max_2x2(const float* x, std::int64_t row_stride, std::int64_t ch
   });
 }
 
-HWY_INLINE void sum_window(const Cells& cells, std::int64_t channels, float factor, float* y) {
+template <class T>
+HWY_INLINE void sum_window(const Cells<T>& cells, std::int64_t channels, float factor, T* y) {
   each_vector(channels, [&](auto d, std::int64_t c) HWY_ATTR {
     auto sum = hn::Zero(d);
     for (std::int64_t r = 0; r < cells.rows; ++r) {
-      const float* row = cells.x + r * cells.row_stride + c;
-      for (std::int64_t s = 0; s < cells.columns; ++s) sum = hn::Add(sum, hn::LoadU(d, row + s * channels));
+      const T* row = cells.x + r * cells.row_stride + c;
+      for (std::int64_t s = 0; s < cells.columns; ++s) sum = hn::Add(sum, load_value(d, row + s * channels));
     }
-    hn::StoreU(hn::Mul(sum, hn::Set(d, factor)), d, y + c);
+    store_value(hn::Mul(sum, hn::Set(d, factor)), d, y + c);
   });
 }
 
-void pool_rows(const PoolShape& p, const float* x, float* y, std::int32_t* argmax, std::int64_t begin,
-               std::int64_t end) {
-  const std::int64_t channels = p.channels, row_stride = p.w * channels;
+template <class T>
+void pool_rows(const PoolShape& p, const T* x, T* y, std::int32_t* argmax, std::int64_t begin, std::int64_t end) {
+  const std::int64_t channels = p.channels, row_stride = p.w * channels, pitch = p.y_pitch > 0 ? p.y_pitch : channels;
   for (std::int64_t at = begin; at < end; ++at) {
     const std::int64_t n = at / p.ho, i = at % p.ho;
     const std::int64_t top = i * p.stride_h - p.top;
@@ -93,14 +112,13 @@ void pool_rows(const PoolShape& p, const float* x, float* y, std::int32_t* argma
     for (std::int64_t j = 0; j < p.wo; ++j) {
       const std::int64_t left = j * p.stride_w - p.left;
       const std::int64_t column_begin = std::max<std::int64_t>(left, 0), column_end = std::min(left + p.window_w, p.w);
-      const Cells cells{x + ((n * p.h + row_begin) * p.w + column_begin) * channels,
-                        row_end - row_begin,
-                        column_end - column_begin,
-                        row_stride,
-                        (row_begin - top) * p.window_w + column_begin - left,
-                        p.window_w};
-      float* to = y + (at * p.wo + j) * channels;
-      std::int32_t* where = argmax ? argmax + (at * p.wo + j) * channels : nullptr;
+      const Cells<T> cells{x + ((n * p.h + row_begin) * p.w + column_begin) * channels,
+                           row_end - row_begin,
+                           column_end - column_begin,
+                           row_stride,
+                           (row_begin - top) * p.window_w + column_begin - left,
+                           p.window_w};
+      T* to = y + (at * p.wo + j) * pitch;
       if (!p.max) {
         std::int64_t count = cells.rows * cells.columns;
         if (p.count_include_pad) {  // what ceil_mode reaches beyond the padding does not count
@@ -108,12 +126,21 @@ void pool_rows(const PoolShape& p, const float* x, float* y, std::int32_t* argma
               (std::min(top + p.window_h, p.h + p.bottom) - top) * (std::min(left + p.window_w, p.w + p.right) - left);
         }
         sum_window(cells, channels, 1.0f / static_cast<float>(count), to);
-      } else if (cells.rows == 2 && cells.columns == 2 && p.window_h == 2 && p.window_w == 2) {
-        where ? max_2x2<true>(cells.x, row_stride, channels, to, where)
-              : max_2x2<false>(cells.x, row_stride, channels, to, where);
-      } else {
-        where ? max_window<true>(cells, channels, to, where) : max_window<false>(cells, channels, to, where);
+        continue;
       }
+      if constexpr (std::is_same_v<T, float>) {
+        std::int32_t* where = argmax ? argmax + (at * p.wo + j) * channels : nullptr;
+        if (cells.rows == 2 && cells.columns == 2 && p.window_h == 2 && p.window_w == 2) {
+          where ? max_2x2<true>(cells.x, row_stride, channels, to, where)
+                : max_2x2<false>(cells.x, row_stride, channels, to, where);
+          continue;
+        }
+        if (where) {
+          max_window_where(cells, channels, to, where);
+          continue;
+        }
+      }
+      max_window(cells, channels, to);
     }
   }
 }
@@ -144,19 +171,35 @@ void spread_row(const float* x, std::int64_t rows, std::int64_t channels, float 
 }
 
 }  // namespace
+
+void pool_f32(const PoolShape& p, const float* x, float* y, std::int32_t* argmax, std::int64_t begin,
+              std::int64_t end) {
+  pool_rows(p, x, y, argmax, begin, end);
+}
+void pool_bf16(const PoolShape& p, const std::uint16_t* x, std::uint16_t* y, std::int64_t begin, std::int64_t end) {
+  pool_rows(p, x, y, nullptr, begin, end);
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace fovea::kernels::simd
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace fovea::kernels::simd {
-HWY_EXPORT(pool_rows);
+HWY_EXPORT(pool_f32);
+HWY_EXPORT(pool_bf16);
 HWY_EXPORT(mean_rows);
 HWY_EXPORT(spread_row);
 
 void pool_forward_f32(const PoolShape& p, const float* x, float* y, std::int32_t* argmax, std::int64_t begin,
                       std::int64_t end) {
-  HWY_DYNAMIC_DISPATCH(pool_rows)(p, x, y, argmax, begin, end);
+  HWY_DYNAMIC_DISPATCH(pool_f32)(p, x, y, argmax, begin, end);
+}
+void pool_forward(const PoolShape& p, Element element, const void* x, void* y, std::int64_t begin, std::int64_t end) {
+  if (element == Element::f32)
+    return pool_forward_f32(p, static_cast<const float*>(x), static_cast<float*>(y), nullptr, begin, end);
+  HWY_DYNAMIC_DISPATCH(pool_bf16)
+  (p, static_cast<const std::uint16_t*>(x), static_cast<std::uint16_t*>(y), begin, end);
 }
 void mean_rows_f32(const float* x, std::int64_t rows, std::int64_t channels, float factor, float* y) {
   HWY_DYNAMIC_DISPATCH(mean_rows)(x, rows, channels, factor, y);

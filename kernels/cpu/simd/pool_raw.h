@@ -3,17 +3,22 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/simd/element.h"
+
 namespace fovea::kernels::simd {
 
 struct PoolShape {
   std::int64_t h, w, ho, wo, channels;
   std::int64_t window_h, window_w, stride_h, stride_w, top, left, bottom, right;
   bool max, count_include_pad;
+  std::int64_t y_pitch = 0;  ///< values from result pixel to result pixel; 0: channels
 };
 
 /// Result rows [begin, end) of N·Ho. argmax (max only) may be null.
 void pool_forward_f32(const PoolShape&, const float* x, float* y, std::int32_t* argmax, std::int64_t begin,
                       std::int64_t end);
+/// The same on f32 or bf16, without arg-maxima.
+void pool_forward(const PoolShape&, Element element, const void* x, void* y, std::int64_t begin, std::int64_t end);
 /// Input-gradient rows [begin, end) of N·H, each gathered from the windows that cover it.
 void pool_backward_f32(const PoolShape&, const float* dy, const std::int32_t* argmax, float* dx, std::int64_t begin,
                        std::int64_t end);
