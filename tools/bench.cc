@@ -90,6 +90,22 @@ void print_profile(infer::Plan& plan, int runs) {
   }
 }
 
+/// The same for programs.
+nlohmann::ordered_json profile_of(infer::Plan& plan, int runs) {
+  const std::vector<double> times = plan.profile(runs);
+  const std::vector<infer::Plan::StepInfo> steps = plan.steps();
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    all.push_back({{"name", steps[i].name},
+                   {"op", steps[i].op},
+                   {"kernel", steps[i].kernel},
+                   {"type", steps[i].type},
+                   {"ms", times[i]},
+                   {"macs", steps[i].macs}});
+  }
+  return all;
+}
+
 int run(const Options& o) {
   apply_common(o.common);
   const DType dtype = compute_type(o.dtype);
@@ -176,10 +192,10 @@ int run(const Options& o) {
     const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
     if (i >= o.warmup) times.push_back(elapsed.count());
   }
-  if (o.profile) print_profile(plan, o.runs);
+  if (o.profile && !o.common.json) print_profile(plan, o.runs);
   std::sort(times.begin(), times.end());
   const double median = quantile(times, 0.5);
-  const nlohmann::ordered_json result{
+  nlohmann::ordered_json result{
       {"model", o.model},
       {"mode", o.train ? "train" : "infer"},
       {"batch", o.batch},
@@ -201,6 +217,7 @@ int run(const Options& o) {
       {"resident_peak_mb", cold ? cold->peak_mb : 0.0},
       {"tensor_peak_mb", static_cast<double>(memory_stats().peak) / (1 << 20)}};
   if (o.common.json) {
+    if (o.profile) result["steps"] = profile_of(plan, o.runs);
     std::printf("%s\n", result.dump().c_str());
   } else {
     std::printf("%s %s, batch %lld at %lld×%lld, %d threads, %s\n", o.model.c_str(),
