@@ -3,8 +3,8 @@
 // flags of their own and called after a look at the CPU. Internal linkage throughout: see
 // tests/structure/isa_symbols.sh.
 //
-// A Product says what is summed (type In, Acc in a whole vector, Half in a half one, value() as f32), an Out what is
-// stored.
+// A Product says what is summed (type In, Acc in a whole vector, Half in a half one, value() as f32) and how few of
+// them go in tiles of half the rows (kShallow), an Out what is stored.
 #pragma once
 
 #include "kernels/cpu/avx512/dot.h"
@@ -268,10 +268,12 @@ void run_gemm(const PlannedGemm& job) {
     const bool half = columns <= (narrow ? 8 : 24);
     const TileFn* const table = narrow ? (half ? Table<Product, Out, 0, 1>::kFn : Table<Product, Out, 1, 0>::kFn)
                                        : (half ? Table<Product, Out, 1, 1>::kFn : Table<Product, Out, 2, 0>::kFn);
+    // As kShallow in simd/planned_gemm.cc says.
+    const std::int64_t most = !narrow && job.k <= Product::kShallow ? kRows / 2 : kRows;
     for (std::int64_t left = job.rows; left > 0;) {
       // Full tiles while there are at least two tiles' rows, the rest evenly: no thin last tile.
-      std::int64_t size = kRows;
-      if (left < 2 * kRows) size = left <= kRows ? left : (left + 1) / 2;
+      std::int64_t size = most;
+      if (left < 2 * most) size = left <= most ? left : (left + 1) / 2;
       table[size](t);
       left -= size;
       t.a += size * t.stride;
