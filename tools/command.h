@@ -31,6 +31,7 @@ void add_evaluate(CLI::App& app, Action& action);
 void add_predict(CLI::App& app, Action& action);
 void add_audit(CLI::App& app, Action& action);
 void add_anonymize(CLI::App& app, Action& action);
+void add_forget(CLI::App& app, Action& action);
 void add_explain(CLI::App& app, Action& action);
 void add_summary(CLI::App& app, Action& action);
 void add_models(CLI::App& app, Action& action);

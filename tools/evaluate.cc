@@ -14,6 +14,7 @@
 #include "tools/answering.h"
 #include "tools/command.h"
 #include "tools/compute_type.h"
+#include "tools/consent.h"
 #include "tools/data_source.h"
 #include "tools/progress.h"
 #include "tools/report.h"
@@ -30,6 +31,8 @@ struct Options {
   int batch = 64;
   int workers = 1;
   bool skip_corrupt = false;
+  ConsentOptions consent;
+  int group_prefix = 0;
   std::string calibrate, trust, conformal = "lac";
   double coverage = 0.9;
   int bootstrap = 0;
@@ -119,7 +122,8 @@ int run(const Options& o) {
       if (std::find(parts.begin(), parts.end(), wanted) != parts.end()) split = wanted;
     }
   }
-  const DatasetPtr data = open_dataset(path, split, {.class_names = model.class_names});
+  const DatasetPtr data = open_dataset(path, split, {.class_names = model.class_names, .group_prefix = o.group_prefix});
+  check_consent(o.consent, insight::subjects_of({{"evaluation", data}}));
   Evaluation result;
   {
     Bar bar(!o.common.quiet && !o.common.json);
@@ -220,6 +224,10 @@ void add_evaluate(CLI::App& app, Action& action) {
       ->check(CLI::Range(10, 1000000))
       ->group(group);
   command->add_flag("--tta", o->tta, "Test-time augmentation: mirrored pictures too, answers averaged")->group(group);
+  add_consent_options(*command, o->consent);
+  command->add_option("--group-prefix", o->group_prefix, "So many first characters of a file name are its subject")
+      ->check(CLI::Range(0, 255))
+      ->group("Consent");
   command->add_flag("--skip-corrupt", o->skip_corrupt, "Leave out pictures that cannot be read instead of stopping");
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });

@@ -77,6 +77,7 @@ int main(int argc, char** argv) {
   add_explain(app, action);
   add_audit(app, action);
   add_anonymize(app, action);
+  add_forget(app, action);
   add_models(app, action);
   add_summary(app, action);
   add_inspect(app, action);

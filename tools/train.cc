@@ -1,4 +1,5 @@
 // fovea train: from pictures to a model, with progress, checkpoints, metrics and plots in a run folder.
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -117,6 +118,9 @@ int run(TrainOptions o) {
   check_transfer_options(o);
   const bool pretrained = !o.weights.empty();
   const TrainData data = open_data(o);
+  const std::vector<insight::SubjectUse> subjects =
+      insight::subjects_of({{"train", data.train}, {"val", data.val}, {"test", data.test}});
+  check_consent(o.consent, subjects);
   if (pretrained) {
     apply_transfer_preset(o, data.train->size());
   } else {
@@ -134,6 +138,14 @@ int run(TrainOptions o) {
   const std::string folder = choose_folder(o, data.name);
   make_folders(folder);
   remove_stale_temporaries(folder);
+  // Before training, which may be stopped at any time: what `fovea forget` looks for.
+  const bool named = std::any_of(subjects.begin(), subjects.end(), [](const auto& u) { return !u.subject.empty(); });
+  const std::string subjects_file = (fs::path(folder) / "subjects.csv").string();
+  if (named) {
+    insight::write_subjects(subjects_file, subjects);
+  } else {
+    fs::remove(subjects_file);
+  }
   const auto inside = [&](const char* name) { return (fs::path(folder) / name).string(); };
   const bool show = !o.common.quiet;
   TrainView view(show, data.val != nullptr);
@@ -223,7 +235,7 @@ void add_train(CLI::App& app, Action& action) {
       "  fovea train photos --out runs/pets --resume           go on after Ctrl-C, a crash or a power cut\n"
       "  fovea train scans.csv --group-prefix 8 --balance weights --patience 10\n\n"
       "The run folder holds model.fovea, checkpoint.safetensors, metrics.jsonl and .csv, TensorBoard events, "
-      "evaluation.json and plots (SVG).");
+      "evaluation.json and plots (SVG); where pictures have groups, subjects.csv: see `fovea forget`.");
   add_train_options(*command, *o);
   command->callback([&action, o] { action = [o] { return run(*o); }; });
 }

@@ -255,6 +255,7 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
                "Share of the pictures to validate on, where the data has no val part (default 0.2; fashion-mnist 0.03)")
       ->check(CLI::Range(0.0, 0.9))
       ->group(data);
+  add_consent_options(c, o.consent);
   c.add_option("--group-prefix", o.group_prefix,
                "So many first characters of a file name are its group (patient, camera), never split")
       ->check(CLI::Range(0, 255))

@@ -10,6 +10,7 @@
 #include "models/model.h"
 #include "tools/augment_options.h"
 #include "tools/command.h"
+#include "tools/consent.h"
 #include "tools/data_source.h"
 #include "train/trainer.h"
 
@@ -18,6 +19,7 @@ namespace fovea::tools {
 struct TrainOptions {
   Common common;
   AugmentOptions augment;
+  ConsentOptions consent;
   std::string data;      ///< "fashion-mnist" or a path
   std::string data_dir;  ///< where the files of a named data set lie
   std::string out;

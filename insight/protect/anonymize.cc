@@ -11,6 +11,7 @@
 #include "core/threads/parallel.h"
 #include "image/decode.h"
 #include "image/encode.h"
+#include "insight/protect/csv_internal.h"
 #include "insight/protect/dicom.h"
 #include "insight/protect/hidden.h"
 #include "insight/protect/sources_internal.h"
@@ -21,14 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kDicom = "DICM";  // behind the preamble of 128 bytes
-
-/// A field of a CSV file, quoted where it must be.
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string out = "\"";
-  for (const char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return out + '"';
-}
 
 std::string joined(const std::vector<std::string>& words, const char* between) {
   std::string out;

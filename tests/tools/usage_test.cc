@@ -7,9 +7,9 @@
 using namespace tool;
 
 namespace {
-const Words kCommands = {"train",           "evaluate", "predict",  "explain", "audit",  "anonymize",
-                         "models",          "summary",  "inspect",  "convert", "run",    "weights",
-                         "augment-preview", "compile",  "quantize", "bench",   "version"};
+const Words kCommands = {"train",   "evaluate",        "predict", "explain",  "audit",   "anonymize",
+                         "forget",  "models",          "summary", "inspect",  "convert", "run",
+                         "weights", "augment-preview", "compile", "quantize", "bench",   "version"};
 }
 
 TEST_CASE("usage: help teaches by example, on standard output") {
