@@ -94,7 +94,7 @@ class Planner {
   /// What node i multiplies; where it has no weights, what it reads: all but the average is computed in f32.
   std::string type_of(std::size_t i) const {
     const Node& node = graph_.nodes[i];
-    const bool as_it_lies = node.kind == Kind::global_average_pool ||
+    const bool as_it_lies = averages(node) || is_gate(node) ||
                             ((node.kind == Kind::pool2d || joins_channels(graph_, node, shapes_)) && in_floats(i));
     const Element e = as_it_lies ? element(node.inputs[0]) : lowered_->packed[i].in;
     return e == Element::u8 ? "int8" : e == Element::bf16 ? "bf16" : "f32";
@@ -259,12 +259,30 @@ class Planner {
     if (joins_channels(graph_, node, shapes_) && in_floats(i)) return concatenation(node);
     if (packed.panels && fits(i)) return convolution(i, places_of(node));
     if (packed.depthwise && fits(i)) return depthwise(i, places_of(node));
-    if (node.kind == Kind::global_average_pool && element(node.inputs[0]) != Element::f32) {
+    if (averages(node) && element(node.inputs[0]) != Element::f32) {
       return detail::average_step(shape(node.inputs[0]), element(node.inputs[0]), element(node.output),
                                   graph_.quantization_of(node.inputs[0]), graph_.quantization_of(node.output),
                                   places_of(node));
     }
+    if (is_gate(node)) {
+      return detail::gate_step(shape(node.output), graph_.quantization_of(node.inputs[0]),
+                               graph_.quantization_of(node.output), places_of(node), graph_.root(node.inputs[1]));
+    }
     return converted(i);
+  }
+
+  /// The mean over all pixels.
+  static bool averages(const Node& node) {
+    return node.kind == Kind::global_average_pool ||
+           (node.kind == Kind::adaptive_average_pool && node.size == kernels::Size2{1, 1});
+  }
+
+  /// A map in u8 times one f32 for each channel.
+  bool is_gate(const Node& node) const {
+    if (node.kind != Kind::multiply) return false;
+    const Shape &x = shape(node.inputs[0]), &gate = shape(node.inputs[1]), &y = shape(node.output);
+    return y.rank() == 4 && x == y && gate == Shape{y[0], 1, 1, y[3]} && element(node.inputs[0]) == Element::u8 &&
+           element(node.inputs[1]) == Element::f32 && element(node.output) == Element::u8;
   }
 
   Places places_of(const Node& node) const {

@@ -107,16 +107,19 @@ class Packer {
     const Quantization in = graph().quantization_of(node.inputs[0]);
     Quantization out, residual;
     packed.out = Element::f32;
-    // What no kernel rounds (SiLU), or adds to another type, is converted after.
+    // What is added to another type is converted after.
     const bool adds_u8 = !node.residual || element_of(node.inputs.back()) == Element::u8;
-    if (element_of(node.output) == Element::u8 && clamps(node) && adds_u8) {
+    if (element_of(node.output) == Element::u8 && adds_u8) {
       packed.out = Element::u8;
       out = graph().quantization_of(node.output);
       if (node.residual) residual = graph().quantization_of(node.inputs.back());
     }
-    const bool takes = packed.panels ||
-                       (packed.depthwise && packed.out == Element::u8 && element_of(node.inputs[0]) == Element::u8 &&
-                        node.conv.stride.w <= 2 && kernels::simd::takes_depthwise_int8(w[0], w[1], node.conv.stride.w));
+    // The depthwise kernel keeps sums in 16 bits: up to what rounds to 255, or to where the activation is flat, which
+    // leaky ReLU never is.
+    const bool takes =
+        packed.panels || (packed.depthwise && packed.out == Element::u8 && element_of(node.inputs[0]) == Element::u8 &&
+                          node.activation.kind != Activation::leaky_relu && node.conv.stride.w <= 2 &&
+                          kernels::simd::takes_depthwise_int8(w[0], w[1], node.conv.stride.w));
     if (!takes || in.scale <= 0) {
       packed.out = Element::f32;
       return false;
@@ -126,11 +129,19 @@ class Packer {
     const std::int64_t columns = w.dim(-1), rows = w.numel() / columns;
     const auto* const weights = node.weight.data<std::int8_t>();
     const float* const bias = node.bias.defined() ? node.bias.data<float>() : nullptr;
-    std::tie(packed.int8.scale, packed.bias) =
-        detail::fold_scales(weights, rows, columns, node.weight_scale.data<float>(), bias, in, out, residual);
     packed.int8.in = in;
     packed.int8.out = out;
-    if (residual.scale > 0) packed.int8.residual_scale = residual.scale / out.scale;
+    Quantization sums = out;
+    if (!clamps(node) && packed.out == Element::u8) {
+      if (packed.depthwise) sums.scale = std::max(16.0f, out.scale * static_cast<float>(256 - out.zero)) / 32'000;
+      if (!packed.depthwise) sums = {};
+      sums.zero = 0;
+      packed.int8.rounded = kernels::simd::rounded_activation(node.activation, sums.scale > 0 ? sums.scale : 1.0f,
+                                                              1 / out.scale, static_cast<float>(out.zero));
+    }
+    std::tie(packed.int8.scale, packed.bias) =
+        detail::fold_scales(weights, rows, columns, node.weight_scale.data<float>(), bias, in, sums, residual);
+    if (residual.scale > 0) packed.int8.residual_scale = residual.scale / (sums.scale > 0 ? sums.scale : 1.0f);
     if (packed.depthwise) {
       packed.weights = detail::pack_depthwise_int8(node.weight);
       packed.int8.scale = detail::order_channels(packed.int8.scale, columns);

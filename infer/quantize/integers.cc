@@ -117,6 +117,17 @@ Graph assemble(const Prepared& prepared, const std::vector<bool>& integer) {
       graph.quantization[root] = prepared.values[root];
     }
   }
+  // A map that is multiplied by a number for each channel and then read in integers is in integers too
+  // (squeeze-and-excitation): otherwise the depthwise convolution before would be in f32 for its sake.
+  const std::vector<Shape> shapes = shapes_of(graph, graph.input_shape);
+  for (const Node& node : graph.nodes) {
+    if (node.kind != Kind::multiply || graph.quantization_of(node.output).scale <= 0) continue;
+    const Shape &x = shapes[static_cast<std::size_t>(node.inputs[0])],
+                &gate = shapes[static_cast<std::size_t>(node.inputs[1])];
+    if (x.rank() != 4 || gate != Shape{x[0], 1, 1, x[3]} || graph.at_the_edge(node.inputs[0])) continue;
+    const auto root = static_cast<std::size_t>(graph.root(node.inputs[0]));
+    graph.quantization[root] = prepared.values[root];
+  }
   return graph;
 }
 

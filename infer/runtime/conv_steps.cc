@@ -50,6 +50,11 @@ ConvPart::ConvPart(const ConvGeometry& g, const Tensor& weights, const Tensor& p
   conv.out = out;
   conv.packed = packed.view().data;
   conv.bias = bias.data<float>();
+  if (int8.rounded.piece_scale > 0) {
+    rounded = std::make_shared<simd::RoundedActivation>(int8.rounded);
+    conv.rounded = rounded.get();
+    epilogue.after = false;
+  }
   if (in == simd::Element::u8) {
     conv.scale = scale.data<float>();
     conv.residual_scale = int8.residual_scale;
@@ -110,6 +115,10 @@ void DepthwisePart::set_u8(const ConvGeometry& g, const Int8& int8) {
   r.scale = scale.data<float>();
   r.bias = bias.data<float>();
   r.outside = outside.data<std::uint8_t>();
+  if (int8.rounded.piece_scale > 0) {
+    rounded = std::make_shared<simd::RoundedActivation>(int8.rounded);
+    r.rounded = rounded.get();
+  }
   if (epilogue.clamp) {
     r.low = static_cast<std::uint8_t>(std::clamp(std::nearbyint(epilogue.low), 0.0f, 255.0f));
     r.high = static_cast<std::uint8_t>(std::clamp(std::nearbyint(epilogue.high), 0.0f, 255.0f));
@@ -288,6 +297,37 @@ class AverageStep final : public Step {
   float scale_ = 0, bias_ = 0;
 };
 
+class GateStep final : public Step {
+ public:
+  GateStep(const Shape& x, Quantization x_scale, Quantization y_scale, Places places, int gate)
+      : x_(x), places_(places), gate_(gate) {
+    scale_ = x_scale.scale / y_scale.scale;
+    zero_ = static_cast<float>(x_scale.zero);
+    bias_ = static_cast<float>(y_scale.zero);
+    info.kernel = "simd:gate";
+  }
+  void run(Pointers at) const override {
+    const auto* const x = static_cast<const std::uint8_t*>(place(at, places_.in));
+    auto* const y = static_cast<std::uint8_t*>(place(at, places_.out));
+    const auto* const gate = static_cast<const float*>(place(at, gate_));
+    const std::int64_t pixels = x_[1] * x_[2], channels = x_[3];
+    parallel_for(x_[0] * pixels, 1 + 100'000 / channels, [&](std::int64_t begin, std::int64_t end) {
+      while (begin < end) {
+        const std::int64_t image = begin / pixels, stop = std::min(end, (image + 1) * pixels);
+        simd::gate_pixels(x + begin * channels, gate + image * channels, stop - begin, channels, scale_, zero_, bias_,
+                          y + begin * channels);
+        begin = stop;
+      }
+    });
+  }
+
+ private:
+  Shape x_;
+  Places places_;
+  int gate_;
+  float scale_, zero_, bias_;
+};
+
 class KernelStep final : public Step {
  public:
   explicit KernelStep(std::function<void(Pointers)> run) : run_(std::move(run)) { info.kernel = "library"; }
@@ -315,6 +355,10 @@ std::unique_ptr<Step> depthwise_step(DepthwisePart part, Places places) {
 std::unique_ptr<Step> average_step(const Shape& x, simd::Element in, simd::Element out, Quantization x_scale,
                                    Quantization y_scale, Places places) {
   return std::make_unique<AverageStep>(x, in, out, x_scale, y_scale, places);
+}
+
+std::unique_ptr<Step> gate_step(const Shape& x, Quantization x_scale, Quantization y_scale, Places places, int gate) {
+  return std::make_unique<GateStep>(x, x_scale, y_scale, places, gate);
 }
 
 std::unique_ptr<Step> kernel_step(std::function<void(Pointers)> run) {

@@ -47,6 +47,8 @@ struct Int8 {
   Tensor scale;          ///< by result channel, padded as the bias
   Quantization in, out;  ///< of the operand, and of the result: scale 0 where it is f32
   float residual_scale = 1;
+  /// An activation that the kernel does before it rounds: then scale and bias give steps of its in_scale.
+  kernels::simd::RoundedActivation rounded;
 };
 
 /// A convolution of one group, or a dense layer (1×1 over images of one pixel), ready to run. `packed` is weights
@@ -55,6 +57,7 @@ struct ConvPart {
   ConvPart(const ConvGeometry& geometry, const Tensor& packed, const Tensor& bias, kernels::ActivationParams activation,
            kernels::simd::Element source, kernels::simd::Element in, kernels::simd::Element out, const Int8& int8 = {});
   Tensor packed, bias, scale;
+  std::shared_ptr<const kernels::simd::RoundedActivation> rounded;
   Epilogue epilogue;
   kernels::simd::PlannedConv conv;
 };
@@ -74,6 +77,7 @@ struct DepthwisePart {
   void run_row(const Rows& x, std::int64_t i, std::int64_t begin, std::int64_t end, void* y,
                std::int64_t y_pitch) const;
   Tensor weights, bias, scale, outside;
+  std::shared_ptr<const kernels::simd::RoundedActivation> rounded;
   Epilogue epilogue;
   std::int64_t n, h, ho, kh, top, stride;
   kernels::simd::DepthwiseRow row;
@@ -106,6 +110,8 @@ struct Part {
 /// Those parts of a concatenation over channels that do not lie in place, of the same type as the result.
 std::unique_ptr<Step> concat_step(std::vector<Part> parts, std::int64_t pixels, std::int64_t channels,
                                   kernels::simd::Element element, Places places);
+/// y = x·gate in u8 [N, H, W, C], where gate is f32 [N, C]: what squeeze-and-excitation ends with.
+std::unique_ptr<Step> gate_step(const Shape& x, Quantization x_scale, Quantization y_scale, Places places, int gate);
 /// `each`, planned for one picture and one thread, on `pictures` pictures by up to `lanes` threads: large maps of a
 /// batch stay in the caches of the core that makes them. x and y are bytes from picture to picture; `lanes` times
 /// picture_lane_bytes() of memory are at value `memory`.

@@ -245,3 +245,25 @@ TEST_CASE("u8 and f32 turn into each other on every instruction set") {
     for (std::size_t i = 0; i < 101; ++i) CHECK(back[i] == 0.5f * static_cast<float>(q[i] - 100));
   });
 }
+
+TEST_CASE("pixels in u8 times a factor for each channel, on every instruction set") {
+  test::for_each_target([] {
+    for (const std::int64_t channels : {1, 15, 16, 33, 72}) {
+      constexpr std::int64_t kPixels = 5;
+      const std::vector<std::uint8_t> x = random_bytes<std::uint8_t>(kPixels * channels, 3);
+      const std::vector<float> gate = random_floats(channels, 4, 0, 1);
+      std::vector<std::uint8_t> y(static_cast<std::size_t>(kPixels * channels) + 16, 0xa5);
+      simd::gate_pixels(x.data(), gate.data(), kPixels, channels, 1.25f, 90, 70, y.data());
+      std::int64_t wrong = 0;
+      for (std::int64_t i = 0; i < kPixels * channels; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        const float want =
+            std::fma(static_cast<float>(x[at]) - 90, gate[static_cast<std::size_t>(i % channels)] * 1.25f, 70.0f);
+        wrong += y[at] == rounded(want, 0, 255) ? 0 : 1;
+      }
+      INFO(channels << " channels");
+      CHECK(wrong == 0);
+      CHECK(std::all_of(y.end() - 16, y.end(), [](std::uint8_t v) { return v == 0xa5; }));
+    }
+  });
+}

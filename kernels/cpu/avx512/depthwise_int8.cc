@@ -7,9 +7,12 @@
 #if defined(__x86_64__)
 #include "kernels/cpu/avx512/depthwise_tiles-inl.h"
 #include "kernels/cpu/avx512/dot.h"
+#include "kernels/cpu/avx512/rounded_activation-inl.h"
 
 namespace fovea::kernels::simd {
 namespace {
+
+using V = __m512;
 
 // The same operations on 64, 32 and 16 channels: a tail of 16 costs a quarter where vectors are halves (Zen 4). The
 // last 16 may be fewer.
@@ -32,6 +35,8 @@ namespace {
       return P##_cvtps_epi32(P##_fmadd_ps(P##_cvtepi32_ps(sum), scale, bias));                         \
     }                                                                                                  \
     static FOVEA_INLINE inline I words(I a, I b) { return P##_packs_epi32(a, b); }                     \
+    static FOVEA_INLINE inline void keep(short* p, I v) { P##_storeu_epi16(p, v); }                    \
+    static FOVEA_INLINE inline I kept(const short* p) { return P##_loadu_epi16(p); }                   \
     static FOVEA_INLINE inline I bytes(I a, I b, I low, I high) {                                      \
       return P##_min_epu8(high, P##_max_epu8(low, P##_packus_epi16(a, b)));                            \
     }                                                                                                  \
@@ -53,7 +58,27 @@ struct Block {
   __mmask16 mask;
   long out_pitch, width;
   unsigned char low, high;
+  const RoundedActivation* rounded;
 };
+
+/// From `count` pixels' sums in 16 bits, as C::words makes them, to results: the activation, and the rounding.
+template <class C>
+__attribute__((noinline)) void finish(const Block& p, short* words, int count, unsigned char* out) {
+  constexpr int kWords = C::kChannels, kVectors = kWords / 16;  // of 16 each
+  for (int i = 0; i < count; ++i, words += kWords, out += p.out_pitch) {
+    V v[kVectors];
+    for (int k = 0; k < kVectors; ++k) {
+      const __m256i some = _mm256_loadu_epi16(words + k * 16);
+      v[k] = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(some));
+    }
+    activate(*p.rounded, v, kVectors);
+    for (int k = 0; k < kVectors; ++k) {
+      _mm256_storeu_epi16(words + k * 16, _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(v[k])));
+    }
+    const auto low = C::kept(words), high = C::kept(words + kWords / 2);
+    C::store(p.mask, out, C::bytes(low, high, C::byte(0), C::byte(255)));
+  }
+}
 
 /// kPixels results, of which the first begins at input `column`, to `out`. At an edge, columns outside are the zero
 /// point. The lower and the upper eight channels of each lane pass one after the other: so weights, scales and sums of
@@ -64,6 +89,7 @@ __attribute__((noinline)) void pixels(const Block& p, long column, unsigned char
   constexpr int kInputs = (kPixels - 1) * kStep + kSize, kGroups = (kSize + 3) / 4, kQuarter = C::kChannels / 4;
   const I low = C::byte(p.low), high = C::byte(p.high);
   I words[kPixels];
+  short kept[kPixels * C::kChannels];
   FOVEA_UNROLL(2)
   for (int half = 0; half < 2; ++half) {
     const unsigned char* x[kSize];
@@ -116,13 +142,16 @@ __attribute__((noinline)) void pixels(const Block& p, long column, unsigned char
       if (i < kSize - 1 || (i - kSize + 1) % kStep != 0) continue;
       const int done = (i - kSize + 1) / kStep;
       const I both = C::words(C::rounded(sum[done][0], scale[0], bias[0]), C::rounded(sum[done][1], scale[1], bias[1]));
-      if (half == 0) {
+      if (p.rounded) {
+        C::keep(kept + done * C::kChannels + half * C::kChannels / 2, both);
+      } else if (half == 0) {
         words[done] = both;
       } else {
         C::store(p.mask, out + done * p.out_pitch, C::bytes(words[done], both, low, high));
       }
     }
   }
+  if (p.rounded) finish<C>(p, kept, kPixels, out);
 }
 
 template <class C, int kSize, int kStep>
@@ -130,7 +159,8 @@ void channels(const DepthwiseRowU8& p, long c) {
   const long left = p.channels - c;
   Block b{{},          {},         p.outside, p.packed + c * ((kSize + 3) / 4) * kSize * 4,
           p.scale + c, p.bias + c, p.out + c, static_cast<__mmask16>(left >= 16 ? 0xffff : (1 << left) - 1),
-          p.out_pitch, p.width,    p.low,     p.high};
+          p.out_pitch, p.width,    p.low,     p.high,
+          p.rounded};
   set_rows<kSize>(p, c, p.outside, b);
   each_tile<kSize, kStep>(p, b, pixels<C, kSize, kStep, kTile, false>, pixels<C, kSize, kStep, kTile, true>,
                           pixels<C, kSize, kStep, 3, true>, pixels<C, kSize, kStep, 1, true>);

@@ -44,6 +44,7 @@ struct Tile {
   int columns;
   bool clamp;
   float low, high;
+  const RoundedActivation* rounded;
 };
 
 struct OutF32 {
@@ -264,7 +265,8 @@ void run_gemm(const PlannedGemm& job) {
            columns,
            job.clamp,
            job.low,
-           job.high};
+           job.high,
+           job.rounded};
     const bool half = columns <= (narrow ? 8 : 24);
     const TileFn* const table = narrow ? (half ? Table<Product, Out, 0, 1>::kFn : Table<Product, Out, 1, 0>::kFn)
                                        : (half ? Table<Product, Out, 1, 1>::kFn : Table<Product, Out, 2, 0>::kFn);

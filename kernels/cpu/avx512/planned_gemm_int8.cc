@@ -4,6 +4,7 @@
 
 #if defined(__x86_64__)
 #include "kernels/cpu/avx512/gemm_tile-inl.h"
+#include "kernels/cpu/avx512/rounded_activation-inl.h"
 
 namespace fovea::kernels::simd {
 namespace {
@@ -39,6 +40,15 @@ struct OutU8 {
   template <int MR, int NV>
   static FOVEA_INLINE inline void store(const Tile& t, __mmask16 last, V (&y)[MR][NV]) {
     auto* to = static_cast<T*>(t.c);
+    if (t.rounded) {
+      // In memory, and in a copy: y itself stays in registers otherwise.
+      V z[MR * NV];
+      FOVEA_UNROLL(32)
+      for (int i = 0; i < MR * NV; ++i) z[i] = y[i / NV][i % NV];
+      activate(*t.rounded, z, MR * NV);
+      FOVEA_UNROLL(32)
+      for (int i = 0; i < MR * NV; ++i) y[i / NV][i % NV] = z[i];
+    }
     if constexpr (NV == 2) {
       const __m512i order = _mm512_load_si512(kRowAfterRow);
       const __mmask32 m = static_cast<__mmask32>(last) << 16 | 0xffffu;

@@ -5,6 +5,7 @@
 
 #include "kernels/activation.h"
 #include "kernels/cpu/simd/element.h"
+#include "kernels/cpu/simd/planned_gemm.h"
 
 namespace fovea::kernels::simd {
 
@@ -58,6 +59,8 @@ struct DepthwiseRowU8 {
   const float *scale = nullptr, *bias = nullptr;  ///< from order_channels
   const std::uint8_t* outside = nullptr;          ///< 64 times the value of a pixel outside the image
   std::uint8_t low = 0, high = 255;
+  /// Before the rounding, instead of the clamp; sums are within ±32767 of its steps, or lie where f is as at the bound.
+  const RoundedActivation* rounded = nullptr;
   std::uint8_t* out = nullptr;
   std::int64_t count = 0, channels = 0, in_pitch = 0, out_pitch = 0;
 };

@@ -42,6 +42,7 @@ PlannedGemm gemm_of(const PlannedConv& c, const ConvRows& job) {
   g.residual_scale = c.residual_scale;
   g.c_stride = job.y_pitch > 0 ? job.y_pitch : pitch_of(c);
   g.residual_stride = c.co;
+  g.rounded = c.rounded;
   g.clamp = c.clamp;
   g.low = c.low;
   g.high = c.high;

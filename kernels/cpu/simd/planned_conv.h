@@ -29,7 +29,8 @@ struct PlannedConv : ConvSizes {
   const float* scale = nullptr;
   float residual_scale = 1, source_inverse_scale = 1;
   std::uint8_t zero = 0;
-  bool clamp = false;  ///< results within [low, high]
+  const RoundedActivation* rounded = nullptr;  ///< see PlannedGemm
+  bool clamp = false;                          ///< results within [low, high]
   float low = 0, high = 0;
   ActivationParams after{Activation::none};  ///< see PlannedGemm
   std::int64_t y_pitch = 0;                  ///< values from result pixel to result pixel; 0: co

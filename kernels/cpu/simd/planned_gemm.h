@@ -11,6 +11,18 @@
 
 namespace fovea::kernels::simd {
 
+/// An activation that is done before a sum is rounded to u8, as pieces of polynomials: for a sum s in steps of
+/// in_scale, the result in its own steps is (square·s + linear)·s + constant of piece number s·piece_scale + kPieces/2.
+/// Pieces are half a unit long, so that kinks of activations lie between two, and reach to ±8; beyond, the outermost
+/// are straight.
+struct RoundedActivation {
+  static constexpr int kPieces = 32;
+  float piece_scale = 0;  ///< 0: there is nothing to do
+  float constant[kPieces] = {}, linear[kPieces] = {}, square[kPieces] = {};
+};
+/// For results in steps of 1/inverse_scale from `zero` on. Hard forms exact, SiLU to 0.0002, tanh to 0.0015.
+RoundedActivation rounded_activation(ActivationParams activation, float in_scale, float inverse_scale, float zero);
+
 /// c[m, n] = clamp(bias[n] + residual[m, n] + Σ_k a[m, k]·b[k, n], low, high) for n in [32·panel_begin, 32·panel_end)
 /// (on AVX-512; panel_width() in general). NaN passes the clamp.
 ///
@@ -38,6 +50,7 @@ struct PlannedGemm {
   float low = 0, high = 0;
   /// What a clamp cannot express, done on f32 or bf16 results that are still in L1.
   ActivationParams after{Activation::none};
+  const RoundedActivation* rounded = nullptr;  ///< before c in u8 is rounded, instead of the clamp; or null
 };
 /// With bf16 operands: sums in f32, on CPUs with AVX-512 BF16 (see has_bf16()); runs of even length. With u8: sums in
 /// i32 where has_int8(); runs are multiples of four, of which the last may reach past a's row where b is zero.
@@ -65,6 +78,10 @@ void from_u8(const std::uint8_t* from, float* to, std::int64_t n, float scale, i
 /// y[c] = (Σ over pixels of x[·, c])·scale + bias for x in u8 or bf16; y in the same type, or f32.
 void average_pixels(const void* x, Element in, std::int64_t pixels, std::int64_t channels, float scale, float bias,
                     void* y, Element out);
+
+/// y = round((x − zero)·gate[c]·scale + bias), saturating, to nearest even: so many pixels of so many channels in u8.
+void gate_pixels(const std::uint8_t* x, const float* gate, std::int64_t pixels, std::int64_t channels, float scale,
+                 float zero, float bias, std::uint8_t* y);
 
 /// Conversions of n values; bf16 rounds to nearest even.
 void to_bf16(const float* from, std::uint16_t* to, std::int64_t n);

@@ -1,5 +1,6 @@
 // What the kernels on u8 and i8 need and every CPU can do: the question whether they may run, and packing.
 #include "kernels/cpu/avx512/int8.h"
+#include "kernels/cpu/simd/activation_raw.h"
 #include "kernels/cpu/simd/channel_order.h"
 
 namespace fovea::kernels::simd {
@@ -8,6 +9,42 @@ namespace {
 constexpr ChannelOrder kOrder{64, 16};
 
 }  // namespace
+
+RoundedActivation rounded_activation(ActivationParams activation, float in_scale, float inverse_scale, float zero) {
+  constexpr int kPieces = RoundedActivation::kPieces;
+  constexpr float kLength = 0.5f, kFar = 1000;
+  const auto f = [&](float x) {
+    float y = 0;
+    activation_forward_f32(activation.kind, static_cast<float>(activation.alpha), &x, &y, 1);
+    return static_cast<double>(y);
+  };
+  RoundedActivation r;
+  r.piece_scale = in_scale / kLength;
+  for (int i = 0; i < kPieces; ++i) {
+    const float begin = kLength * static_cast<float>(i - kPieces / 2);
+    double constant = 0, linear = 0, square = 0;
+    if (i == 0 || i + 1 == kPieces) {
+      const float inner = i == 0 ? begin + kLength : begin, side = i == 0 ? -kFar : kFar;
+      linear = (f(2 * side) - f(side)) / static_cast<double>(side);
+      constant = f(inner) - linear * static_cast<double>(inner);
+    } else {
+      // Through the three points of Chebyshev: error h³·f‴/192.
+      constexpr float kOff = 0.8660254f / 2;
+      const double middle = static_cast<double>(begin + kLength / 2), off = static_cast<double>(kLength * kOff);
+      const double low = f(static_cast<float>(middle - off)), mid = f(static_cast<float>(middle)),
+                   high = f(static_cast<float>(middle + off));
+      square = (low - 2 * mid + high) / (2 * off * off);
+      const double slope = (high - low) / (2 * off);
+      linear = slope - 2 * square * middle;
+      constant = mid - slope * middle + square * middle * middle;
+    }
+    const auto scale = static_cast<double>(in_scale), out = static_cast<double>(inverse_scale);
+    r.square[i] = static_cast<float>(square * scale * scale * out);
+    r.linear[i] = static_cast<float>(linear * scale * out);
+    r.constant[i] = static_cast<float>(constant * out + static_cast<double>(zero));
+  }
+  return r;
+}
 
 bool has_int8() {
 #if defined(__x86_64__)

@@ -60,6 +60,21 @@ void average_pixels_entry(const void* x, Element in, std::int64_t pixels, std::i
   });
 }
 
+void gate_pixels_entry(const std::uint8_t* x, const float* gate, std::int64_t pixels, std::int64_t channels,
+                       float scale, float zero, float bias, std::uint8_t* y) {
+  each_vector(channels, [&](auto d, std::int64_t c) HWY_ATTR {
+    const hn::RebindToSigned<decltype(d)> ints;
+    const hn::Rebind<std::uint8_t, decltype(d)> bytes;
+    const auto factor = hn::Mul(hn::LoadU(d, gate + c), hn::Set(d, scale)), low = hn::Set(d, zero),
+               offset = hn::Set(d, bias), most = hn::Set(d, 255.0f);
+    for (std::int64_t p = 0; p < pixels; ++p) {
+      const auto v = hn::ConvertTo(d, hn::PromoteTo(ints, hn::LoadU(bytes, x + p * channels + c)));
+      const auto r = hn::Min(hn::Max(hn::MulAdd(hn::Sub(v, low), factor, offset), hn::Zero(d)), most);
+      hn::StoreU(hn::DemoteTo(bytes, hn::NearestInt(r)), bytes, y + p * channels + c);
+    }
+  });
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace fovea::kernels::simd
 HWY_AFTER_NAMESPACE();
@@ -69,6 +84,7 @@ namespace fovea::kernels::simd {
 HWY_EXPORT(to_u8_entry);
 HWY_EXPORT(from_u8_entry);
 HWY_EXPORT(average_pixels_entry);
+HWY_EXPORT(gate_pixels_entry);
 
 void to_u8(const float* from, std::uint8_t* to, std::int64_t n, float inverse_scale, int zero) {
   HWY_DYNAMIC_DISPATCH(to_u8_entry)(from, to, n, inverse_scale, zero);
@@ -79,6 +95,10 @@ void from_u8(const std::uint8_t* from, float* to, std::int64_t n, float scale, i
 void average_pixels(const void* x, Element in, std::int64_t pixels, std::int64_t channels, float scale, float bias,
                     void* y, Element out) {
   HWY_DYNAMIC_DISPATCH(average_pixels_entry)(x, in, pixels, channels, scale, bias, y, out);
+}
+void gate_pixels(const std::uint8_t* x, const float* gate, std::int64_t pixels, std::int64_t channels, float scale,
+                 float zero, float bias, std::uint8_t* y) {
+  HWY_DYNAMIC_DISPATCH(gate_pixels_entry)(x, gate, pixels, channels, scale, zero, bias, y);
 }
 
 }  // namespace fovea::kernels::simd
