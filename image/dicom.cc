@@ -192,6 +192,10 @@ std::unique_ptr<DcmFileFormat> parse(codec::Bytes bytes, const std::string& name
     const bool whole =
         data.findAndGetElement(DCM_PixelData, pixels).good() && pixels && pixels->transferState() == ERW_ready;
     if (!whole) throw Error(ErrorKind::format, name, str("damaged DICOM: ", result.text()));
+    // Elements are kept in the order of their tags: the broken one may stand anywhere, and claim any length.
+    for (unsigned long i = data.card(); i-- > 0;) {
+      if (data.getElement(i)->transferState() != ERW_ready) delete data.remove(i);
+    }
     while (data.card() > 0 && data.getElement(data.card() - 1) != pixels) delete data.remove(data.card() - 1);
   }
   file->transferEnd();
