@@ -44,7 +44,34 @@ if(FOVEA_SANITIZE)
   target_link_options(fovea PUBLIC -fsanitize=${FOVEA_SANITIZE})
 endif()
 
-install(TARGETS fovea EXPORT fovea-targets
+# The small runtime, for programs that only answer: no layers, no gradients, no training. A program links this or fovea.
+# Always static; sections let the linker leave out the kernels of training, which share files with those of inference.
+set(objects "")
+foreach(room ${FOVEA_SMALL_ROOMS})
+  # Without DICOM, whose library is larger than all of this.
+  list(APPEND objects "$<FILTER:$<TARGET_OBJECTS:fovea_${room}>,EXCLUDE,/dicom[.]cc[.]>")
+endforeach()
+add_library(fovea_infer STATIC ${objects} ${PROJECT_SOURCE_DIR}/image/dicom.cc)
+target_compile_definitions(fovea_infer PRIVATE FOVEA_BUILDING_LIBRARY)
+target_link_libraries(fovea_infer PRIVATE $<BUILD_INTERFACE:fovea_options>)
+add_library(fovea::infer ALIAS fovea_infer)
+target_link_libraries(fovea_infer PRIVATE Threads::Threads ZLIB::ZLIB JPEG::JPEG hwy::hwy)
+if(FOVEA_ONEDNN)
+  target_link_libraries(fovea_infer PRIVATE DNNL::dnnl)
+endif()
+if(FOVEA_OPENMP)
+  target_link_libraries(fovea_infer PRIVATE OpenMP::OpenMP_CXX)
+endif()
+if(NOT APPLE)
+  target_link_options(fovea_infer INTERFACE LINKER:--gc-sections)
+endif()
+target_compile_features(fovea_infer PUBLIC cxx_std_20)
+target_include_directories(fovea_infer PUBLIC
+  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/fovea>)
+set_target_properties(fovea_infer PROPERTIES EXPORT_NAME infer LINKER_LANGUAGE CXX)
+
+install(TARGETS fovea fovea_infer EXPORT fovea-targets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library)
 install(EXPORT fovea-targets NAMESPACE fovea:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/fovea COMPONENT library)

@@ -14,6 +14,8 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 add_library(fovea_options INTERFACE)
 target_include_directories(fovea_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
 target_compile_options(fovea_options INTERFACE -Wall -Wextra -Wshadow -Wno-missing-field-initializers -Wno-restrict -ffp-contract=off
+  $<$<BOOL:$<TARGET_PROPERTY:FOVEA_SECTIONS>>:-ffunction-sections>
+  $<$<BOOL:$<TARGET_PROPERTY:FOVEA_SECTIONS>>:-fdata-sections>
   $<$<BOOL:${FOVEA_WERROR}>:-Werror>)
 if(FOVEA_SANITIZE)
   target_compile_options(fovea_options INTERFACE -fsanitize=${FOVEA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
@@ -21,6 +23,9 @@ if(FOVEA_SANITIZE)
 endif()
 
 set_property(GLOBAL PROPERTY FOVEA_ROOMS "")
+# The rooms of the small runtime. In sections of their own, functions that only training calls are left out of a program
+# that only answers.
+set(FOVEA_SMALL_ROOMS core kernels image infer_runtime infer_graph)
 
 function(fovea_room name)
   cmake_parse_arguments(ROOM "" "" "DEPENDS" ${ARGN})
@@ -33,6 +38,9 @@ function(fovea_room name)
   endif()
   add_library(fovea_${name} STATIC ${sources})
   set_target_properties(fovea_${name} PROPERTIES LINKER_LANGUAGE CXX)
+  if(name IN_LIST FOVEA_SMALL_ROOMS)
+    set_target_properties(fovea_${name} PROPERTIES FOVEA_SECTIONS ON)
+  endif()
   target_compile_definitions(fovea_${name} PRIVATE FOVEA_BUILDING_LIBRARY)
   target_link_libraries(fovea_${name} PUBLIC fovea_options)
   foreach(dependency ${ROOM_DEPENDS})

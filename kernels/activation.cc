@@ -43,11 +43,11 @@ void reference_backward(const ActivationProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<ActivationProblem> kForward[] = {
-    {"simd", simd::declines, simd::activation},
+    {"simd", simd::declines, simd::activation_forward},
     {"reference", reference_declines, reference_forward},
 };
 constexpr Implementation<ActivationProblem> kBackward[] = {
-    {"simd", simd::declines, simd::activation},
+    {"simd", simd::declines, simd::activation_backward},
     {"reference", reference_declines, reference_backward},
 };
 

@@ -21,6 +21,9 @@ class FOVEA_API MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   std::span<std::uint8_t> bytes() const { return {data_, size_}; }
+  /// Gives the memory of whole pages within `part` back; they are read from the file anew when touched, and what was
+  /// written to them is lost.
+  void forget(std::span<const std::uint8_t> part) const noexcept;
 
  private:
   MappedFile(std::uint8_t* data, std::size_t size) : data_(data), size_(size) {}

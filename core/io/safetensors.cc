@@ -140,15 +140,18 @@ SafetensorsIndex index_safetensors(std::span<std::uint8_t> bytes, const std::str
   return result;
 }
 
-Safetensors parse_safetensors(std::span<std::uint8_t> bytes, std::shared_ptr<const void> owner,
-                              const std::string& where) {
-  SafetensorsIndex index = index_safetensors(bytes, where);
+namespace {
+
+/// owner_of(bytes) keeps these bytes of the file alive.
+template <class OwnerOf>
+Safetensors tensors_of(SafetensorsIndex index, OwnerOf owner_of) {
   Safetensors result;
   result.metadata = std::move(index.metadata);
   for (const SafetensorsIndex::Entry& entry : index.entries) {
     std::uint8_t* at = entry.bytes.data();
     if (reinterpret_cast<std::uintptr_t>(at) % dtype_size(entry.spec.dtype) == 0) {
-      result.tensors.emplace_back(entry.name, Tensor::borrow(at, entry.spec.shape, entry.spec.dtype, owner));
+      result.tensors.emplace_back(entry.name,
+                                  Tensor::borrow(at, entry.spec.shape, entry.spec.dtype, owner_of(entry.bytes)));
     } else {
       Tensor copy(entry.spec);
       std::memcpy(copy.mutable_view().data, at, copy.nbytes());
@@ -158,9 +161,32 @@ Safetensors parse_safetensors(std::span<std::uint8_t> bytes, std::shared_ptr<con
   return result;
 }
 
+/// A tensor's part of a file. What loads a network copies or packs one tensor after the other: with each that is done,
+/// its pages go, and the file's content is never there twice.
+struct Part {
+  std::shared_ptr<const MappedFile> file;
+  std::span<const std::uint8_t> bytes;
+  Part(std::shared_ptr<const MappedFile> f, std::span<const std::uint8_t> b) : file(std::move(f)), bytes(b) {}
+  Part(const Part&) = delete;
+  Part& operator=(const Part&) = delete;
+  ~Part() { file->forget(bytes); }
+};
+constexpr std::size_t kLargePart = 64 << 10;
+
+}  // namespace
+
+Safetensors parse_safetensors(std::span<std::uint8_t> bytes, std::shared_ptr<const void> owner,
+                              const std::string& where) {
+  return tensors_of(index_safetensors(bytes, where), [&](std::span<const std::uint8_t>) { return owner; });
+}
+
 Safetensors read_safetensors(const std::string& path) {
-  const std::shared_ptr<MappedFile> file = MappedFile::open(path);
-  return parse_safetensors(file->bytes(), file, path);
+  const std::shared_ptr<const MappedFile> file = MappedFile::open(path);
+  return tensors_of(index_safetensors(file->bytes(), path),
+                    [&](std::span<const std::uint8_t> part) -> std::shared_ptr<const void> {
+                      if (part.size() < kLargePart) return file;
+                      return std::make_shared<const Part>(file, part);
+                    });
 }
 
 void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,

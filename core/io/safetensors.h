@@ -27,7 +27,8 @@ struct FOVEA_API Safetensors {
 
 /// Element types F64, F32, F16, BF16, I64, I32, I8, U8 and BOOL (as u8); others are refused by name. Error{format} for
 /// a header that is no JSON, names a tensor twice, has offsets that overlap, leave gaps or do not match shape and type,
-/// or reach past the end. The tensors share the file's (private) mapping: nothing is read before it is touched.
+/// or reach past the end. The tensors share the file's (private) mapping: nothing is read before it is touched, and
+/// the memory of a large tensor is given back with the tensor.
 FOVEA_API Safetensors read_safetensors(const std::string& path);
 /// The same from memory that `owner` keeps alive. `where` names the source in errors.
 FOVEA_API Safetensors parse_safetensors(std::span<std::uint8_t> bytes, std::shared_ptr<const void> owner,

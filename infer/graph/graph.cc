@@ -146,7 +146,7 @@ class Reader {
       if (rank == 1) refuse(from, " in integers");
       node_.weight_scale = vector(from, 3, node_.weight_shape.dim(-1));
       for (const float s : node_.weight_scale.to_vector<float>()) {
-        if (!(s >= 0 && s < 1e30f))
+        if (!(s >= 0 && s < 1e12f))
           throw Error(ErrorKind::format, "compile",
                       str("'", from.type, "' (", from.scope, ") has weights of scale ", s));
       }

@@ -3,6 +3,7 @@
 
 #include <list>
 
+#include "core/device.h"
 #include "core/error.h"
 #include "infer/graph/lower_internal.h"
 #include "infer/graph/network_file_internal.h"
@@ -80,6 +81,10 @@ Tensor Network::operator()(const image::Image& picture) {
   return (*this)(x);
 }
 
-Network load(const std::string& path, DType dtype) { return {read_network(path), dtype}; }
+Network load(const std::string& path, DType dtype) {
+  Network network(read_network(path), dtype);
+  release_cached_memory();  // of folding and packing: as much as the weights once more
+  return network;
+}
 
 }  // namespace fovea::infer

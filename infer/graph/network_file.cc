@@ -29,13 +29,13 @@ void read_quantization(const Tensor& table, Graph& graph, const std::string& whe
   const float* entry = table.data<float>();
   for (Quantization& q : graph.quantization) {
     const float scale = *entry++, zero = *entry++;
-    if (!(scale >= 0 && scale < 1e30f && zero >= 0 && zero <= 255 && zero == std::floor(zero)))
+    if (!((scale == 0 || (scale > 1e-12f && scale < 1e12f)) && zero >= 0 && zero <= 255 && zero == std::floor(zero)))
       throw Error(ErrorKind::format, where, str("a value cannot be quantised with scale ", scale, " and zero ", zero));
     q = {scale, static_cast<int>(zero)};
   }
 }
 
-NetworkFile read(const Safetensors& file, const std::string& where) try {
+NetworkFile read(Safetensors file, const std::string& where) try {
   NetworkFile network;
   network.preprocessing = image::preprocessing_from_json(model_field(file, "fovea.preprocessing", where));
   network.class_names = json::parse(model_field(file, "fovea.class_names", where)).get<std::vector<std::string>>();
@@ -51,6 +51,7 @@ NetworkFile read(const Safetensors& file, const std::string& where) try {
   graph = make_graph(read_op_records(file, where, compiled ? kQuantization : ""));
   if (const Tensor table = compiled ? file.find(kQuantization) : Tensor(); table.defined())
     read_quantization(table, graph, where);
+  file.tensors.clear();  // so that the memory of what is folded and packed goes with each
   check(graph);
   // The shape rules are the check that the stored network is whole.
   const image::Preprocessing& p = network.preprocessing;
@@ -80,10 +81,7 @@ void check(const Graph& graph) {
   }
 }
 
-NetworkFile read_network(const std::string& path) {
-  const std::shared_ptr<MappedFile> file = MappedFile::open(path);
-  return read_network(file->bytes(), file, path);
-}
+NetworkFile read_network(const std::string& path) { return read(read_safetensors(path), path); }
 
 NetworkFile read_network(std::span<std::uint8_t> bytes, std::shared_ptr<const void> owner, const std::string& where) {
   return read(parse_safetensors(bytes, std::move(owner), where), where);

@@ -28,7 +28,7 @@ for kind in static shared; do
   [ $kind = static ] || shared=ON
   quietly cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=$shared \
     -DFOVEA_TESTS=OFF -DFOVEA_TOOLS=OFF -DFOVEA_EXAMPLES=OFF
-  quietly cmake --build "$build" --parallel "$jobs" --target fovea
+  quietly cmake --build "$build" --parallel "$jobs" --target fovea fovea_infer
   rm -rf "$work/first-$kind" "$work/prefix-$kind" "$work/consumer-$kind"
   quietly cmake --install "$build" --prefix "$work/first-$kind" --component library
   # Moved after installing: nothing in the tree may remember where it was put.
@@ -39,6 +39,22 @@ for kind in static shared; do
   quietly cmake --build "$work/consumer-$kind"
   run_consumer "$work/consumer-$kind/consumer"
   echo "install test: $kind through CMake: ok"
+
+  # The small runtime: answers with the network that the consumer has just trained, is small, and holds no training.
+  small=$work/consumer-$kind/answers
+  (cd "$work/out" && "$small" consumer.fovea "$root/tests/image/data/grey.jpg") >"$work/last.log" 2>&1 &&
+    grep -q 'class [01] (.* %)' "$work/last.log" || { cat "$work/last.log"; echo "install test: the small runtime does not answer"; exit 1; }
+  if nm -C "$small" | grep -E ' fovea::(Tape|Optimizer|Module|OpList|Loader|Trainer)::'; then
+    echo "install test: the small runtime holds the training code above"
+    exit 1
+  fi
+  strip -o "$work/answers-stripped" "$small"
+  size=$(stat -c %s "$work/answers-stripped")
+  if [ "$size" -ge 3000000 ]; then
+    echo "install test: a program with the small runtime has $size bytes, 3 000 000 are the limit (what fills it: nm --size-sort -C)"
+    exit 1
+  fi
+  echo "install test: $kind, small runtime: ok ($size bytes)"
 
   pc=$(dirname "$(find "$prefix" -name fovea.pc)")
   flags=$(PKG_CONFIG_PATH=$pc pkg-config --cflags fovea)

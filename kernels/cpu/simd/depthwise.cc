@@ -103,7 +103,8 @@ void tile(const DepthwiseRow& p, std::int64_t j, std::int64_t begin, std::int64_
   const hn::CappedTag<float, 4> d4;
   for (; lanes > 8 && c + 8 <= end; c += 8) pixels<T, kTaps, kStep, kPixels, kEdge>(d8, p, j, c);
   for (; lanes > 4 && c + 4 <= end; c += 4) pixels<T, kTaps, kStep, kPixels, kEdge>(d4, p, j, c);
-  for (; c < end; ++c) pixels<T, kTaps, kStep, kPixels, kEdge>(One(), p, j, c);
+  if (c == end) return;
+  for (std::int64_t i = 0; i < kPixels; ++i) one_pixel<T>(p, j + i, c, end);
 }
 
 template <class T, int kTaps, int kStep>
@@ -113,8 +114,12 @@ void unrolled_row(const DepthwiseRow& p) {
     constexpr int kPixels = decltype(size)::value;
     const std::int64_t first = p.first + j * kStep;
     const bool inside = first >= 0 && first + (kPixels - 1) * kStep + kTaps <= p.width;
-    inside ? tile<T, kTaps, kStep, kPixels, false>(p, j, begin, end)
-           : tile<T, kTaps, kStep, kPixels, true>(p, j, begin, end);
+    // Thin tiles are for maps of a few pixels: they take the code for edges.
+    if (kPixels == kTile && inside) {
+      tile<T, kTaps, kStep, kTile, false>(p, j, begin, end);
+    } else {
+      tile<T, kTaps, kStep, kPixels, true>(p, j, begin, end);
+    }
   };
   for (std::int64_t begin = 0; begin < p.channels; begin += panel) {
     const std::int64_t end = std::min(p.channels, begin + panel);
@@ -131,12 +136,15 @@ void unrolled_row(const DepthwiseRow& p) {
 
 template <class T>
 void row(const DepthwiseRow& p) {
-  if (p.step == 1 && p.taps == 3) return unrolled_row<T, 3, 1>(p);
-  if (p.step == 1 && p.taps == 5) return unrolled_row<T, 5, 1>(p);
-  if (p.step == 1 && p.taps == 1) return unrolled_row<T, 1, 1>(p);
-  if (p.step == 1 && p.taps == 2) return unrolled_row<T, 2, 1>(p);
-  if (p.step == 2 && p.taps == 3) return unrolled_row<T, 3, 2>(p);
-  if (p.step == 2 && p.taps == 5) return unrolled_row<T, 5, 2>(p);
+  // Not in bf16, whose usual sizes depthwise_row_bf16 takes, nor for CPUs without vectors: a megabyte of code.
+  if constexpr (std::is_same_v<T, float> && HWY_TARGET != HWY_SCALAR) {
+    if (p.step == 1 && p.taps == 3) return unrolled_row<T, 3, 1>(p);
+    if (p.step == 1 && p.taps == 5) return unrolled_row<T, 5, 1>(p);
+    if (p.step == 1 && p.taps == 1) return unrolled_row<T, 1, 1>(p);
+    if (p.step == 1 && p.taps == 2) return unrolled_row<T, 2, 1>(p);
+    if (p.step == 2 && p.taps == 3) return unrolled_row<T, 3, 2>(p);
+    if (p.step == 2 && p.taps == 5) return unrolled_row<T, 5, 2>(p);
+  }
   for (std::int64_t j = 0; j < p.count; ++j) one_pixel<T>(p, j, 0, p.channels);
 }
 

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "kernels/cpu/simd/loops.h"
 #include "kernels/cpu/simd/panels.h"
@@ -31,12 +32,14 @@ constexpr int kLanes = HWY_LANES(float);
 
 #if HWY_ARCH_ARM || HWY_TARGET == HWY_AVX3
 constexpr int kMaxRows = 12;
+#elif HWY_TARGET == HWY_SCALAR
+constexpr int kMaxRows = 2;
 #else
 constexpr int kMaxRows = 6;
 #endif
 // One vector wide, twice the rows keep the units busy; beyond 10 the rows' addresses no longer fit 16 general
 // registers.
-constexpr int kMaxRowsNarrow = kMaxRows == 6 ? 10 : 12;
+constexpr int kMaxRowsNarrow = kMaxRows == 12 ? 12 : kMaxRows + 4;
 // b's share of a panel is kept near the size of L1: 512 × 16 floats are 32 KB. It also bounds the length of one f32
 // sum.
 constexpr std::int64_t kDepth = 640;
@@ -146,38 +149,16 @@ HWY_NOINLINE void multiply_tile(const Tile& t) {
 }
 
 using TileFn = void (*)(const Tile&);
-constexpr TileFn kWideTiles[] = {nullptr,
-                                 multiply_tile<1, 2>,
-                                 multiply_tile<2, 2>,
-                                 multiply_tile<3, 2>,
-                                 multiply_tile<4, 2>,
-                                 multiply_tile<5, 2>,
-                                 multiply_tile<6, 2>,
-#if HWY_ARCH_ARM || HWY_TARGET == HWY_AVX3
-                                 multiply_tile<7, 2>,
-                                 multiply_tile<8, 2>,
-                                 multiply_tile<9, 2>,
-                                 multiply_tile<10, 2>,
-                                 multiply_tile<11, 2>,
-                                 multiply_tile<12, 2>
-#endif
+template <int kCount>
+struct Tiles {
+  TileFn fn[kCount + 1];  // by rows
 };
-constexpr TileFn kNarrowTiles[] = {nullptr,
-                                   multiply_tile<1, 1>,
-                                   multiply_tile<2, 1>,
-                                   multiply_tile<3, 1>,
-                                   multiply_tile<4, 1>,
-                                   multiply_tile<5, 1>,
-                                   multiply_tile<6, 1>,
-                                   multiply_tile<7, 1>,
-                                   multiply_tile<8, 1>,
-                                   multiply_tile<9, 1>,
-                                   multiply_tile<10, 1>,
-#if HWY_ARCH_ARM || HWY_TARGET == HWY_AVX3
-                                   multiply_tile<11, 1>,
-                                   multiply_tile<12, 1>
-#endif
-};
+template <int kVectors, int... kRows>
+constexpr auto tiles_of(std::integer_sequence<int, kRows...>) {
+  return Tiles<sizeof...(kRows)>{{nullptr, multiply_tile<kRows + 1, kVectors>...}};
+}
+constexpr auto kWideTiles = tiles_of<2>(std::make_integer_sequence<int, kMaxRows>());
+constexpr auto kNarrowTiles = tiles_of<1>(std::make_integer_sequence<int, kMaxRowsNarrow>());
 
 void multiply(const Multiply& job) {
   constexpr int kPanel = 2 * kLanes;
@@ -221,7 +202,7 @@ void multiply(const Multiply& job) {
                 last ? job.activation.kind : Activation::none,
                 static_cast<float>(job.activation.alpha)};
       const int most = narrow ? kMaxRowsNarrow : kMaxRows;
-      const TileFn* const table = narrow ? kNarrowTiles : kWideTiles;
+      const TileFn* const table = narrow ? kNarrowTiles.fn : kWideTiles.fn;
       const int tiles = (job.rows + most - 1) / most;
       for (int i = 0, row = 0; i < tiles; ++i) {
         const int size = job.rows / tiles + (i < job.rows % tiles ? 1 : 0);

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "kernels/cpu/simd/activation_raw.h"
@@ -31,6 +32,8 @@ constexpr int kLanes = HWY_LANES(float);
 
 #if HWY_ARCH_ARM || HWY_TARGET == HWY_AVX3
 constexpr int kMaxRows = 14;
+#elif HWY_TARGET == HWY_SCALAR
+constexpr int kMaxRows = 2;
 #else
 constexpr int kMaxRows = 6;
 #endif
@@ -39,7 +42,7 @@ constexpr int kMaxRows = 6;
 constexpr std::int64_t kShallow = 48;
 constexpr int kShallowRows = kMaxRows == 14 ? 7 : kMaxRows;
 // One vector wide: more rows keep the units busy, as long as five pointers reach them.
-constexpr int kMaxRowsNarrow = kMaxRows == 6 ? 10 : 14;
+constexpr int kMaxRowsNarrow = kMaxRows == 14 ? 14 : kMaxRows + 4;
 // Weights are asked for so many floats ahead: they come from L2 or beyond, and the hardware starts anew at each page.
 constexpr int kPrefetch = 512;
 
@@ -272,10 +275,17 @@ constexpr auto tiles_of(std::integer_sequence<int, MR...>) {
   };
   return Table{{nullptr, pick<O, MR + 1, kFull, kHalf>()...}};
 }
+// Results in bf16 are rare here, because the kernels of avx512/ give them from operands in bf16: fewer tiles.
 template <class O>
-constexpr auto kWide = tiles_of<O, 2, 0>(std::make_integer_sequence<int, kMaxRows>());
+constexpr bool kFew = !std::is_same_v<O, float>;
 template <class O>
-constexpr auto kNarrow = tiles_of<O, 1, 0>(std::make_integer_sequence<int, kMaxRowsNarrow>());
+constexpr int kMostWide = kFew<O> ? std::min(6, kMaxRows) : kMaxRows;
+template <class O>
+constexpr int kMostNarrow = kFew<O> ? std::min(6, kMaxRowsNarrow) : kMaxRowsNarrow;
+template <class O>
+constexpr auto kWide = tiles_of<O, 2, 0>(std::make_integer_sequence<int, kMostWide<O>>());
+template <class O>
+constexpr auto kNarrow = tiles_of<O, 1, 0>(std::make_integer_sequence<int, kMostNarrow<O>>());
 #if HWY_TARGET == HWY_AVX3
 template <class O>
 constexpr auto kWideHalf = tiles_of<O, 1, 1>(std::make_integer_sequence<int, kMaxRows>());
@@ -311,10 +321,14 @@ void gemm(const PlannedGemm& job) {
            job.clamp,
            job.low,
            job.high};
-    const std::int64_t most = narrow ? kMaxRowsNarrow : job.k <= kShallow ? kShallowRows : kMaxRows;
-    const bool half = columns <= (narrow ? kLanes / 2 : kLanes + kLanes / 2);
-    const TileFn* const table =
-        narrow ? (half ? kNarrowHalf<O>.fn : kNarrow<O>.fn) : (half ? kWideHalf<O>.fn : kWide<O>.fn);
+    const std::int64_t most = narrow              ? kMostNarrow<O>
+                              : job.k <= kShallow ? std::min<std::int64_t>(kShallowRows, kMostWide<O>)
+                                                  : kMostWide<O>;
+    const TileFn* table = narrow ? kNarrow<O>.fn : kWide<O>.fn;
+    if constexpr (!kFew<O>) {
+      const bool half = columns <= (narrow ? kLanes / 2 : kLanes + kLanes / 2);
+      if (half) table = narrow ? kNarrowHalf<O>.fn : kWideHalf<O>.fn;
+    }
     // Full tiles while there are at least two tiles' rows, the rest evenly: no thin last tile.
     std::int64_t left = job.rows;
     while (left > 0) {

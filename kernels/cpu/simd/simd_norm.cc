@@ -37,23 +37,33 @@ void batch_norm_backward(const BatchNormProblem& p) {
 
 const char* declines(const ActivationProblem& p) { return needs_cpu_f32(p.out); }
 
-void activation(const ActivationProblem& p) {
-  const Activation kind = p.params.kind;
-  const float alpha = static_cast<float>(p.params.alpha);
+namespace {
+
+std::int64_t grain_of(Activation kind) {
   const bool cheap = kind == Activation::none || kind == Activation::relu || kind == Activation::relu6 ||
                      kind == Activation::leaky_relu;
-  const std::int64_t grain = cheap ? kGrain : kHeavyGrain;
+  return cheap ? kGrain : kHeavyGrain;
+}
+
+}  // namespace
+
+void activation_forward(const ActivationProblem& p) {
+  const Activation kind = p.params.kind;
+  const float alpha = static_cast<float>(p.params.alpha);
+  const float* x = p.x.ptr<float>();
   float* out = p.out.ptr<float>();
-  if (p.pass == Pass::forward) {
-    const float* x = p.x.ptr<float>();
-    parallel_for(p.out.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
-      activation_forward_f32(kind, alpha, x + begin, out + begin, end - begin);
-    });
-    return;
-  }
+  parallel_for(p.out.numel(), grain_of(kind), [&](std::int64_t begin, std::int64_t end) {
+    activation_forward_f32(kind, alpha, x + begin, out + begin, end - begin);
+  });
+}
+
+void activation_backward(const ActivationProblem& p) {
+  const Activation kind = p.params.kind;
+  const float alpha = static_cast<float>(p.params.alpha);
+  float* out = p.out.ptr<float>();
   const ConstView& operand = derivative_from_result(kind) ? p.y : p.x;
   const float *source = operand.ptr<float>(), *dy = p.dy.ptr<float>();
-  parallel_for(p.out.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(p.out.numel(), grain_of(kind), [&](std::int64_t begin, std::int64_t end) {
     activation_backward_f32(kind, alpha, source + begin, dy + begin, out + begin, end - begin);
   });
 }
