@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <new>
 
 #include "core/error.h"
 #include "infer/runtime/program_internal.h"
@@ -15,16 +14,6 @@ using detail::Program;
 
 namespace {
 
-std::shared_ptr<void> aligned_block(std::size_t bytes) {
-  constexpr std::align_val_t kAlignment{64};
-  void* p = ::operator new(std::max<std::size_t>(bytes, 64), kAlignment, std::nothrow);
-  if (!p) {
-    throw Error(ErrorKind::memory, "plan", str("no memory for ", bytes, " bytes of activations"),
-                "use a smaller batch or image size");
-  }
-  return {p, [](void* q) { ::operator delete(q, kAlignment); }};
-}
-
 std::string mebibytes(std::size_t bytes) {
   char text[32];
   std::snprintf(text, sizeof text, "%.2f MB", static_cast<double>(bytes) / (1 << 20));
@@ -34,11 +23,12 @@ std::string mebibytes(std::size_t bytes) {
 }  // namespace
 
 Plan::Plan(std::shared_ptr<const Program> program) : program_(std::move(program)) {
-  memory_ = aligned_block(program_->arena_bytes);
-  arena_ = static_cast<float*>(memory_.get());
+  // From the allocator of tensors, whose figures then are all that a program holds for networks.
+  memory_ = Tensor({static_cast<std::int64_t>(program_->arena_bytes)}, DType::u8);
+  float* const arena = static_cast<float*>(memory_.mutable_view().data);
   pointers_.assign(program_->offsets.size(), nullptr);
   for (std::size_t v = 0; v < pointers_.size(); ++v) {
-    if (program_->offsets[v] != Program::kNowhere) pointers_[v] = arena_ + program_->offsets[v] / sizeof(float);
+    if (program_->offsets[v] != Program::kNowhere) pointers_[v] = arena + program_->offsets[v] / sizeof(float);
   }
 }
 

@@ -68,8 +68,7 @@ class FOVEA_API Plan {
   const detail::Program& program() const;
   void run_steps(const float* x, float* y, std::vector<double>* least);
   std::shared_ptr<const detail::Program> program_;
-  float* arena_ = nullptr;
-  std::shared_ptr<void> memory_;
+  Tensor memory_;
   std::vector<float*> pointers_;
 };
 
