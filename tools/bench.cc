@@ -16,6 +16,7 @@
 #include "core/rng.h"
 #include "core/threads/parallel.h"
 #include "infer/compile/compile.h"
+#include "infer/quantize/quantize.h"
 #include "layers/ops/loss.h"
 #include "models/model.h"
 #include "tools/answering.h"
@@ -119,15 +120,15 @@ int run(const Options& o) {
   source.names_are_networks = o.weights.empty();
   source.image_size = o.size;
   source.width = o.width;
+  // Integers are where the file has them.
+  const DType rest = dtype == DType::i8 ? DType::f32 : dtype;
+  if (o.first_answer) return answer_once(source.path, o.batch, o.size, rest);
   Model model;
   infer::Network network;
   if (is_compiled(source)) {
     if (o.train || o.uncompiled || o.width > 0)
       throw Error(ErrorKind::usage, source.path, "is a compiled network, which answers as it is",
                   "leave --train, --uncompiled and --width out");
-    // Integers are where the file has them.
-    const DType rest = dtype == DType::i8 ? DType::f32 : dtype;
-    if (o.first_answer) return answer_once(source.path, o.batch, o.size, rest);
     network = infer::load(source.path, rest);
     model.preprocessing = network.preprocessing();
   } else {
@@ -159,13 +160,17 @@ int run(const Options& o) {
     std::string path = source.path;
     const TemporaryNetwork temporary;
     if (!network.defined()) {
-      network = infer::compile_network(model, dtype);
       path = temporary.path();
-      infer::save(model, path);
+      if (dtype == DType::i8) {
+        const infer::QuantizedModel quantized = infer::quantize_on_noise(model);
+        infer::save(quantized, path);
+        network = quantized.network();
+      } else {
+        infer::save(model, path);
+        network = infer::compile_network(model, dtype);
+      }
     }
-    // Calibrated on noise, a network stands in no file.
-    if (dtype != DType::i8 || path == source.path)
-      cold = measure_cold_start(path, o.batch, o.size, dtype == DType::i8 ? DType::f32 : dtype, num_threads());
+    cold = measure_cold_start(path, o.batch, o.size, rest, num_threads());
     plan = network.plan(input);
   }
   if (o.profile && !plan.defined()) throw Error(ErrorKind::usage, "--profile", "times the steps of compiled inference");

@@ -79,6 +79,18 @@ TEST_CASE("usage: what is wrong is said, what was meant is guessed, code 2") {
   }
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST_CASE("usage: a fresh process holds at most 40 MB for a MobileNetV2 in f32") {
+  for (const char* dtype : {"f32", "int8"}) {
+    const Json b = run({"bench", "mobilenet_v2", "--dtype", dtype, "--runs", "1", "--threads", "2", "--json"}).json();
+    CHECK(b.at("cold_start_ms") > 0);
+    CHECK(b.at("resident_mb") > b.at("weights_mb"));
+    CHECK(b.at("resident_mb") <= 40);
+    CHECK(b.at("resident_peak_mb") <= 40);
+  }
+}
+#endif
+
 TEST_CASE("usage: bench, summary and preview print what they promise and nothing else") {
   const Outcome bench =
       run({"bench", "small_cnn", "--runs", "4", "--warmup", "1", "--size", "12", "--threads", "1", "--json"});
