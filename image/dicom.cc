@@ -161,6 +161,32 @@ class GreyRule {
   Table table_;
 };
 
+/// Bytes of which DCMTK leaves long values where they are until it has seen that they exist. From a plain buffer it
+/// allocates whatever length an element claims, up to 4 GB, before it looks.
+class ByteStream final : public DcmInputBufferStream {
+ public:
+  ByteStream(codec::Bytes bytes, offile_off_t skipped) : bytes_(bytes) {
+    setBuffer(bytes.data(), static_cast<offile_off_t>(bytes.size()));
+    setEos();
+    if (skipped > 0) skip(skipped);
+  }
+  DcmInputStreamFactory* newFactory() const override { return new Factory(bytes_, tell()); }
+
+ private:
+  class Factory final : public DcmInputStreamFactory {
+   public:
+    Factory(codec::Bytes bytes, offile_off_t at) : bytes_(bytes), at_(at) {}
+    DcmInputStream* create() const override { return new ByteStream(bytes_, at_); }
+    DcmInputStreamFactory* clone() const override { return new Factory(bytes_, at_); }
+    DcmInputStreamFactoryType ident() const override { return DFT_DcmInputFileStreamFactory; }
+
+   private:
+    codec::Bytes bytes_;
+    offile_off_t at_;
+  };
+  codec::Bytes bytes_;
+};
+
 std::uint8_t to_byte(double v) { return static_cast<std::uint8_t>(std::clamp(v + 0.5, 0.0, 255.0)); }
 
 }  // namespace
@@ -180,9 +206,7 @@ std::unique_ptr<DcmFileFormat> parse(codec::Bytes bytes, const std::string& name
   if (!dcmDataDict.isDictionaryLoaded())
     throw Error(ErrorKind::file, name, "DCMTK cannot find its dictionary of DICOM", "set DCMDICTPATH to its dicom.dic");
   auto file = std::make_unique<DcmFileFormat>();
-  DcmInputBufferStream stream;
-  stream.setBuffer(bytes.data(), static_cast<offile_off_t>(bytes.size()));
-  stream.setEos();
+  ByteStream stream(bytes, 0);
   file->transferInit();
   const OFCondition result = file->read(stream, EXS_Unknown, EGL_noChange);
   if (result.bad()) {
@@ -190,15 +214,17 @@ std::unique_ptr<DcmFileFormat> parse(codec::Bytes bytes, const std::string& name
     DcmDataset& data = *file->getDataset();
     DcmElement* pixels = nullptr;
     const bool whole =
-        data.findAndGetElement(DCM_PixelData, pixels).good() && pixels && pixels->transferState() == ERW_ready;
+        data.findAndGetElement(DCM_PixelData, pixels).good() && pixels && pixels->loadAllDataIntoMemory().good();
     if (!whole) throw Error(ErrorKind::format, name, str("damaged DICOM: ", result.text()));
     // Elements are kept in the order of their tags: the broken one may stand anywhere, and claim any length.
     for (unsigned long i = data.card(); i-- > 0;) {
-      if (data.getElement(i)->transferState() != ERW_ready) delete data.remove(i);
+      DcmElement* element = data.getElement(i);
+      if (element->transferState() != ERW_ready || element->loadAllDataIntoMemory().bad()) delete data.remove(i);
     }
     while (data.card() > 0 && data.getElement(data.card() - 1) != pixels) delete data.remove(data.card() - 1);
   }
   file->transferEnd();
+  if (file->loadAllDataIntoMemory().bad()) throw Error(ErrorKind::format, name, "damaged DICOM: a value is not there");
   return file;
 }
 

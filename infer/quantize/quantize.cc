@@ -193,7 +193,7 @@ QuantizedModel quantize(const Model& model, std::span<const Tensor> pictures, co
   const Tensor f32 = logits_of(reference, in_passes(pictures, at_once)), want = logits_of(reference, unseen);
   Graph quantized;
   Tensor have;
-  const auto assemble_again = [&] {
+  const auto assemble_again = [&, &unseen = unseen] {
     quantized = assemble_corrected(prepared, integer, options.correct_bias, more);
     have = logits_of(quantized, unseen);
     report.expected_loss = expected_loss(f32, want, have);
