@@ -187,6 +187,26 @@ class ByteStream final : public DcmInputBufferStream {
   codec::Bytes bytes_;
 };
 
+/// No value in it claims more bytes than the file has: DCMTK allocates the claim even of a value that it could not
+/// skip.
+bool plausible(DcmObject& object, std::size_t bytes) {
+  DcmObject* container = &object;
+  if (auto* pixels = dynamic_cast<DcmPixelData*>(&object); pixels && pixels->getLengthField() == DCM_UndefinedLength) {
+    DcmPixelSequence* sequence = nullptr;
+    E_TransferSyntax syntax = EXS_Unknown;
+    const DcmRepresentationParameter* parameter = nullptr;
+    pixels->getOriginalRepresentationKey(syntax, parameter);
+    if (pixels->getEncapsulatedRepresentation(syntax, parameter, sequence).bad() || !sequence) return false;
+    container = sequence;
+  } else if (object.isLeaf()) {
+    return object.getLengthField() <= bytes;
+  }
+  for (DcmObject* child = container->nextInContainer(nullptr); child; child = container->nextInContainer(child)) {
+    if (!plausible(*child, bytes)) return false;
+  }
+  return true;
+}
+
 std::uint8_t to_byte(double v) { return static_cast<std::uint8_t>(std::clamp(v + 0.5, 0.0, 255.0)); }
 
 }  // namespace
@@ -213,18 +233,21 @@ std::unique_ptr<DcmFileFormat> parse(codec::Bytes bytes, const std::string& name
     // What follows a whole picture and is no element was appended by someone, and is dropped.
     DcmDataset& data = *file->getDataset();
     DcmElement* pixels = nullptr;
-    const bool whole =
-        data.findAndGetElement(DCM_PixelData, pixels).good() && pixels && pixels->loadAllDataIntoMemory().good();
+    const auto loads = [&](DcmElement& element) {
+      return plausible(element, bytes.size()) && element.loadAllDataIntoMemory().good();
+    };
+    const bool whole = data.findAndGetElement(DCM_PixelData, pixels).good() && pixels && loads(*pixels);
     if (!whole) throw Error(ErrorKind::format, name, str("damaged DICOM: ", result.text()));
     // Elements are kept in the order of their tags: the broken one may stand anywhere, and claim any length.
     for (unsigned long i = data.card(); i-- > 0;) {
       DcmElement* element = data.getElement(i);
-      if (element->transferState() != ERW_ready || element->loadAllDataIntoMemory().bad()) delete data.remove(i);
+      if (element->transferState() != ERW_ready || !loads(*element)) delete data.remove(i);
     }
     while (data.card() > 0 && data.getElement(data.card() - 1) != pixels) delete data.remove(data.card() - 1);
   }
   file->transferEnd();
-  if (file->loadAllDataIntoMemory().bad()) throw Error(ErrorKind::format, name, "damaged DICOM: a value is not there");
+  if (!plausible(*file, bytes.size()) || file->loadAllDataIntoMemory().bad())
+    throw Error(ErrorKind::format, name, "damaged DICOM: a value is not there");
   return file;
 }
 
