@@ -12,7 +12,7 @@ namespace fovea::kernels::simd {
 namespace {
 
 /// v[i] = f(v[i]) in steps of the result.
-__attribute__((noinline)) void activate(const RoundedActivation& a, __m512* v, int count) {
+__attribute__((noinline)) inline void activate(const RoundedActivation& a, __m512* v, int count) {
   const __m512 scale = _mm512_set1_ps(a.piece_scale), half = _mm512_set1_ps(RoundedActivation::kPieces / 2),
                last = _mm512_set1_ps(RoundedActivation::kPieces - 0.5f), none = _mm512_setzero_ps();
   const __m512 c0 = _mm512_loadu_ps(a.constant), d0 = _mm512_loadu_ps(a.constant + 16), c1 = _mm512_loadu_ps(a.linear),
