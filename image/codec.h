@@ -20,7 +20,8 @@ struct Raw {
   std::vector<std::uint8_t> pixels;
 };
 
-/// Empty when the bytes begin as a JPEG, PNG, BMP or DICOM file does; otherwise throws the Error(format) that names what they are.
+/// Empty when the bytes begin as a JPEG, PNG, BMP or DICOM file does; otherwise throws the Error(format) that names
+/// what they are.
 Format sniff(Bytes bytes, const std::string& name);
 
 /// Throws Error(memory) for more pixels than allowed, Error(format) for a size of nothing.

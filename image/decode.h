@@ -1,5 +1,6 @@
-// Picture files to pixels: JPEG, PNG, BMP and, where the library was built with DCMTK, DICOM. Files are treated as hostile: every size is capped and checked before
-// memory is taken, and a damaged file ends in an Error that names it, never in a crash, a hang or a silently grey half.
+// Picture files to pixels: JPEG, PNG, BMP and, where the library was built with DCMTK, DICOM. Files are treated as
+// hostile: every size is capped and checked before memory is taken, and a damaged file ends in an Error that names it,
+// never in a crash, a hang or a silently grey half.
 #pragma once
 
 #include <array>

@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "core/threads/parallel.h"
 #include "infer/graph/lower_internal.h"
-#include "infer/graph/slices.h"
+#include "infer/graph/slices_internal.h"
 #include "infer/runtime/steps_internal.h"
 
 namespace fovea::infer {

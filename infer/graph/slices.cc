@@ -1,4 +1,4 @@
-#include "infer/graph/slices.h"
+#include "infer/graph/slices_internal.h"
 
 #include <algorithm>
 

@@ -98,7 +98,7 @@ void check(const infer::Graph& graph, const Tensor& x, float step, const std::st
   CHECK(far == 0);
   // Sums are rounded elsewhere, activations are polynomials: halves may fall to the other side.
   CHECK(off * 50 <= want.numel());
-  CHECK(most - least > 50 * step);   // else saturation would hide mistakes
+  CHECK(most - least > 50 * step);  // else saturation would hide mistakes
 }
 
 /// A layer between u8 and u8.

@@ -154,7 +154,8 @@ TEST_CASE("anonymize: nothing planted in any place of JPEG, PNG and BMP comes ou
   for (std::size_t i = 0; i < sources.size(); ++i) CHECK(sha256(read_file(folder / ("in/" + sources[i]))) == before[i]);
   const std::vector<CsvRecord> manifest = parse_csv(text_of(folder / "out/manifest.csv"));
   REQUIRE(manifest.size() == 4);
-  CHECK(manifest[0].fields == std::vector<std::string>{"path", "group", "sha256", "removed", "concealed", "text_lines"});
+  CHECK(manifest[0].fields ==
+        std::vector<std::string>{"path", "group", "sha256", "removed", "concealed", "text_lines"});
   for (std::size_t i = 0; i < 3; ++i) {
     CHECK(manifest[i + 1].fields[0] == result.pictures[i].path);
     CHECK(manifest[i + 1].fields[2] == result.pictures[i].sha256);
