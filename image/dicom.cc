@@ -187,17 +187,22 @@ class ByteStream final : public DcmInputBufferStream {
   codec::Bytes bytes_;
 };
 
+/// The fragments of a packed picture; null where there are none.
+DcmPixelSequence* fragments_of(DcmPixelData& pixels) {
+  DcmPixelSequence* sequence = nullptr;
+  E_TransferSyntax syntax = EXS_Unknown;
+  const DcmRepresentationParameter* parameter = nullptr;
+  pixels.getOriginalRepresentationKey(syntax, parameter);
+  return pixels.getEncapsulatedRepresentation(syntax, parameter, sequence).good() ? sequence : nullptr;
+}
+
 /// No value in it claims more bytes than the file has: DCMTK allocates the claim even of a value that it could not
 /// skip.
 bool plausible(DcmObject& object, std::size_t bytes) {
   DcmObject* container = &object;
   if (auto* pixels = dynamic_cast<DcmPixelData*>(&object); pixels && pixels->getLengthField() == DCM_UndefinedLength) {
-    DcmPixelSequence* sequence = nullptr;
-    E_TransferSyntax syntax = EXS_Unknown;
-    const DcmRepresentationParameter* parameter = nullptr;
-    pixels->getOriginalRepresentationKey(syntax, parameter);
-    if (pixels->getEncapsulatedRepresentation(syntax, parameter, sequence).bad() || !sequence) return false;
-    container = sequence;
+    container = fragments_of(*pixels);
+    if (!container) return false;
   } else if (object.isLeaf()) {
     return object.getLengthField() <= bytes;
   }
@@ -259,12 +264,8 @@ std::vector<std::vector<std::uint8_t>> packed_frames(DcmFileFormat& file, const 
   if (file.getDataset()->findAndGetElement(DCM_PixelData, element).bad() || !element)
     throw damaged("it holds no picture");
   auto* pixels = dynamic_cast<DcmPixelData*>(element);
-  DcmPixelSequence* sequence = nullptr;
-  E_TransferSyntax syntax = EXS_Unknown;
-  const DcmRepresentationParameter* parameter = nullptr;
-  if (pixels) pixels->getOriginalRepresentationKey(syntax, parameter);
-  if (!pixels || pixels->getEncapsulatedRepresentation(syntax, parameter, sequence).bad() || !sequence)
-    throw damaged("its picture is not packed as its header says");
+  DcmPixelSequence* const sequence = pixels ? fragments_of(*pixels) : nullptr;
+  if (!sequence) throw damaged("its picture is not packed as its header says");
   Sint32 frames = 1;
   if (file.getDataset()->findAndGetSint32(DCM_NumberOfFrames, frames).bad() || frames < 1) frames = 1;
   const unsigned long items = sequence->card();  // the first is the table of offsets

@@ -233,6 +233,21 @@ std::string_view to_string(Kind kind) {
   return "?";
 }
 
+int maker_of(const Graph& graph, int value) {
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    if (graph.nodes[i].output == graph.root(value)) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+int reads_of(const Graph& graph, int value) {
+  int reads = 0;
+  for (const Node& node : graph.nodes) {
+    for (const int v : node.inputs) reads += graph.root(v) == graph.root(value) ? 1 : 0;
+  }
+  return reads;
+}
+
 bool is_depthwise(const Node& node) {
   const Shape& w = node.weight_shape;
   return node.kind == Kind::conv2d && node.conv.groups > 1 && w[2] == 1 && w[3] == node.conv.groups;

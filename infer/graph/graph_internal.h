@@ -86,6 +86,11 @@ struct Graph {
   }
 };
 
+/// The node that computes a value's memory; −1 for the input.
+int maker_of(const Graph& graph, int value);
+/// How many operands of nodes are that memory.
+int reads_of(const Graph& graph, int value);
+
 /// Error{usage} for an op that inference cannot run compiled ("conv_transpose2d"), or more than one input or result;
 /// Error{format} for weights that do not fit.
 Graph make_graph(const OpRecords& list);

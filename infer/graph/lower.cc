@@ -211,11 +211,7 @@ class Planner {
     const int value = graph_.nodes[a].output;
     if (program_->output == value || graph_.root(graph_.output) == value || graph_.nodes[b].inputs[0] != value)
       return false;
-    int reads = 0;
-    for (const Node& node : graph_.nodes) {
-      for (const int v : node.inputs) reads += graph_.root(v) == value ? 1 : 0;
-    }
-    return reads == 1;
+    return reads_of(graph_, value) == 1;
   }
 
   detail::ConvGeometry geometry(const Node& node) const {

@@ -18,14 +18,6 @@ std::map<int, int> uses_of(const Graph& graph) {
   return uses;
 }
 
-/// Value → the node that computes it; -1 for the input.
-int maker_of(const Graph& graph, int value) {
-  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
-    if (graph.nodes[i].output == graph.root(value)) return static_cast<int>(i);
-  }
-  return -1;
-}
-
 /// Whether a value is what the node computes, not a reshape of it: whatever the node takes in must not change its
 /// shape.
 bool is_result_of(const Graph& graph, const Node& node, int value) {

@@ -1,19 +1,9 @@
 #include "infer/graph/slices_internal.h"
 
-#include <algorithm>
-
 namespace fovea::infer {
 namespace {
 
 const Shape& shape_of(const std::vector<Shape>& shapes, int value) { return shapes[static_cast<std::size_t>(value)]; }
-
-int reads_of(const Graph& graph, int value) {
-  int reads = 0;
-  for (const Node& node : graph.nodes)
-    reads += static_cast<int>(std::count_if(node.inputs.begin(), node.inputs.end(),
-                                            [&](int v) { return graph.root(v) == graph.root(value); }));
-  return reads;
-}
 
 }  // namespace
 
@@ -35,10 +25,10 @@ std::map<int, Slice> find_slices(const Graph& graph, const std::vector<Shape>& s
     const int value = outer == slices.end() ? node.output : outer->second.value;
     const std::int64_t pitch = shape_of(shapes, value)[3];
     for (const int v : node.inputs) {
-      const auto maker = std::find_if(graph.nodes.begin(), graph.nodes.end(),
-                                      [&](const Node& other) { return other.output == graph.root(v); });
-      const auto m = static_cast<std::size_t>(maker - graph.nodes.begin());
-      if (m >= begin && m < i && graph.root(v) == v && !graph.at_the_edge(v) && reads_of(graph, v) == 1 && can(m))
+      const int maker = maker_of(graph, v);
+      const auto m = static_cast<std::size_t>(maker);
+      if (maker >= 0 && m >= begin && m < i && graph.root(v) == v && !graph.at_the_edge(v) && reads_of(graph, v) == 1 &&
+          can(m))
         slices[v] = {value, offset, pitch};
       offset += shape_of(shapes, v)[3];
     }

@@ -16,23 +16,8 @@ constexpr std::int64_t kGrain = 20'000;
 class PoolStep final : public Step {
  public:
   PoolStep(const Shape& x, const Shape& y, const kernels::Pool2dParams& p, simd::Element element, Places places)
-      : rows_(y[0] * y[1]), element_(element), places_(places) {
-    shape_ = {x[1],
-              x[2],
-              y[1],
-              y[2],
-              x[3],
-              p.window.h,
-              p.window.w,
-              p.stride.h,
-              p.stride.w,
-              p.padding.top,
-              p.padding.left,
-              p.padding.bottom,
-              p.padding.right,
-              p.kind == kernels::PoolKind::max,
-              p.count_include_pad,
-              places.out_pitch};
+      : shape_(simd::pool_shape(p, x, y)), rows_(y[0] * y[1]), element_(element), places_(places) {
+    shape_.y_pitch = places.out_pitch;
     info.kernel = "simd:pool";
   }
   void run(Pointers at) const override {

@@ -212,22 +212,8 @@ void check_bf16(const Case& c, std::uint64_t index) {
   std::vector<std::uint16_t> in(x.size());
   for (std::size_t i = 0; i < x.size(); ++i) in[i] = bf16(static_cast<float>(x[i])).bits;
   const std::int64_t channels = c.x[3], pitch = channels + 3, pixels = want.shape.numel() / channels;
-  const simd::PoolShape shape{c.x[1],
-                              c.x[2],
-                              want.shape[1],
-                              want.shape[2],
-                              channels,
-                              p.window.h,
-                              p.window.w,
-                              p.stride.h,
-                              p.stride.w,
-                              p.padding.top,
-                              p.padding.left,
-                              p.padding.bottom,
-                              p.padding.right,
-                              p.kind == PoolKind::max,
-                              p.count_include_pad,
-                              pitch};
+  simd::PoolShape shape = simd::pool_shape(p, c.x, want.shape);
+  shape.y_pitch = pitch;
   INFO("bf16 " << c.x.to_string() << " window " << p.window.h << "×" << p.window.w << " case " << index);
   on_targets("simd", [&] {
     std::vector<std::uint16_t> out(static_cast<std::size_t>(pixels * pitch), 0x1234);

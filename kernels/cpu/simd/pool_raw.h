@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/simd/element.h"
+#include "kernels/pool2d.h"
 
 namespace fovea::kernels::simd {
 
@@ -13,6 +14,9 @@ struct PoolShape {
   bool max, count_include_pad;
   std::int64_t y_pitch = 0;  ///< values from result pixel to result pixel; 0: channels
 };
+
+/// Of images x and results y, NHWC; padding in numbers (see resolve_pool2d).
+PoolShape pool_shape(const Pool2dParams& params, const Shape& x, const Shape& y);
 
 /// Result rows [begin, end) of N·Ho. argmax (max only) may be null.
 void pool_forward_f32(const PoolShape&, const float* x, float* y, std::int32_t* argmax, std::int64_t begin,

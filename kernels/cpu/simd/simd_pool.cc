@@ -10,28 +10,34 @@
 namespace fovea::kernels::simd {
 namespace {
 
-PoolShape shape_of(const Pool2dProblem& p) {
-  const Pool2dParams& q = p.params;
-  return {p.x_shape[1],       p.x_shape[2],
-          p.y_shape[1],       p.y_shape[2],
-          p.x_shape[3],       q.window.h,
-          q.window.w,         q.stride.h,
-          q.stride.w,         q.padding.top,
-          q.padding.left,     q.padding.bottom,
-          q.padding.right,    q.kind == PoolKind::max,
-          q.count_include_pad};
-}
-
 std::int64_t rows_per_thread(std::int64_t row_elements) {
   return std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, row_elements));
 }
 
 }  // namespace
 
+PoolShape pool_shape(const Pool2dParams& q, const Shape& x, const Shape& y) {
+  return {x[1],
+          x[2],
+          y[1],
+          y[2],
+          x[3],
+          q.window.h,
+          q.window.w,
+          q.stride.h,
+          q.stride.w,
+          q.padding.top,
+          q.padding.left,
+          q.padding.bottom,
+          q.padding.right,
+          q.kind == PoolKind::max,
+          q.count_include_pad};
+}
+
 const char* declines(const Pool2dProblem& p) { return needs_cpu_f32(p.out); }
 
 void pool2d(const Pool2dProblem& p) {
-  const PoolShape shape = shape_of(p);
+  const PoolShape shape = pool_shape(p.params, p.x_shape, p.y_shape);
   const float* in = p.in.ptr<float>();
   float* out = p.out.ptr<float>();
   const std::int64_t grain = rows_per_thread(shape.w * shape.channels);
