@@ -20,6 +20,8 @@ void register_ops() {
       {"dense", make_dense},
       {"matmul", make_matmul},
       {"batch_norm", make_batch_norm},
+      {"conv_norm", make_conv_norm},
+      {"normalize", make_normalize},
       {"layer_norm", make_layer_norm},
       {"group_norm", make_group_norm},
       {"relu", make_relu},

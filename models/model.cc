@@ -1,12 +1,19 @@
 #include "models/model.h"
 
 #include "core/autograd/modes.h"
+#include "layers/fused/fused_pass.h"
 
 namespace fovea {
 
 Module& Model::network() const {
   if (!network_) throw Error(ErrorKind::usage, "model", "this model is empty: load one or build one first");
   return *network_;
+}
+
+Tensor Model::operator()(const Tensor& x) const {
+  Module& module = network();
+  if (!fuses_training(x)) return module(x);
+  return fused_forward([&](const Tensor& in) { return module(in); }, x);
 }
 
 OpList Model::capture(std::int64_t batch, DType dtype) const {

@@ -25,8 +25,9 @@ class FOVEA_API Model {
   bool defined() const { return network_ != nullptr; }
   Module& network() const;
   const ModulePtr& network_ptr() const { return network_; }
-  /// Logits [N, classes] of images f32 [N,H,W,C], normalised as `preprocessing` says.
-  Tensor operator()(const Tensor& x) const { return network()(x); }
+  /// Logits [N, classes] of images f32 [N,H,W,C], normalised as `preprocessing` says. In training, on a tape,
+  /// convolutions and batch norms run as one (layers/fused/fused_pass.h).
+  Tensor operator()(const Tensor& x) const;
 
   int freeze(std::string_view pattern = "*") { return network().freeze(pattern); }
   int unfreeze(std::string_view pattern = "*") { return network().unfreeze(pattern); }

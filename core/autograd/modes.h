@@ -55,6 +55,13 @@ class FOVEA_API NoGrad {
   bool outer_;
 };
 
+namespace detail {
+/// The number of the random stream that the next op of this training pass draws from, 0 outside one; and another from
+/// here on: for passes that are replayed with ops taken together.
+FOVEA_API std::uint64_t random_stream();
+FOVEA_API void use_random_stream(std::uint64_t number);
+}  // namespace detail
+
 /// True inside a TrainingMode on this thread.
 FOVEA_API bool is_training();
 /// True if a tape is alive on this thread and no NoGrad hides it.

@@ -29,6 +29,10 @@ bool is_training() { return current_training != nullptr; }
 bool is_recording() { return current_tape != nullptr && !grad_disabled; }
 
 struct ModeAccess {
+  static std::uint64_t stream() { return current_training ? current_training->next_stream_ : 0; }
+  static void use_stream(std::uint64_t number) {
+    if (current_training) current_training->next_stream_ = number;
+  }
   static void fill(ForwardContext& context) {
     TrainingMode* mode = current_training;
     if (!mode) return;
@@ -38,6 +42,9 @@ struct ModeAccess {
     context.rng = Rng(mode->options_.seed, "op", (mode->options_.step << 32) + mode->next_stream_++);
   }
 };
+
+std::uint64_t detail::random_stream() { return ModeAccess::stream(); }
+void detail::use_random_stream(std::uint64_t number) { ModeAccess::use_stream(number); }
 
 // -----------------------------------------------------------------------------------------------------------------
 // tape

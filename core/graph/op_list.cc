@@ -165,6 +165,8 @@ struct CaptureAccess {
   }
 };
 
+bool detail::is_capturing() { return current_capture != nullptr; }
+
 void detail::capture_op(const OpPtr& op, std::span<const Tensor> in, std::span<const Tensor> out) {
   if (current_capture) CaptureAccess::record(*current_capture, op, in, out);
 }

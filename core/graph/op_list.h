@@ -81,6 +81,8 @@ class FOVEA_API NameScope {
 };
 
 namespace detail {
+/// Whether a Capture is alive on this thread.
+FOVEA_API bool is_capturing();
 /// Called by run_op().
 FOVEA_API void capture_op(const OpPtr& op, std::span<const Tensor> in, std::span<const Tensor> out);
 }  // namespace detail

@@ -1,6 +1,7 @@
 #include "layers/ops/conv2d.h"
 
 #include "core/autograd/tape.h"
+#include "layers/ops/conv_norm_internal.h"
 #include "layers/ops/factories.h"
 #include "layers/ops/op_support.h"
 
@@ -154,9 +155,9 @@ class ConvTranspose2dOp final : public Op {
 
 }  // namespace
 
-OpPtr ops::make_conv2d(const Attributes& a) {
-  return std::make_shared<Conv2dOp>(get_common<Conv2dParams>(a), get_activation(a));
-}
+Conv2dParams ops::get_conv2d(const Attributes& a) { return get_common<Conv2dParams>(a); }
+
+OpPtr ops::make_conv2d(const Attributes& a) { return std::make_shared<Conv2dOp>(get_conv2d(a), get_activation(a)); }
 
 OpPtr ops::make_conv_transpose2d(const Attributes& a) {
   auto params = get_common<ConvTranspose2dParams>(a);

@@ -14,6 +14,8 @@ OpPtr make_adaptive_average_pool(const Attributes& a);
 OpPtr make_dense(const Attributes& a);
 OpPtr make_matmul(const Attributes& a);
 OpPtr make_batch_norm(const Attributes& a);
+OpPtr make_conv_norm(const Attributes& a);
+OpPtr make_normalize(const Attributes& a);
 OpPtr make_layer_norm(const Attributes& a);
 OpPtr make_group_norm(const Attributes& a);
 OpPtr make_relu(const Attributes& a);

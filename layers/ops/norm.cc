@@ -3,6 +3,7 @@
 #include "core/autograd/tape.h"
 #include "kernels/norm.h"
 #include "kernels/optimizer.h"
+#include "layers/ops/conv_norm_internal.h"
 #include "layers/ops/factories.h"
 #include "layers/ops/op_support.h"
 
@@ -87,7 +88,8 @@ class BatchNormOp final : public Op {
     Tensor mean(running_mean.spec(), x.device()), variance(running_variance.spec(), x.device());
     kernels::batch_norm_training(params(), x.view(), gamma, beta, y.mutable_view(), mean.mutable_view(),
                                  variance.mutable_view());
-    if (context.update_statistics) update(running_mean, running_variance, mean, variance, row_count(x.shape()));
+    if (context.update_statistics)
+      update_running_statistics(options_, running_mean, running_variance, mean, variance, row_count(x.shape()));
     if (context.recording) {
       context.saved.push_back(std::move(mean));
       context.saved.push_back(std::move(variance));
@@ -109,18 +111,6 @@ class BatchNormOp final : public Op {
  private:
   bool from_batch(bool training) const { return training && !options_.frozen; }
   kernels::BatchNormParams params() const { return {options_.epsilon, options_.activation}; }
-
-  void update(Tensor running_mean, Tensor running_variance, const Tensor& mean, const Tensor& variance,
-              std::int64_t count) const {
-    kernels::lerp_in_place(1 - options_.momentum, mean.view(), running_mean.mutable_view());
-    if (!options_.unbiased_running_variance || count < 2) {
-      kernels::lerp_in_place(1 - options_.momentum, variance.view(), running_variance.mutable_view());
-      return;
-    }
-    Tensor unbiased = variance.clone();
-    kernels::scale_in_place(static_cast<double>(count) / static_cast<double>(count - 1), unbiased.mutable_view());
-    kernels::lerp_in_place(1 - options_.momentum, unbiased.view(), running_variance.mutable_view());
-  }
 
   BatchNormOptions options_;
 };
@@ -227,15 +217,28 @@ class GroupNormOp final : public Op {
 
 }  // namespace
 
-OpPtr ops::make_batch_norm(const Attributes& a) {
+void ops::update_running_statistics(const BatchNormOptions& options, Tensor running_mean, Tensor running_variance,
+                                    const Tensor& mean, const Tensor& variance, std::int64_t count) {
+  kernels::lerp_in_place(1 - options.momentum, mean.view(), running_mean.mutable_view());
+  if (!options.unbiased_running_variance || count < 2) {
+    kernels::lerp_in_place(1 - options.momentum, variance.view(), running_variance.mutable_view());
+    return;
+  }
+  Tensor unbiased = variance.clone();
+  kernels::scale_in_place(static_cast<double>(count) / static_cast<double>(count - 1), unbiased.mutable_view());
+  kernels::lerp_in_place(1 - options.momentum, unbiased.view(), running_variance.mutable_view());
+}
+
+BatchNormOptions ops::get_batch_norm(const Attributes& a) {
   BatchNormOptions options;
   options.epsilon = get_double_in(a, "epsilon", 0, 1e6);
   options.momentum = get_double_in(a, "momentum", 0, 1);
   options.unbiased_running_variance = a.get_bool("unbiased_running_variance");
   options.frozen = a.get_bool("frozen");
   options.activation = get_activation(a);
-  return std::make_shared<BatchNormOp>(options);
+  return options;
 }
+OpPtr ops::make_batch_norm(const Attributes& a) { return std::make_shared<BatchNormOp>(get_batch_norm(a)); }
 OpPtr ops::make_layer_norm(const Attributes& a) {
   return std::make_shared<LayerNormOp>(get_double_in(a, "epsilon", 0, 1e6));
 }

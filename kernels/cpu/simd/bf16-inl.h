@@ -1,4 +1,5 @@
-// bf16 in memory, f32 in registers: for each target, without instructions that only some CPUs have.
+// Values in memory as f32 or bf16, f32 in registers, whole vectors and the first few lanes: for each target, without
+// instructions that only some CPUs have.
 #if defined(FOVEA_KERNELS_CPU_SIMD_BF16_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FOVEA_KERNELS_CPU_SIMD_BF16_INL_H_
 #undef FOVEA_KERNELS_CPU_SIMD_BF16_INL_H_
@@ -43,6 +44,29 @@ HWY_INLINE void store_value(hn::Vec<D> v, D, std::uint16_t* to) {
   const auto nan = hn::Set(du, 0x7fc0u);
   rounded = hn::IfThenElse(hn::RebindMask(du, hn::Eq(v, v)), rounded, nan);
   hn::StoreU(hn::DemoteTo(dh, hn::BitCast(di, rounded)), dh, to);
+}
+
+/// Loads the first `count` values; the others are zero. Stores only those. On AVX-512 masks are free.
+template <class T, class O>
+HWY_INLINE hn::Vec<T> load_first(T d, const O* from, int count) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (sizeof(O) == 4) return hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(count)), d, from);
+#endif
+  HWY_ALIGN O edge[HWY_LANES(float)] = {};
+  std::memcpy(edge, from, static_cast<std::size_t>(count) * sizeof(O));
+  return load_value(d, edge);
+}
+template <class T, class O>
+HWY_INLINE void store_first(hn::Vec<T> v, T d, O* to, int count) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (sizeof(O) == 4) {
+    hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(count)), d, to);
+    return;
+  }
+#endif
+  HWY_ALIGN O edge[HWY_LANES(float)];
+  store_value(v, d, edge);
+  std::memcpy(to, edge, static_cast<std::size_t>(count) * sizeof(O));
 }
 
 }  // namespace HWY_NAMESPACE

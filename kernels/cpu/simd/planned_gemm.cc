@@ -46,29 +46,6 @@ constexpr int kMaxRowsNarrow = kMaxRows == 14 ? 14 : kMaxRows + 4;
 // Weights are asked for so many floats ahead: they come from L2 or beyond, and the hardware starts anew at each page.
 constexpr int kPrefetch = 512;
 
-/// Loads the first `count` values; the others are zero. Stores only those. On AVX-512 masks are free.
-template <class T, class O>
-HWY_INLINE hn::Vec<T> load_first(T d, const O* from, int count) {
-#if HWY_TARGET == HWY_AVX3
-  if constexpr (sizeof(O) == 4) return hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(count)), d, from);
-#endif
-  HWY_ALIGN O edge[kLanes] = {};
-  std::memcpy(edge, from, static_cast<std::size_t>(count) * sizeof(O));
-  return load_value(d, edge);
-}
-template <class T, class O>
-HWY_INLINE void store_first(hn::Vec<T> v, T d, O* to, int count) {
-#if HWY_TARGET == HWY_AVX3
-  if constexpr (sizeof(O) == 4) {
-    hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(count)), d, to);
-    return;
-  }
-#endif
-  HWY_ALIGN O edge[kLanes];
-  store_value(v, d, edge);
-  std::memcpy(to, edge, static_cast<std::size_t>(count) * sizeof(O));
-}
-
 /// An array of no vectors still needs an element.
 constexpr int at_least_one(int n) { return n < 1 ? 1 : n; }
 

@@ -1,0 +1,254 @@
+// 1×1 convolutions with everything around them, a chunk of rows at a time: read through the normalisation into panels
+// that stay in L2, multiply by the register tiles of planned_gemm.cc, and use the results while they are in L1 (a panel
+// of a chunk is 14 KB): forward for the statistics, backward for the activation's mask and the two sums. Backward reads
+// the gradient once for both products.
+#include <algorithm>
+#include <cstring>
+
+#include "core/threads/parallel.h"
+#include "kernels/cpu/avx512/bf16.h"
+#include "kernels/cpu/simd/common.h"
+#include "kernels/cpu/simd/conv_norm.h"
+#include "kernels/cpu/simd/planned_gemm.h"
+
+namespace fovea::kernels::simd {
+namespace {
+
+/// How M rows are cut: every thread gets the same number of chunks of whole tiles, about eight tiles each.
+struct Chunks {
+  std::int64_t rows, count;
+};
+Chunks cut(std::int64_t rows, std::int64_t channels) {
+  const std::int64_t tile = planned_tile_rows(), threads = num_threads();
+  // A chunk's panels are to stay in L2.
+  const std::int64_t most = std::max<std::int64_t>(2, std::min<std::int64_t>(8, 98304 / (channels * tile))) * tile;
+  const std::int64_t per_thread = (rows + threads - 1) / threads;
+  const std::int64_t each = (per_thread + most - 1) / most;
+  std::int64_t size = ((per_thread + each - 1) / each + tile - 1) / tile * tile;
+  size = std::max<std::int64_t>(tile, std::min(size, most));
+  return {size, (rows + size - 1) / size};
+}
+
+/// A chunk of `channels` columns in panels of one width (a vector where all columns fit one: outer_panels wants that).
+struct Panels {
+  std::int64_t width, padded;  ///< padded: columns with the last panel's zeros
+  std::int64_t chunk_rows;
+  Element element;
+  std::vector<Run> runs;
+
+  Panels(std::int64_t channels, std::int64_t rows, Element e) : chunk_rows(rows), element(e) {
+    width = e == Element::bf16 ? 32 : channels <= vector_width() ? vector_width() : panel_width();
+    padded = (channels + width - 1) / width * width;
+    for (std::int64_t c = 0; c < channels; c += width) {
+      const std::int64_t here = std::min(width, channels - c);
+      runs.push_back({c / width * panel_stride(), static_cast<int>(e == Element::bf16 ? (here + 1) / 2 * 2 : here)});
+    }
+  }
+  std::int64_t panel_stride() const { return chunk_rows * width; }
+  std::int64_t bytes() const { return padded * chunk_rows * bytes_of(element); }
+  RowsTo to(void* data) const { return {data, element, width, width, panel_stride()}; }
+  void describe(PlannedGemm& gemm, const void* data, std::int64_t rows) const {
+    gemm.in = element;
+    gemm.a = data;
+    gemm.a_stride = width;
+    gemm.rows = rows;
+    gemm.runs = runs.data();
+    gemm.run_count = static_cast<int>(runs.size());
+  }
+};
+
+/// w [k, n], or its transpose, packed for operands of this type in scratch that the team shares.
+const void* pack(const float* w, std::int64_t k, std::int64_t n, bool transposed, Element element) {
+  const std::int64_t depth = transposed ? n : k, columns = transposed ? k : n;
+  if (element == Element::f32) {
+    float* const to = scratch<float>(Slot::weights, packed_floats(depth, columns) + 1024);
+    parallel_for(panel_count(columns), std::max<std::int64_t>(1, kGrain / (depth * panel_width())),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   const PackRows job{w, n, 0, depth, depth, columns, begin, end, to};
+                   transposed ? pack_transposed(job) : pack_rows(job);
+                 });
+    return to;
+  }
+  // Runs of bf16 have even lengths; the row that fills up an odd depth is zero.
+  const std::int64_t even = (depth + 1) / 2 * 2;
+  const std::int64_t plain = even * columns;
+  float* const rows = scratch<float>(Slot::weights, plain + packed_floats(even, columns) + 1024);
+  for (std::int64_t i = 0; i < depth; ++i) {
+    for (std::int64_t j = 0; j < columns; ++j) rows[i * columns + j] = transposed ? w[j * n + i] : w[i * n + j];
+  }
+  std::fill(rows + depth * columns, rows + plain, 0.0f);
+  auto* const to = reinterpret_cast<std::uint16_t*>(rows + (plain + 15) / 16 * 16);
+  pack_bf16(rows, even, columns, to);
+  return to;
+}
+
+struct Shapes {
+  std::int64_t rows, k, n;
+  Shapes(const Shape& x, const Shape& w) : rows(x.numel() / x.dim(-1)), k(w[2]), n(w[3]) {}
+};
+
+const float* zeros(std::int64_t count) {
+  float* const to = scratch<float>(Slot::columns, count + 32);
+  std::fill(to, to + count + 32, 0.0f);
+  return to;
+}
+
+}  // namespace
+
+const char* pointwise_norm_declines(const Conv2dParams& p, const Shape&, const Shape& w) {
+  if (w[0] != 1 || w[1] != 1) return "kernel is not 1×1";
+  if (p.groups != 1) return "groups";
+  if (p.stride != Size2{1, 1}) return "stride";
+  if (p.padding.top + p.padding.bottom + p.padding.left + p.padding.right != 0) return "padding";
+  return nullptr;
+}
+
+void pointwise_norm_forward(const ConvNormForward& job) {
+  const Shapes s(job.in.x.shape, job.w.shape);
+  const Element from = element_of(job.in.x.dtype), element = element_of(job.y.dtype);
+  const Chunks chunks = cut(s.rows, s.k + s.n);
+  const Panels panels(s.k, chunks.rows, element);
+  const void* const packed = pack(job.w.ptr<float>(), s.k, s.n, false, element);
+  const float* const bias = zeros(s.n);
+  const NormColumns norm = columns_of(job.in);
+  const int threads = parallel_chunk_count(chunks.count, 1);
+  ChannelSums sums(threads, s.n);
+  parallel_for(chunks.count, 1, [&](std::int64_t first, std::int64_t last, int thread) {
+    void* const a = scratch<char>(Slot::block_a, panels.bytes());
+    for (std::int64_t chunk = first; chunk < last; ++chunk) {
+      const std::int64_t begin = chunk * chunks.rows, rows = std::min(chunks.rows, s.rows - begin);
+      NormalizedRows load{element_at(job.in.x.data, begin * s.k, from), from, rows, s.k, norm};
+      load.to = panels.to(a);
+      load_normalized(load);
+      PlannedGemm gemm;
+      panels.describe(gemm, a, rows);
+      gemm.out = element;
+      gemm.k = element == Element::bf16 ? (s.k + 1) / 2 * 2 : s.k;
+      gemm.packed = packed;
+      gemm.columns = s.n;
+      gemm.bias = bias;
+      gemm.c = element_at(job.y.data, begin * s.n, element);
+      gemm.c_stride = s.n;
+      const std::int64_t width = panel_width();
+      for (std::int64_t p = 0; p < panel_count(s.n); ++p) {
+        gemm.panel_begin = p;
+        gemm.panel_end = p + 1;
+        planned_gemm(gemm);
+        if (!job.mean) continue;
+        const std::int64_t c = p * width, columns = std::min(width, s.n - c);
+        const void* const y = element_at(gemm.c, c, element);
+        if (chunk == first) sums.begin(thread, y, element, columns, c);
+        sum_rows(
+            {y, element, rows, columns, s.n, sums.pivot(thread) + c, sums.first(thread) + c, sums.second(thread) + c});
+      }
+      sums.count(thread, rows);
+    }
+  });
+  if (job.mean) sums.moments(job.mean->ptr<float>(), job.variance->ptr<float>());
+}
+
+void pointwise_norm_backward(const ConvNormBackward& job) {
+  const Shapes s(job.in.x.shape, job.w.shape);
+  const Element element = element_of(job.dy.g.dtype), from = element_of(job.in.x.dtype);
+  const Chunks chunks = cut(s.rows, s.k + s.n);
+  const Panels gradients(s.n, chunks.rows, element), inputs(s.k, chunks.rows, element);
+  const void* const packed = job.dx ? pack(job.w.ptr<float>(), s.k, s.n, true, element) : nullptr;
+  const NormColumns norm = columns_of(job.in);
+  const int threads = parallel_chunk_count(chunks.count, 1);
+  // The zeros of the bias and each thread's part of dw.
+  const std::int64_t pitch = gradients.padded, weights = (s.k * pitch + 31) / 16 * 16;
+  float* const shared = scratch<float>(Slot::columns, s.k + 64 + threads * weights);
+  std::fill(shared, shared + s.k + 48, 0.0f);
+  float* const partial = shared + (s.k + 63) / 16 * 16;
+  ChannelSums sums(threads, norm.mean ? s.k : 0);
+  parallel_for(chunks.count, 1, [&](std::int64_t first, std::int64_t last, int thread) {
+    char* const d = scratch<char>(Slot::block_a, gradients.bytes());
+    char* const z = job.dw ? scratch<char>(Slot::block_b, inputs.bytes()) : nullptr;
+    float* const dw = partial + thread * weights;
+    for (std::int64_t chunk = first; chunk < last; ++chunk) {
+      const std::int64_t begin = chunk * chunks.rows, rows = std::min(chunks.rows, s.rows - begin);
+      const void* const x = element_at(job.in.x.data, begin * s.k, from);
+      GradientRows load{element_at(job.dy.g.data, begin * s.n, element),
+                        element_at(job.dy.y.data, begin * s.n, element),
+                        element,
+                        rows,
+                        s.n,
+                        job.dy.a.ptr<float>()};
+      if (job.dy.b) {
+        load.b = job.dy.b->ptr<float>();
+        load.mean = job.dy.mean->ptr<float>();
+        load.c = job.dy.c->ptr<float>();
+      }
+      load.to = gradients.to(d);
+      load_gradient(load);
+      if (job.dw) {
+        NormalizedRows input{x, from, rows, s.k, norm};
+        input.to = inputs.to(z);
+        load_normalized(input);
+        Outer outer{};
+        outer.x = reinterpret_cast<const float*>(z);
+        outer.rows = 1;
+        outer.row_columns = rows;
+        outer.column_pitch = inputs.width;
+        outer.runs = inputs.runs.data();
+        outer.run_count = static_cast<int>(inputs.runs.size());
+        outer.columns = pitch;
+        outer.out = dw;
+        outer.out_pitch = pitch;
+        outer.accumulate = chunk > first;
+        // A short last chunk leaves its panels as far apart as the others.
+        for (std::int64_t p = 0; p < pitch / gradients.width; ++p) {
+          outer.packed = reinterpret_cast<const float*>(d) + p * (gradients.panel_stride() - rows * gradients.width);
+          outer.panel_begin = p;
+          outer.panel_end = p + 1;
+          outer_panels(outer);
+        }
+      }
+      if (!job.dx) continue;
+      PlannedGemm gemm;
+      gradients.describe(gemm, d, rows);
+      gemm.out = element;
+      gemm.k = element == Element::bf16 ? (s.n + 1) / 2 * 2 : s.n;
+      gemm.packed = packed;
+      gemm.columns = s.k;
+      gemm.bias = shared;
+      gemm.c = element_at(job.dx->data, begin * s.k, element);
+      gemm.c_stride = s.k;
+      const std::int64_t width = panel_width();
+      for (std::int64_t p = 0; p < panel_count(s.k); ++p) {
+        gemm.panel_begin = p;
+        gemm.panel_end = p + 1;
+        planned_gemm(gemm);
+        if (!norm.mean) continue;
+        const std::int64_t c = p * width;
+        MaskedRows mask{element_at(gemm.c, c, element),
+                        element_at(x, c, from),
+                        nullptr,
+                        element,
+                        rows,
+                        std::min(width, s.k - c),
+                        s.k,
+                        s.k};
+        mask.norm = {norm.mean + c, norm.scale + c, norm.beta + c, norm.activation};
+        mask.sum = sums.first(thread) + c;
+        mask.product = sums.second(thread) + c;
+        mask_rows(mask);
+      }
+    }
+  });
+  if (job.dw) {
+    float* const dw = job.dw->ptr<float>();
+    parallel_for(s.k, std::max<std::int64_t>(1, kGrain / s.n), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        std::memcpy(dw + i * s.n, partial + i * pitch, static_cast<std::size_t>(s.n) * sizeof(float));
+        for (int t = 1; t < threads; ++t) {
+          const float* const more = partial + t * weights + i * pitch;
+          for (std::int64_t j = 0; j < s.n; ++j) dw[i * s.n + j] += more[j];
+        }
+      }
+    });
+  }
+  if (job.dx && norm.mean) sums.totals(job.dbeta->ptr<float>(), job.dscale->ptr<float>());
+}
+
+}  // namespace fovea::kernels::simd

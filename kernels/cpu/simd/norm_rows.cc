@@ -1,0 +1,308 @@
+// The row passes of norm_rows.h, once per instruction set. Rows go two at a time, so that a channel's parameters are
+// loaded once for both; sums run down two vectors of columns and stay in registers.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/simd/norm_rows.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+#include "kernels/cpu/simd/bf16-inl.h"
+#include "kernels/cpu/simd/loops.h"
+#include "kernels/cpu/simd/math-inl.h"
+#include "kernels/cpu/simd/norm_rows.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace fovea::kernels::simd {
+namespace HWY_NAMESPACE {
+namespace {
+
+constexpr std::int64_t kLanes = HWY_LANES(float);
+using V = hn::Vec<Full>;
+using Bf16 = std::uint16_t;
+
+template <bool kPart, class T>
+HWY_INLINE V load(const T* from, int count) {
+  const Full d;
+  if constexpr (kPart) return load_first(d, from, count);
+  return load_value(d, from);
+}
+
+struct IdentityGrad {
+  template <class D>
+  HWY_INLINE hn::Vec<D> operator()(D, hn::Vec<D>, hn::Vec<D> dy) const {
+    return dy;
+  }
+};
+
+/// f(kWhole or part, r, c, count) gives row r's vector at column c; it goes where `to` says.
+template <class Out, class F>
+HWY_INLINE void write_rows(const RowsTo& to, std::int64_t rows, std::int64_t channels, F f) {
+  const Full d;
+  Out* const base = static_cast<Out*>(to.data);
+  const bool padded = to.width != channels;
+  for (std::int64_t r = 0; r < rows; r += 2) {
+    const std::int64_t last = std::min(r + 1, rows - 1);  // an odd last row is done twice
+    for (std::int64_t p = 0; p < channels; p += to.width) {
+      Out* const one = base + p / to.width * to.panel_stride + r * to.stride - p;
+      Out* const two = one + (last - r) * to.stride;
+      const std::int64_t end = std::min(channels, p + to.width);
+      std::int64_t c = p;
+      for (; c + kLanes <= end; c += kLanes) {
+        V a, b;
+        f(std::false_type(), r, last, c, 0, a, b);
+        store_value(a, d, one + c);
+        store_value(b, d, two + c);
+      }
+      if (c < end) {
+        const int count = static_cast<int>(end - c);
+        V a, b;
+        f(std::true_type(), r, last, c, count, a, b);
+        if (padded) {
+          const auto inside = hn::FirstN(d, static_cast<std::size_t>(count));
+          store_value(hn::IfThenElseZero(inside, a), d, one + c);
+          store_value(hn::IfThenElseZero(inside, b), d, two + c);
+        } else {
+          store_first(a, d, one + c, count);
+          store_first(b, d, two + c, count);
+        }
+        c += kLanes;
+      }
+      for (; padded && c < p + to.width; c += kLanes) {
+        store_value(hn::Zero(d), d, one + c);
+        store_value(hn::Zero(d), d, two + c);
+      }
+    }
+  }
+}
+
+template <class In, class Out, class Act>
+void normalized(const NormalizedRows& job, Act act) {
+  const Full d;
+  const In* const x = static_cast<const In*>(job.x);
+  const In* const residual = static_cast<const In*>(job.residual);
+  const NormColumns& n = job.norm;
+  const std::int64_t pitch = job.channels;
+  write_rows<Out>(job.to, job.rows, job.channels,
+                  [&](auto part, std::int64_t r, std::int64_t s, std::int64_t c, int count, V& a, V& b) HWY_ATTR {
+                    constexpr bool kPart = decltype(part)::value;
+                    a = load<kPart>(x + r * pitch + c, count);
+                    b = load<kPart>(x + s * pitch + c, count);
+                    if (n.mean) {
+                      const V mean = load<kPart>(n.mean + c, count), scale = load<kPart>(n.scale + c, count),
+                              beta = load<kPart>(n.beta + c, count);
+                      a = hn::MulAdd(hn::Sub(a, mean), scale, beta);
+                      b = hn::MulAdd(hn::Sub(b, mean), scale, beta);
+                    }
+                    if (residual) {
+                      a = hn::Add(a, load<kPart>(residual + r * pitch + c, count));
+                      b = hn::Add(b, load<kPart>(residual + s * pitch + c, count));
+                    }
+                    a = act(d, a);
+                    b = act(d, b);
+                  });
+}
+
+template <class In, class Out>
+void normalized_by_kind(const NormalizedRows& job) {
+  switch (job.norm.activation) {
+    case Activation::relu: return normalized<In, Out>(job, Relu());
+    case Activation::relu6: return normalized<In, Out>(job, Relu6());
+    case Activation::hard_swish: return normalized<In, Out>(job, HardSwish());
+    case Activation::silu: return normalized<In, Out>(job, Silu());
+    default: return normalized<In, Out>(job, Identity());
+  }
+}
+
+template <class In, class Out>
+void gradient(const GradientRows& job) {
+  const In *const g = static_cast<const In*>(job.g), *const y = static_cast<const In*>(job.y);
+  const std::int64_t pitch = job.channels;
+  write_rows<Out>(job.to, job.rows, job.channels,
+                  [&](auto part, std::int64_t r, std::int64_t s, std::int64_t c, int count, V& a, V& b) HWY_ATTR {
+                    constexpr bool kPart = decltype(part)::value;
+                    a = load<kPart>(g + r * pitch + c, count);
+                    b = load<kPart>(g + s * pitch + c, count);
+                    if (!job.a) return;
+                    const V scale = load<kPart>(job.a + c, count);
+                    if (!job.b) {
+                      a = hn::Mul(a, scale);
+                      b = hn::Mul(b, scale);
+                      return;
+                    }
+                    const V slope = load<kPart>(job.b + c, count), mean = load<kPart>(job.mean + c, count),
+                            offset = load<kPart>(job.c + c, count);
+                    const V p = hn::Sub(load<kPart>(y + r * pitch + c, count), mean);
+                    const V q = hn::Sub(load<kPart>(y + s * pitch + c, count), mean);
+                    a = hn::MulAdd(a, scale, hn::MulAdd(p, slope, offset));
+                    b = hn::MulAdd(b, scale, hn::MulAdd(q, slope, offset));
+                  });
+}
+
+/// f(kPart, vectors of columns, first column, columns of the last vector).
+template <class F>
+HWY_INLINE void each_strip(std::int64_t columns, F f) {
+  std::int64_t c = 0;
+  for (; c + 2 * kLanes <= columns; c += 2 * kLanes)
+    f(std::false_type(), std::integral_constant<int, 2>(), c, static_cast<int>(kLanes));
+  if (c + kLanes <= columns) {
+    f(std::false_type(), std::integral_constant<int, 1>(), c, static_cast<int>(kLanes));
+    c += kLanes;
+  }
+  if (c < columns) f(std::true_type(), std::integral_constant<int, 1>(), c, static_cast<int>(columns - c));
+}
+
+HWY_INLINE void add_lanes(V v, double* to, int count) {
+  HWY_ALIGN float lanes[kLanes];
+  hn::Store(v, Full(), lanes);
+  for (int i = 0; i < count; ++i) to[i] += static_cast<double>(lanes[i]);
+}
+
+template <class In>
+void sums(const RowSums& job) {
+  const Full d;
+  each_strip(job.columns, [&](auto part, auto vectors, std::int64_t c, int count) HWY_ATTR {
+    constexpr bool kPart = decltype(part)::value;
+    constexpr int kVectors = decltype(vectors)::value;
+    // Two rows have sums of their own: an addition takes 3 to 4 cycles.
+    V sum[2][kVectors], square[2][kVectors], pivot[kVectors];
+    FOVEA_UNROLL(2)
+    for (int v = 0; v < kVectors; ++v) {
+      pivot[v] = load<kPart>(job.pivot + c + v * kLanes, count);
+      sum[0][v] = sum[1][v] = square[0][v] = square[1][v] = hn::Zero(d);
+    }
+    const In* y = static_cast<const In*>(job.y) + c;
+    std::int64_t r = 0;
+    for (; r + 2 <= job.rows; r += 2, y += 2 * job.stride) {
+      FOVEA_UNROLL(2)
+      for (int i = 0; i < 2; ++i) {
+        FOVEA_UNROLL(2)
+        for (int v = 0; v < kVectors; ++v) {
+          const V from = hn::Sub(load<kPart>(y + i * job.stride + v * kLanes, count), pivot[v]);
+          sum[i][v] = hn::Add(sum[i][v], from);
+          square[i][v] = hn::MulAdd(from, from, square[i][v]);
+        }
+      }
+    }
+    FOVEA_UNROLL(2)
+    for (int v = 0; v < kVectors; ++v) {
+      V s = hn::Add(sum[0][v], sum[1][v]), q = hn::Add(square[0][v], square[1][v]);
+      if (r < job.rows) {
+        const V from = hn::Sub(load<kPart>(y + v * kLanes, count), pivot[v]);
+        s = hn::Add(s, from);
+        q = hn::MulAdd(from, from, q);
+      }
+      add_lanes(s, job.sum + c + v * kLanes, count);
+      add_lanes(q, job.square + c + v * kLanes, count);
+    }
+  });
+}
+
+template <class T, class Grad>
+void masked(const MaskedRows& job, Grad grad) {
+  const Full d;
+  each_strip(job.columns, [&](auto part, auto vectors, std::int64_t c, int count) HWY_ATTR {
+    constexpr bool kPart = decltype(part)::value;
+    constexpr int kVectors = decltype(vectors)::value;
+    V sum[kVectors], product[kVectors], mean[kVectors], scale[kVectors], beta[kVectors];
+    FOVEA_UNROLL(2)
+    for (int v = 0; v < kVectors; ++v) {
+      sum[v] = product[v] = hn::Zero(d);
+      mean[v] = load<kPart>(job.norm.mean + c + v * kLanes, count);
+      scale[v] = load<kPart>(job.norm.scale + c + v * kLanes, count);
+      beta[v] = load<kPart>(job.norm.beta + c + v * kLanes, count);
+    }
+    T* g = static_cast<T*>(job.g) + c;
+    const T* x = static_cast<const T*>(job.x) + c;
+    const T* result = job.result ? static_cast<const T*>(job.result) + c : nullptr;
+    FOVEA_UNROLL(2)
+    for (std::int64_t r = 0; r < job.rows; ++r) {
+      FOVEA_UNROLL(2)
+      for (int v = 0; v < kVectors; ++v) {
+        const V centered = hn::Sub(load<kPart>(x + v * kLanes, count), mean[v]);
+        const V at = result ? load<kPart>(result + v * kLanes, count) : hn::MulAdd(centered, scale[v], beta[v]);
+        const V masked = grad(d, at, load<kPart>(static_cast<const T*>(g) + v * kLanes, count));
+        if constexpr (std::is_same_v<Grad, IdentityGrad>) {
+          // g stays as it is: it may be somebody else's as well.
+        } else if constexpr (kPart) {
+          store_first(masked, d, g + v * kLanes, count);
+        } else {
+          store_value(masked, d, g + v * kLanes);
+        }
+        sum[v] = hn::Add(sum[v], masked);
+        product[v] = hn::MulAdd(masked, centered, product[v]);
+      }
+      g += job.stride;
+      x += job.x_stride;
+      if (result) result += job.x_stride;
+    }
+    FOVEA_UNROLL(2)
+    for (int v = 0; v < kVectors; ++v) {
+      add_lanes(sum[v], job.sum + c + v * kLanes, count);
+      add_lanes(product[v], job.product + c + v * kLanes, count);
+    }
+  });
+}
+
+template <class T>
+void masked_by_kind(const MaskedRows& job) {
+  switch (job.norm.activation) {
+    case Activation::relu: return masked<T>(job, ReluGrad());
+    case Activation::relu6: return masked<T>(job, Relu6Grad());
+    case Activation::hard_swish: return masked<T>(job, HardSwishGrad());
+    case Activation::silu: return masked<T>(job, SiluGrad());
+    default: return masked<T>(job, IdentityGrad());
+  }
+}
+
+}  // namespace
+
+// HWY_EXPORT wants external linkage.
+void normalized_rows(const NormalizedRows& job) {
+  if (job.element == Element::f32) {
+    return job.to.element == Element::f32 ? normalized_by_kind<float, float>(job)
+                                          : normalized_by_kind<float, Bf16>(job);
+  }
+  job.to.element == Element::f32 ? normalized_by_kind<Bf16, float>(job) : normalized_by_kind<Bf16, Bf16>(job);
+}
+void gradient_rows(const GradientRows& job) {
+  if (job.element == Element::f32) {
+    return job.to.element == Element::f32 ? gradient<float, float>(job) : gradient<float, Bf16>(job);
+  }
+  job.to.element == Element::f32 ? gradient<Bf16, float>(job) : gradient<Bf16, Bf16>(job);
+}
+void row_sums(const RowSums& job) { job.element == Element::f32 ? sums<float>(job) : sums<Bf16>(job); }
+void masked_rows(const MaskedRows& job) {
+  job.element == Element::f32 ? masked_by_kind<float>(job) : masked_by_kind<Bf16>(job);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace fovea::kernels::simd
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace fovea::kernels::simd {
+HWY_EXPORT(normalized_rows);
+HWY_EXPORT(gradient_rows);
+HWY_EXPORT(row_sums);
+HWY_EXPORT(masked_rows);
+
+bool normalizes(Activation activation) {
+  switch (activation) {
+    case Activation::none:
+    case Activation::relu:
+    case Activation::relu6:
+    case Activation::hard_swish:
+    case Activation::silu: return true;
+    default: return false;
+  }
+}
+void load_normalized(const NormalizedRows& job) { HWY_DYNAMIC_DISPATCH(normalized_rows)(job); }
+void load_gradient(const GradientRows& job) { HWY_DYNAMIC_DISPATCH(gradient_rows)(job); }
+void sum_rows(const RowSums& job) { HWY_DYNAMIC_DISPATCH(row_sums)(job); }
+void mask_rows(const MaskedRows& job) { HWY_DYNAMIC_DISPATCH(masked_rows)(job); }
+
+}  // namespace fovea::kernels::simd
+#endif

@@ -1,0 +1,38 @@
+// Training passes in which convolutions, batch norms and activations are one: a pass is captured on tensors without
+// data, and run from its list of ops with the patterns below replaced. Nothing else changes: results, gradients and
+// running statistics are those of the network's own forward pass up to rounding, dropout's masks the same bits.
+//
+//   conv2d → batch_norm [→ activation]      conv_norm; what reads its result normalises it while reading
+//   add of such a result [→ relu, relu6]    normalize with a residual
+//
+// Kept for backward is what each convolution made, once, instead of that and the normalised copy.
+#pragma once
+
+#include <functional>
+
+#include "core/graph/op_list.h"
+#include "core/tensor.h"
+
+namespace fovea {
+
+/// Whether such a pass would be run here for x: a tape records, training mode is on, x is f32 on the CPU, and nothing
+/// captures. FOVEA_IMPL=reference or FOVEA_IMPL=-fused in the environment, and NoFusion, turn it off.
+FOVEA_API bool fuses_training(const Tensor& x);
+
+/// forward(x), fused where fuses_training(x), otherwise as it is. A forward pass that cannot be captured, because it
+/// looks at values, runs as it is too.
+FOVEA_API Tensor fused_forward(const std::function<Tensor(const Tensor&)>& forward, const Tensor& x);
+
+/// While alive, this thread's passes run op by op: for comparisons.
+class FOVEA_API NoFusion {
+ public:
+  NoFusion();
+  ~NoFusion();
+  NoFusion(const NoFusion&) = delete;
+  NoFusion& operator=(const NoFusion&) = delete;
+
+ private:
+  bool outer_;
+};
+
+}  // namespace fovea

@@ -1,0 +1,177 @@
+// Training passes with convolutions and batch norms as one (layers/fused) against the same passes op by op: random
+// networks of every kind of layer, at odd sizes.
+#include <cmath>
+#include <map>
+
+#include "catch.h"
+#include "core/autograd/modes.h"
+#include "core/autograd/tape.h"
+#include "layers/fused/fused_pass.h"
+#include "layers/ops.h"
+#include "support.h"
+
+using namespace fovea;
+using namespace fovea::test;
+
+namespace {
+
+/// A random network: what it is made of is drawn again, equally, on every pass; its tensors are made on the first.
+class RandomNetwork {
+ public:
+  explicit RandomNetwork(std::uint64_t seed) : seed_(seed) {}
+
+  Tensor operator()(const Tensor& images) {
+    Rng rng(seed_, "network");
+    count_ = 0;
+    Tensor x = images;
+    const int blocks = 2 + static_cast<int>(rng.below(4));
+    for (int i = 0; i < blocks; ++i) {
+      const Tensor before = x;
+      if (rng.chance(0.4)) {  // an inverted residual
+        const std::int64_t c = x.dim(3);
+        x = conv_norm(x, c * static_cast<std::int64_t>(1 + rng.below(4)), 1, 1, false, rng);
+        x = conv_norm(x, x.dim(3), rng.chance(0.3) ? 5 : 3, rng.chance(0.3) ? 2 : 1, true, rng);
+        x = conv_norm(x, rng.chance(0.7) ? c : 5 + static_cast<std::int64_t>(rng.below(40)), 1, 1, false, rng, true);
+      } else {
+        const bool depthwise = x.dim(3) > 1 && rng.chance(0.3);
+        x = conv_norm(x, depthwise ? x.dim(3) : 3 + static_cast<std::int64_t>(rng.below(45)), rng.chance(0.5) ? 1 : 3,
+                      rng.chance(0.2) ? 2 : 1, depthwise, rng);
+      }
+      if (x.shape() == before.shape() && rng.chance(0.7)) {
+        x = rng.chance(0.5) ? add(x, before) : add(before, x);
+        if (rng.chance(0.4)) x = relu(x);
+      }
+      if (rng.chance(0.15)) x = dropout(x, 0.3);
+      if (rng.chance(0.15) && x.dim(1) > 3 && x.dim(2) > 3) x = max_pool2d(x);
+      if (rng.chance(0.1)) x = concat({x, x});  // two readers of one result
+    }
+    return global_average_pool(x);
+  }
+
+  const std::map<std::string, Tensor>& tensors() const { return tensors_; }
+
+ private:
+  Tensor tensor(const Shape& shape, double low, double high, bool trained = true) {
+    const std::string name = str("t", count_++);
+    const auto found = tensors_.find(name);
+    if (found != tensors_.end()) return found->second;
+    Tensor t = random(shape, str(seed_, name), low, high).to(DType::f32);
+    if (trained) t.set_requires_grad(true);
+    return tensors_[name] = t;
+  }
+
+  Tensor conv_norm(const Tensor& x, std::int64_t co, int kernel, int stride, bool depthwise, Rng& rng,
+                   bool linear = false) {
+    const std::int64_t ci = depthwise ? 1 : x.dim(3);
+    const double bound = std::sqrt(3.0 / static_cast<double>(kernel * kernel * ci));
+    const Tensor w = tensor({kernel, kernel, ci, co}, -bound, bound, !rng.chance(0.15));
+    Conv2dParams conv;
+    conv.stride = {stride, stride};
+    conv.padding = rng.chance(0.3) ? Padding::tf_same() : Padding::same_both(kernel / 2);
+    if (depthwise) conv.groups = static_cast<int>(co);
+    BatchNormOptions norm;
+    norm.frozen = rng.chance(0.15);
+    norm.unbiased_running_variance = rng.chance(0.5);
+    const Activation kinds[] = {Activation::none,       Activation::relu, Activation::relu6,
+                                Activation::hard_swish, Activation::silu, Activation::tanh};
+    const Activation kind = linear ? Activation::none : kinds[rng.below(6)];
+    const bool apart = rng.chance(0.5);
+    if (!apart) norm.activation = {kind};
+    const bool plain = rng.chance(0.1);
+    const Tensor gamma = plain ? Tensor() : tensor({co}, 0.5, 1.5), beta = plain ? Tensor() : tensor({co}, -1, 1);
+    const Tensor mean = tensor({co}, -0.5, 0.5, false), variance = tensor({co}, 0.5, 2, false);
+    Tensor y = batch_norm(conv2d(x, w, {}, conv), gamma, beta, mean, variance, norm);
+    if (!apart) return y;
+    switch (kind) {
+      case Activation::relu: return relu(y);
+      case Activation::relu6: return relu6(y);
+      case Activation::hard_swish: return hard_swish(y);
+      case Activation::silu: return silu(y);
+      case Activation::tanh: return tanh(y);
+      default: return y;
+    }
+  }
+
+  std::uint64_t seed_;
+  int count_ = 0;
+  std::map<std::string, Tensor> tensors_;
+};
+
+struct Pass {
+  std::vector<double> result;
+  std::map<std::string, std::vector<double>> gradients, statistics;
+};
+
+Pass run(std::uint64_t seed, const Tensor& images, bool fused) {
+  RandomNetwork network(seed);
+  std::optional<NoFusion> off;
+  if (!fused) off.emplace();
+  const TrainingMode mode({.seed = 3, .step = seed});
+  Tape tape;
+  const Tensor y = fused_forward([&](const Tensor& x) { return network(x); }, images);
+  Pass out;
+  out.result = y.to_vector<double>();
+  tape.backward(y, random(y.shape(), str("seed", seed)).to(DType::f32));
+  for (const auto& [name, tensor] : network.tensors()) {
+    if (!tensor.requires_grad()) {
+      out.statistics[name] = tensor.to_vector<double>();
+    } else {
+      REQUIRE(tensor.grad().defined());
+      out.gradients[name] = tensor.grad().to_vector<double>();
+    }
+  }
+  return out;
+}
+
+double norm(const std::vector<double>& a) {
+  double sum = 0;
+  for (const double v : a) sum += v * v;
+  return std::sqrt(sum);
+}
+
+/// |a − b| in terms of |b|, or of `floor` where that is larger.
+double distance(std::vector<double> a, const std::vector<double>& b, double floor = 1e-6) {
+  REQUIRE(a.size() == b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) a[i] -= b[i];
+  return norm(a) / std::max(norm(b), floor);
+}
+
+}  // namespace
+
+TEST_CASE("fused training passes give the results, gradients and statistics of the ops apart") {
+  std::int64_t checked = 0;
+  for (std::uint64_t seed = 0; seed < 150; ++seed) {
+    Rng rng(seed, "images");
+    const std::int64_t n = 2 + static_cast<std::int64_t>(rng.below(4)),
+                       h = 5 + static_cast<std::int64_t>(rng.below(17)),
+                       w = 5 + static_cast<std::int64_t>(rng.below(17)),
+                       c = 1 + static_cast<std::int64_t>(rng.below(20));
+    const Tensor images = random({n, h, w, c}, str("images", seed), -1, 2).to(DType::f32);
+    CAPTURE(seed, n, h, w, c);
+    Pass apart, fused;
+    try {
+      apart = run(seed, images, false);
+    } catch (const Error& e) {
+      // Nothing trainable was drawn.
+      REQUIRE(std::string(e.what()).find("does not depend on any tensor") != std::string::npos);
+      continue;
+    }
+    fused = run(seed, images, true);
+    // Some ten layers of f32; batch norms over the few pixels of a small map divide by small deviations.
+    CHECK(distance(fused.result, apart.result) < 2e-5);
+    // Batch norm makes some gradients vanish (of a bias in front of one, of the scale of a single weight): what is left
+    // of them is rounding, and measured by the largest.
+    double largest = 0;
+    for (const auto& [name, gradient] : apart.gradients) largest = std::max(largest, norm(gradient));
+    for (const auto& [name, gradient] : apart.gradients) {
+      CAPTURE(name);
+      CHECK(distance(fused.gradients[name], gradient, 0.01 * largest) < 5e-4);
+      ++checked;
+    }
+    for (const auto& [name, values] : apart.statistics) {
+      CAPTURE(name);
+      CHECK(distance(fused.statistics[name], values) < 2e-5);
+    }
+  }
+  CHECK(checked > 1000);
+}
