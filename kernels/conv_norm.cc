@@ -175,15 +175,14 @@ void normalize_backward(const NormalizedView& in, OptionalView result, View g, V
   simd::ChannelSums sums(num_threads(), channels);
   over_rows(g.shape, [&](std::int64_t begin, std::int64_t end, int thread) {
     const std::int64_t at = begin * channels;
-    simd::MaskedRows job{simd::element_at(g.data, at, element),
-                         simd::element_at(in.x.data, at, element),
-                         result ? simd::element_at(result->data, at, element) : nullptr,
-                         element,
-                         end - begin,
-                         channels,
-                         channels,
-                         channels,
-                         simd::columns_of(in)};
+    void* const here = simd::element_at(g.data, at, element);
+    simd::MaskedRows job;
+    job.g = {here, element, channels, here, element, channels, end - begin, channels, false};
+    if (in.activation.kind == Activation::none) job.g.to = nullptr;
+    job.x = simd::element_at(in.x.data, at, element);
+    if (result) job.result = simd::element_at(result->data, at, element);
+    job.x_stride = channels;
+    job.norm = simd::columns_of(in);
     job.sum = sums.first(thread);
     job.product = sums.second(thread);
     simd::mask_rows(job);

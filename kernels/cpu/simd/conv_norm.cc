@@ -105,12 +105,13 @@ void any_norm_forward(const ConvNormForward& job) {
   ChannelSums sums(num_threads(), channels);
   std::vector<char> begun(static_cast<std::size_t>(num_threads()));
   over_rows(rows, channels, [&](std::int64_t begin, std::int64_t end, int thread) {
-    void* const at = element_at(job.y.data, begin * channels, element);
-    if (!direct) to_bf16(y.ptr<float>() + begin * channels, static_cast<std::uint16_t*>(at), (end - begin) * channels);
-    if (!job.mean) return;
-    if (!std::exchange(begun[static_cast<std::size_t>(thread)], 1)) sums.begin(thread, at, element, channels, 0);
-    sum_rows(
-        {at, element, end - begin, channels, channels, sums.pivot(thread), sums.first(thread), sums.second(thread)});
+    const std::int64_t at = begin * channels;
+    const float* const from = y.ptr<float>() + at;
+    RowsOut out{from, Element::f32, channels, nullptr, element, channels, end - begin, channels, false};
+    if (!direct) out.to = element_at(job.y.data, at, element);
+    if (job.mean && !std::exchange(begun[static_cast<std::size_t>(thread)], 1))
+      sums.begin(thread, from, Element::f32, channels, 0);
+    sum_rows({out, job.mean ? sums.pivot(thread) : nullptr, sums.first(thread), sums.second(thread)});
     sums.count(thread, end - begin);
   });
   if (job.mean) sums.moments(job.mean->ptr<float>(), job.variance->ptr<float>());

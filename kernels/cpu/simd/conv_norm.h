@@ -34,7 +34,10 @@ void depthwise_norm_backward(const ConvNormBackward&);
 void any_norm_forward(const ConvNormForward&);
 void any_norm_backward(const ConvNormBackward&);
 
+/// Maps beyond this size are not written into the caches: they would be gone before anybody reads them.
+inline constexpr std::int64_t kStreamedBytes = 16 << 20;
 inline Element element_of(DType dtype) { return dtype == DType::bf16 ? Element::bf16 : Element::f32; }
+inline bool streamed(const View& map) { return map.numel() * bytes_of(element_of(map.dtype)) > kStreamedBytes; }
 NormColumns columns_of(const NormalizedView&);
 
 /// Sums of two quantities per channel by each of `threads` threads, in double, around a pivot per thread.

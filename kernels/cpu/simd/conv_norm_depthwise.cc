@@ -79,6 +79,7 @@ void depthwise_norm_forward(const ConvNormForward& job) {
   row.channels = row.in_pitch = row.out_pitch = row.weight_pitch = s.c;
   const int threads = parallel_chunk_count(s.n * s.ho, s.grain());
   ChannelSums sums(threads, s.c);
+  const bool stream = streamed(job.y);
   parallel_for(s.n * s.ho, s.grain(), [&](std::int64_t begin, std::int64_t end, int thread) {
     const std::int64_t in_row = s.w * s.c, out_row = s.wo * s.c;
     float* const memory = scratch<float>(Slot::block_a, s.kh * in_row + out_row + 32);
@@ -98,15 +99,17 @@ void depthwise_norm_forward(const ConvNormForward& job) {
         r.in[r.rows] = ring.at(i);
         r.weights[r.rows] = w + (i - top) * s.kw * s.c;
       }
-      void* const y = element_at(job.y.data, at * out_row, element);
-      r.out = element == Element::f32 ? y : memory + s.kh * in_row;
+      float* const made = memory + s.kh * in_row;
+      r.out = made;
       depthwise_row(r);
-      if (element == Element::bf16) to_bf16(static_cast<const float*>(r.out), static_cast<std::uint16_t*>(y), out_row);
-      if (!job.mean) continue;
-      if (at == begin) sums.begin(thread, y, element, s.c, 0);
-      sum_rows({y, element, s.wo, s.c, s.c, sums.pivot(thread), sums.first(thread), sums.second(thread)});
+      if (job.mean && at == begin) sums.begin(thread, made, Element::f32, s.c, 0);
+      const RowsOut out{made,    Element::f32, s.c,  element_at(job.y.data, at * out_row, element),
+                        element, s.c,          s.wo, s.c,
+                        stream};
+      sum_rows({out, job.mean ? sums.pivot(thread) : nullptr, sums.first(thread), sums.second(thread)});
       sums.count(thread, s.wo);
     }
+    if (stream) flush_streams();
   });
   if (job.mean) sums.moments(job.mean->ptr<float>(), job.variance->ptr<float>());
 }
@@ -139,6 +142,7 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
   const float* const no_bias = zeros(s.c);
   const int threads = parallel_chunk_count(s.n * s.h, s.grain());
   ChannelSums sums(threads, norm.mean ? s.c : 0);
+  const bool stream = job.dx && streamed(*job.dx);
   std::vector<std::vector<double>> dw(static_cast<std::size_t>(job.dw ? threads : 0));
   parallel_for(s.n * s.h, s.grain(), [&](std::int64_t begin, std::int64_t end, int thread) {
     const std::int64_t in_row = s.w * s.c, out_row = s.wo * s.c;
@@ -195,7 +199,6 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
       }
       if (!job.dx) continue;
       void* const dx = element_at(job.dx->data, at * in_row, from);
-      float* const to = from == Element::f32 ? static_cast<float*>(dx) : made;
       for (std::int64_t q = 0; q < std::min(sw, s.w); ++q) {
         const Phase& phase = phases[static_cast<std::size_t>(q)];
         r.rows = 0;
@@ -205,18 +208,26 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
         }
         r.taps = phase.taps;
         r.first = phase.first;
-        r.out = to + q * s.c;
+        r.out = made + q * s.c;
         r.out_pitch = sw * s.c;
         r.count = (s.w - q + sw - 1) / sw;
         depthwise_row(r);
       }
-      if (from == Element::bf16) to_bf16(made, static_cast<std::uint16_t*>(dx), in_row);
-      if (!norm.mean) continue;
-      MaskedRows mask{dx, x, nullptr, from, s.w, s.c, s.c, s.c, norm};
+      const RowsOut out{made, Element::f32, s.c, dx, from, s.c, s.w, s.c, stream};
+      if (!norm.mean) {
+        sum_rows({out});
+        continue;
+      }
+      MaskedRows mask;
+      mask.g = out;
+      mask.x = x;
+      mask.x_stride = s.c;
+      mask.norm = norm;
       mask.sum = sums.first(thread);
       mask.product = sums.second(thread);
       mask_rows(mask);
     }
+    if (stream) flush_streams();
   });
   if (job.dw) {
     float* const to = job.dw->ptr<float>();

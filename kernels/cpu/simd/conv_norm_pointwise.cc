@@ -3,6 +3,7 @@
 // of a chunk is 14 KB): forward for the statistics, backward for the activation's mask and the two sums. Backward reads
 // the gradient once for both products.
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "core/threads/parallel.h"
@@ -21,7 +22,7 @@ struct Chunks {
 Chunks cut(std::int64_t rows, std::int64_t channels) {
   const std::int64_t tile = planned_tile_rows(), threads = num_threads();
   // A chunk's panels are to stay in L2.
-  const std::int64_t most = std::max<std::int64_t>(2, std::min<std::int64_t>(8, 98304 / (channels * tile))) * tile;
+  static const int T8=getenv("T8")?atoi(getenv("T8")):8, T2=getenv("T2")?atoi(getenv("T2")):2; const std::int64_t most = std::max<std::int64_t>(T2, std::min<std::int64_t>(T8, 98304 / (channels * tile))) * tile;
   const std::int64_t per_thread = (rows + threads - 1) / threads;
   const std::int64_t each = (per_thread + most - 1) / most;
   std::int64_t size = ((per_thread + each - 1) / each + tile - 1) / tile * tile;
@@ -87,6 +88,72 @@ struct Shapes {
   Shapes(const Shape& x, const Shape& w) : rows(x.numel() / x.dim(-1)), k(w[2]), n(w[3]) {}
 };
 
+constexpr std::int64_t kTilesPerStep = 2;
+
+/// Asks for the next chunk's memory while this one is computed, a little between any two products: from DRAM alone a
+/// chunk is read at half the speed at which it is multiplied.
+class Ahead {
+ public:
+  explicit Ahead(std::int64_t steps) : steps_(steps) {}
+  static std::int64_t steps_of(std::int64_t rows) {
+    const std::int64_t block = kTilesPerStep * planned_tile_rows();
+    return (rows + block - 1) / block;
+  }
+  void start() {
+    ranges_ = range_ = 0;
+    at_ = 0;
+    lines_ = 0;
+  }
+  void add(const void* from, std::int64_t bytes) {
+    ranges_at_[ranges_] = {static_cast<const char*>(from), bytes};
+    lines_ += (bytes + 63) / 64;
+    each_ = (lines_ + steps_ - 1) / steps_;
+    ++ranges_;
+  }
+  void step() {
+    static const bool off=getenv("NOPF");if(off)return;
+    std::int64_t left = each_;
+    while (left > 0 && range_ < ranges_) {
+      const auto [from, bytes] = ranges_at_[range_];
+      const std::int64_t end = std::min(bytes, at_ + left * 64);
+      left -= (end - at_ + 63) / 64;
+      for (; at_ < end; at_ += 64) __builtin_prefetch(from + at_, 0, 2);
+      if (at_ >= bytes) {
+        ++range_;
+        at_ = 0;
+      }
+    }
+  }
+
+ private:
+  struct Range {
+    const char* from;
+    std::int64_t bytes;
+  };
+  std::array<Range, 3> ranges_at_{};
+  std::size_t ranges_ = 0, range_ = 0;
+  std::int64_t at_ = 0, lines_ = 0, each_ = 0, steps_;
+};
+
+/// One panel of a chunk's product, a few tiles between two looks ahead.
+void multiply(PlannedGemm gemm, std::int64_t panel, Ahead& ahead) {
+  const std::int64_t column = panel * panel_width();
+  gemm.packed = element_at(gemm.packed, column * gemm.k, gemm.in);
+  gemm.columns = std::min<std::int64_t>(panel_width(), gemm.columns - column);
+  gemm.panel_begin = 0;
+  gemm.panel_end = 1;
+  const std::int64_t rows = gemm.rows, block = kTilesPerStep * planned_tile_rows();
+  const void* const a = gemm.a;
+  void* const c = gemm.c;
+  for (std::int64_t row = 0; row < rows; row += block) {
+    ahead.step();
+    gemm.rows = std::min(block, rows - row);
+    gemm.a = element_at(a, row * gemm.a_stride, gemm.in);
+    gemm.c = element_at(c, row * gemm.c_stride, gemm.out);
+    planned_gemm(gemm);
+  }
+}
+
 const float* zeros(std::int64_t count) {
   float* const to = scratch<float>(Slot::columns, count + 32);
   std::fill(to, to + count + 32, 0.0f);
@@ -113,13 +180,20 @@ void pointwise_norm_forward(const ConvNormForward& job) {
   const NormColumns norm = columns_of(job.in);
   const int threads = parallel_chunk_count(chunks.count, 1);
   ChannelSums sums(threads, s.n);
+  const bool stream = streamed(job.y);
   parallel_for(chunks.count, 1, [&](std::int64_t first, std::int64_t last, int thread) {
     void* const a = scratch<char>(Slot::block_a, panels.bytes());
+    void* const made = scratch<float>(Slot::block_c, chunks.rows * panel_width());
+    Ahead ahead(panel_count(s.n) * Ahead::steps_of(chunks.rows));
     for (std::int64_t chunk = first; chunk < last; ++chunk) {
       const std::int64_t begin = chunk * chunks.rows, rows = std::min(chunks.rows, s.rows - begin);
       NormalizedRows load{element_at(job.in.x.data, begin * s.k, from), from, rows, s.k, norm};
       load.to = panels.to(a);
       load_normalized(load);
+      ahead.start();
+      if (chunk + 1 < last)
+        ahead.add(element_at(job.in.x.data, (begin + rows) * s.k, from),
+                  std::min(chunks.rows, s.rows - begin - rows) * s.k * bytes_of(from));
       PlannedGemm gemm;
       panels.describe(gemm, a, rows);
       gemm.out = element;
@@ -127,22 +201,20 @@ void pointwise_norm_forward(const ConvNormForward& job) {
       gemm.packed = packed;
       gemm.columns = s.n;
       gemm.bias = bias;
-      gemm.c = element_at(job.y.data, begin * s.n, element);
-      gemm.c_stride = s.n;
       const std::int64_t width = panel_width();
+      gemm.c = made;
+      gemm.c_stride = width;
       for (std::int64_t p = 0; p < panel_count(s.n); ++p) {
-        gemm.panel_begin = p;
-        gemm.panel_end = p + 1;
-        planned_gemm(gemm);
-        if (!job.mean) continue;
         const std::int64_t c = p * width, columns = std::min(width, s.n - c);
-        const void* const y = element_at(gemm.c, c, element);
-        if (chunk == first) sums.begin(thread, y, element, columns, c);
-        sum_rows(
-            {y, element, rows, columns, s.n, sums.pivot(thread) + c, sums.first(thread) + c, sums.second(thread) + c});
+        multiply(gemm, p, ahead);
+        if (job.mean && chunk == first) sums.begin(thread, made, element, columns, c);
+        const RowsOut out{made, element, width, element_at(job.y.data, begin * s.n + c, element), element, s.n, rows,
+                          columns, stream};
+        sum_rows({out, job.mean ? sums.pivot(thread) + c : nullptr, sums.first(thread) + c, sums.second(thread) + c});
       }
       sums.count(thread, rows);
     }
+    if (stream) flush_streams();
   });
   if (job.mean) sums.moments(job.mean->ptr<float>(), job.variance->ptr<float>());
 }
@@ -161,10 +233,14 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
   std::fill(shared, shared + s.k + 48, 0.0f);
   float* const partial = shared + (s.k + 63) / 16 * 16;
   ChannelSums sums(threads, norm.mean ? s.k : 0);
+  const bool stream = job.dx && streamed(*job.dx);
   parallel_for(chunks.count, 1, [&](std::int64_t first, std::int64_t last, int thread) {
     char* const d = scratch<char>(Slot::block_a, gradients.bytes());
     char* const z = job.dw ? scratch<char>(Slot::block_b, inputs.bytes()) : nullptr;
+    void* const made = scratch<float>(Slot::block_c, chunks.rows * panel_width());
     float* const dw = partial + thread * weights;
+    Ahead ahead((job.dx ? panel_count(s.k) * Ahead::steps_of(chunks.rows) : 0) +
+                (job.dw ? pitch / gradients.width * static_cast<std::int64_t>(inputs.runs.size()) : 0));
     for (std::int64_t chunk = first; chunk < last; ++chunk) {
       const std::int64_t begin = chunk * chunks.rows, rows = std::min(chunks.rows, s.rows - begin);
       const void* const x = element_at(job.in.x.data, begin * s.k, from);
@@ -181,6 +257,13 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
       }
       load.to = gradients.to(d);
       load_gradient(load);
+      ahead.start();
+      if (chunk + 1 < last) {
+        const std::int64_t next = begin + rows, more = std::min(chunks.rows, s.rows - next);
+        ahead.add(element_at(job.dy.g.data, next * s.n, element), more * s.n * bytes_of(element));
+        if (load.b) ahead.add(element_at(job.dy.y.data, next * s.n, element), more * s.n * bytes_of(element));
+        ahead.add(element_at(job.in.x.data, next * s.k, from), more * s.k * bytes_of(from));
+      }
       if (job.dw) {
         NormalizedRows input{x, from, rows, s.k, norm};
         input.to = inputs.to(z);
@@ -190,10 +273,8 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
         outer.rows = 1;
         outer.row_columns = rows;
         outer.column_pitch = inputs.width;
-        outer.runs = inputs.runs.data();
-        outer.run_count = static_cast<int>(inputs.runs.size());
+        outer.run_count = 1;
         outer.columns = pitch;
-        outer.out = dw;
         outer.out_pitch = pitch;
         outer.accumulate = chunk > first;
         // A short last chunk leaves its panels as far apart as the others.
@@ -201,7 +282,12 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
           outer.packed = reinterpret_cast<const float*>(d) + p * (gradients.panel_stride() - rows * gradients.width);
           outer.panel_begin = p;
           outer.panel_end = p + 1;
-          outer_panels(outer);
+          for (std::size_t r = 0; r < inputs.runs.size(); ++r) {
+            ahead.step();
+            outer.runs = &inputs.runs[r];
+            outer.out = dw + static_cast<std::int64_t>(r) * inputs.width * pitch;
+            outer_panels(outer);
+          }
         }
       }
       if (!job.dx) continue;
@@ -212,29 +298,29 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
       gemm.packed = packed;
       gemm.columns = s.k;
       gemm.bias = shared;
-      gemm.c = element_at(job.dx->data, begin * s.k, element);
-      gemm.c_stride = s.k;
       const std::int64_t width = panel_width();
+      gemm.c = made;
+      gemm.c_stride = width;
       for (std::int64_t p = 0; p < panel_count(s.k); ++p) {
-        gemm.panel_begin = p;
-        gemm.panel_end = p + 1;
-        planned_gemm(gemm);
-        if (!norm.mean) continue;
         const std::int64_t c = p * width;
-        MaskedRows mask{element_at(gemm.c, c, element),
-                        element_at(x, c, from),
-                        nullptr,
-                        element,
-                        rows,
-                        std::min(width, s.k - c),
-                        s.k,
-                        s.k};
+        multiply(gemm, p, ahead);
+        const RowsOut out{made, element, width, element_at(job.dx->data, begin * s.k + c, from), from, s.k, rows,
+                          std::min(width, s.k - c), stream};
+        if (!norm.mean) {
+          sum_rows({out});
+          continue;
+        }
+        MaskedRows mask;
+        mask.g = out;
+        mask.x = element_at(x, c, from);
+        mask.x_stride = s.k;
         mask.norm = {norm.mean + c, norm.scale + c, norm.beta + c, norm.activation};
         mask.sum = sums.first(thread) + c;
         mask.product = sums.second(thread) + c;
         mask_rows(mask);
       }
     }
+    if (stream) flush_streams();
   });
   if (job.dw) {
     float* const dw = job.dw->ptr<float>();

@@ -4,6 +4,8 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/norm_rows.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+// After foreach_target.h:
+#include <hwy/cache_control.h>
 
 #include <algorithm>
 #include <cstring>
@@ -160,50 +162,80 @@ HWY_INLINE void add_lanes(V v, double* to, int count) {
   for (int i = 0; i < count; ++i) to[i] += static_cast<double>(lanes[i]);
 }
 
-template <class In>
+/// Where a vector of results goes. A streamed one is whole and aligned.
+enum class Way { none, store, stream };
+
+/// Something to point at.
+template <class Out>
+Out* nowhere() {
+  static Out none[2 * kLanes];
+  return none;
+}
+
+/// What is stored, as it will be read again.
+template <Way kWay, bool kPart, class Out>
+HWY_INLINE V put(V v, Out* to, int count) {
+  const Full d;
+  if constexpr (kWay == Way::none) {
+    return v;
+  } else if constexpr (kPart) {
+    store_first(v, d, to, count);
+    if constexpr (sizeof(Out) == 4) return v;
+    return load_first(d, static_cast<const Out*>(to), count);
+  } else if constexpr (sizeof(Out) == 4) {
+    kWay == Way::stream ? hn::Stream(v, d, to) : hn::StoreU(v, d, to);
+    return v;
+  } else {
+    store_value(v, d, to);
+    return load_value(d, static_cast<const Out*>(to));
+  }
+}
+
+template <class In, class Out, Way kWay>
 void sums(const RowSums& job) {
   const Full d;
-  each_strip(job.columns, [&](auto part, auto vectors, std::int64_t c, int count) HWY_ATTR {
+  each_strip(job.y.columns, [&](auto part, auto vectors, std::int64_t c, int count) HWY_ATTR {
     constexpr bool kPart = decltype(part)::value;
     constexpr int kVectors = decltype(vectors)::value;
     // Two rows have sums of their own: an addition takes 3 to 4 cycles.
     V sum[2][kVectors], square[2][kVectors], pivot[kVectors];
     FOVEA_UNROLL(2)
     for (int v = 0; v < kVectors; ++v) {
-      pivot[v] = load<kPart>(job.pivot + c + v * kLanes, count);
+      pivot[v] = job.pivot ? load<kPart>(job.pivot + c + v * kLanes, count) : hn::Zero(d);
       sum[0][v] = sum[1][v] = square[0][v] = square[1][v] = hn::Zero(d);
     }
-    const In* y = static_cast<const In*>(job.y) + c;
-    std::int64_t r = 0;
-    for (; r + 2 <= job.rows; r += 2, y += 2 * job.stride) {
+    const In* from = static_cast<const In*>(job.y.from) + c;
+    Out* to = kWay == Way::none ? nowhere<Out>() : static_cast<Out*>(job.y.to) + c;
+    const auto row = [&](int i) FOVEA_INLINE HWY_ATTR {
       FOVEA_UNROLL(2)
-      for (int i = 0; i < 2; ++i) {
-        FOVEA_UNROLL(2)
-        for (int v = 0; v < kVectors; ++v) {
-          const V from = hn::Sub(load<kPart>(y + i * job.stride + v * kLanes, count), pivot[v]);
-          sum[i][v] = hn::Add(sum[i][v], from);
-          square[i][v] = hn::MulAdd(from, from, square[i][v]);
-        }
+      for (int v = 0; v < kVectors; ++v) {
+        const V y = put<kWay, kPart>(load<kPart>(from + v * kLanes, count), to + v * kLanes, count);
+        const V away = hn::Sub(y, pivot[v]);
+        sum[i][v] = hn::Add(sum[i][v], away);
+        square[i][v] = hn::MulAdd(away, away, square[i][v]);
       }
+      from += job.y.from_stride;
+      if constexpr (kWay != Way::none) to += job.y.to_stride;
+    };
+    std::int64_t r = 0;
+    for (; r + 2 <= job.y.rows; r += 2) {
+      row(0);
+      row(1);
     }
+    if (r < job.y.rows) row(0);
+    if (!job.pivot) return;
     FOVEA_UNROLL(2)
     for (int v = 0; v < kVectors; ++v) {
-      V s = hn::Add(sum[0][v], sum[1][v]), q = hn::Add(square[0][v], square[1][v]);
-      if (r < job.rows) {
-        const V from = hn::Sub(load<kPart>(y + v * kLanes, count), pivot[v]);
-        s = hn::Add(s, from);
-        q = hn::MulAdd(from, from, q);
-      }
-      add_lanes(s, job.sum + c + v * kLanes, count);
-      add_lanes(q, job.square + c + v * kLanes, count);
+      add_lanes(hn::Add(sum[0][v], sum[1][v]), job.sum + c + v * kLanes, count);
+      add_lanes(hn::Add(square[0][v], square[1][v]), job.square + c + v * kLanes, count);
     }
   });
 }
 
-template <class T, class Grad>
+template <class In, class Out, Way kWay, class Grad>
 void masked(const MaskedRows& job, Grad grad) {
   const Full d;
-  each_strip(job.columns, [&](auto part, auto vectors, std::int64_t c, int count) HWY_ATTR {
+  each_strip(job.g.columns, [&](auto part, auto vectors, std::int64_t c, int count) HWY_ATTR {
     constexpr bool kPart = decltype(part)::value;
     constexpr int kVectors = decltype(vectors)::value;
     V sum[kVectors], product[kVectors], mean[kVectors], scale[kVectors], beta[kVectors];
@@ -214,27 +246,22 @@ void masked(const MaskedRows& job, Grad grad) {
       scale[v] = load<kPart>(job.norm.scale + c + v * kLanes, count);
       beta[v] = load<kPart>(job.norm.beta + c + v * kLanes, count);
     }
-    T* g = static_cast<T*>(job.g) + c;
-    const T* x = static_cast<const T*>(job.x) + c;
-    const T* result = job.result ? static_cast<const T*>(job.result) + c : nullptr;
+    const In* from = static_cast<const In*>(job.g.from) + c;
+    Out* to = kWay == Way::none ? nowhere<Out>() : static_cast<Out*>(job.g.to) + c;
+    const Out* x = static_cast<const Out*>(job.x) + c;
+    const Out* result = job.result ? static_cast<const Out*>(job.result) + c : nullptr;
     FOVEA_UNROLL(2)
-    for (std::int64_t r = 0; r < job.rows; ++r) {
+    for (std::int64_t r = 0; r < job.g.rows; ++r) {
       FOVEA_UNROLL(2)
       for (int v = 0; v < kVectors; ++v) {
         const V centered = hn::Sub(load<kPart>(x + v * kLanes, count), mean[v]);
         const V at = result ? load<kPart>(result + v * kLanes, count) : hn::MulAdd(centered, scale[v], beta[v]);
-        const V masked = grad(d, at, load<kPart>(static_cast<const T*>(g) + v * kLanes, count));
-        if constexpr (std::is_same_v<Grad, IdentityGrad>) {
-          // g stays as it is: it may be somebody else's as well.
-        } else if constexpr (kPart) {
-          store_first(masked, d, g + v * kLanes, count);
-        } else {
-          store_value(masked, d, g + v * kLanes);
-        }
-        sum[v] = hn::Add(sum[v], masked);
-        product[v] = hn::MulAdd(masked, centered, product[v]);
+        const V g = put<kWay, kPart>(grad(d, at, load<kPart>(from + v * kLanes, count)), to + v * kLanes, count);
+        sum[v] = hn::Add(sum[v], g);
+        product[v] = hn::MulAdd(g, centered, product[v]);
       }
-      g += job.stride;
+      from += job.g.from_stride;
+      if constexpr (kWay != Way::none) to += job.g.to_stride;
       x += job.x_stride;
       if (result) result += job.x_stride;
     }
@@ -246,15 +273,21 @@ void masked(const MaskedRows& job, Grad grad) {
   });
 }
 
-template <class T>
+template <class In, class Out, Way kWay>
 void masked_by_kind(const MaskedRows& job) {
   switch (job.norm.activation) {
-    case Activation::relu: return masked<T>(job, ReluGrad());
-    case Activation::relu6: return masked<T>(job, Relu6Grad());
-    case Activation::hard_swish: return masked<T>(job, HardSwishGrad());
-    case Activation::silu: return masked<T>(job, SiluGrad());
-    default: return masked<T>(job, IdentityGrad());
+    case Activation::relu: return masked<In, Out, kWay>(job, ReluGrad());
+    case Activation::relu6: return masked<In, Out, kWay>(job, Relu6Grad());
+    case Activation::hard_swish: return masked<In, Out, kWay>(job, HardSwishGrad());
+    case Activation::silu: return masked<In, Out, kWay>(job, SiluGrad());
+    default: return masked<In, Out, kWay>(job, IdentityGrad());
   }
+}
+
+/// Whether whole vectors of f32 can be streamed: every one is a line, or a part of one beside the rest of it.
+bool streams(const RowsOut& rows) {
+  return rows.stream && rows.element == Element::f32 && rows.to_element == Element::f32 &&
+         reinterpret_cast<std::uintptr_t>(rows.to) % 64 == 0 && rows.to_stride % 16 == 0;
 }
 
 }  // namespace
@@ -273,9 +306,19 @@ void gradient_rows(const GradientRows& job) {
   }
   job.to.element == Element::f32 ? gradient<Bf16, float>(job) : gradient<Bf16, Bf16>(job);
 }
-void row_sums(const RowSums& job) { job.element == Element::f32 ? sums<float>(job) : sums<Bf16>(job); }
+void row_sums(const RowSums& job) {
+  const bool in = job.y.element == Element::f32, out = job.y.to_element == Element::f32;
+  if (!job.y.to) return in ? sums<float, float, Way::none>(job) : sums<Bf16, Bf16, Way::none>(job);
+  if (streams(job.y)) return sums<float, float, Way::stream>(job);
+  if (!in) return sums<Bf16, Bf16, Way::store>(job);
+  out ? sums<float, float, Way::store>(job) : sums<float, Bf16, Way::store>(job);
+}
 void masked_rows(const MaskedRows& job) {
-  job.element == Element::f32 ? masked_by_kind<float>(job) : masked_by_kind<Bf16>(job);
+  const bool in = job.g.element == Element::f32, out = job.g.to_element == Element::f32;
+  if (!job.g.to) return in ? masked<float, float, Way::none>(job, IdentityGrad()) : masked<Bf16, Bf16, Way::none>(job, IdentityGrad());
+  if (streams(job.g)) return masked_by_kind<float, float, Way::stream>(job);
+  if (!in) return masked_by_kind<Bf16, Bf16, Way::store>(job);
+  out ? masked_by_kind<float, float, Way::store>(job) : masked_by_kind<float, Bf16, Way::store>(job);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -303,6 +346,7 @@ void load_normalized(const NormalizedRows& job) { HWY_DYNAMIC_DISPATCH(normalize
 void load_gradient(const GradientRows& job) { HWY_DYNAMIC_DISPATCH(gradient_rows)(job); }
 void sum_rows(const RowSums& job) { HWY_DYNAMIC_DISPATCH(row_sums)(job); }
 void mask_rows(const MaskedRows& job) { HWY_DYNAMIC_DISPATCH(masked_rows)(job); }
+void flush_streams() { hwy::FlushStream(); }
 
 }  // namespace fovea::kernels::simd
 #endif

@@ -46,24 +46,37 @@ struct GradientRows {
 };
 void load_gradient(const GradientRows&);
 
-/// sum[c] += Σ (y − pivot[c]), square[c] += Σ (y − pivot[c])², in f32 over the rows given (some hundred at most).
-struct RowSums {
-  const void* y = nullptr;
+/// Results on their way from a cached buffer to memory: copied, and looked at meanwhile. f32 may become bf16. `stream`
+/// goes past the caches, where a map is far larger than they are: a store that misses otherwise reads its line first
+/// (copying 1.4 times as fast on a Zen 4). flush_streams() before another thread may read it.
+struct RowsOut {
+  const void* from = nullptr;
   Element element = Element::f32;
-  std::int64_t rows = 0, columns = 0, stride = 0;
+  std::int64_t from_stride = 0;
+  void* to = nullptr;
+  Element to_element = Element::f32;
+  std::int64_t to_stride = 0;
+  std::int64_t rows = 0, columns = 0;
+  bool stream = false;
+};
+void flush_streams();
+
+/// sum[c] += Σ (y − pivot[c]), square[c] += Σ (y − pivot[c])², in f32 over the rows given (some hundred at most), of y as
+/// it is stored. Without pivot only the copy. Without `to` only the sums.
+struct RowSums {
+  RowsOut y;
   const float* pivot = nullptr;
   double *sum = nullptr, *square = nullptr;
 };
 void sum_rows(const RowSums&);
 
-/// g = g·act'((x − mean)·scale + beta) in place (not written where there is no activation); sum[c] += Σ g, product[c]
-/// += Σ g·(x − mean), as above. With `result` the derivative is told from the activation's result instead (relu,
-/// relu6).
+/// g·act'((x − mean)·scale + beta) on the way (it may stay where it is); sum[c] += Σ of it, product[c] += Σ of it·(x −
+/// mean). With `result` the derivative is told from the activation's result instead (relu, relu6). x and result are of
+/// the type stored. Without `to`, no activation: only the sums.
 struct MaskedRows {
-  void* g = nullptr;
-  const void *x = nullptr, *result = nullptr;  ///< rows and type like g
-  Element element = Element::f32;
-  std::int64_t rows = 0, columns = 0, stride = 0, x_stride = 0;
+  RowsOut g;
+  const void *x = nullptr, *result = nullptr;
+  std::int64_t x_stride = 0;
   NormColumns norm{};
   double *sum = nullptr, *product = nullptr;
 };
