@@ -221,7 +221,7 @@ image::Image view_of(const image::Image& picture, const image::Preprocessing& pr
   return image::fit(picture, p);
 }
 
-image::Image render(const image::Image& picture, const Explanation& e, const RenderOptions& o) {
+Panels render_panels(const image::Image& picture, const Explanation& e, const RenderOptions& o) {
   image::check(picture, "render");
   if (picture.empty() || !e.map.defined()) throw Error(ErrorKind::usage, "render", "there is no picture or no map");
   if (o.side < 64 || o.side > 4096 || !(o.opacity >= 0 && o.opacity <= 1))
@@ -232,10 +232,18 @@ image::Image render(const image::Image& picture, const Explanation& e, const Ren
   const int height = std::max(1, static_cast<int>(std::lround(picture.height * shrink)));
   // Small pictures stay made of squares: nobody should think that the network saw more than it did.
   const image::Filter filter = picture.width * 3 < width ? image::Filter::nearest : image::Filter::bicubic;
-  const image::Image shown = image::resize(image::to_rgb(picture), width, height, filter);
+  Panels out;
+  out.picture = image::resize(image::to_rgb(picture), width, height, filter);
   const Tensor map = shown_map(e);
-  const double scale = strongest(e, map);
+  out.scale = strongest(e, map);
+  out.overlay = overlay(out.picture, e, map, out.scale, o.opacity);
+  return out;
+}
 
+image::Image render(const image::Image& picture, const Explanation& e, const RenderOptions& o) {
+  const Panels panels = render_panels(picture, e, o);
+  const int width = panels.picture.width, height = panels.picture.height;
+  const double scale = panels.scale;
   const int text = o.side >= 256 ? 2 : 1, line = image::kGlyphHeight * text + 4 * text;
   const int margin = 8 * text, bar = 9 * text, labels = image::kGlyphWidth * text * 8;
   const int total_width = 2 * width + 4 * margin + bar + labels;
@@ -251,8 +259,8 @@ image::Image render(const image::Image& picture, const Explanation& e, const Ren
   if (!o.caption.empty()) lines.push_back(o.caption);
   image::Image canvas(total_width, height + 2 * margin + line * static_cast<int>(lines.size()) + margin / 2, 3, 255);
   image::fill_rect(canvas, 0, 0, canvas.width, canvas.height, kPaper);
-  image::blit(canvas, shown, margin, margin);
-  image::blit(canvas, overlay(shown, e, map, scale, o.opacity), width + 2 * margin, margin);
+  image::blit(canvas, panels.picture, margin, margin);
+  image::blit(canvas, panels.overlay, width + 2 * margin, margin);
 
   const int bar_left = 2 * width + 3 * margin, bar_top = margin + line, bar_height = height - 2 * line;
   const int label_left = bar_left + bar + 3 * text, half = 7 * text / 2;

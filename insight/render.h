@@ -31,6 +31,15 @@ struct RenderOptions {
 FOVEA_API image::Image render(const image::Image& picture, const Explanation& explanation,
                               const RenderOptions& options = {});
 
+/// The two pictures of render() alone, RGB, for pages that have captions of their own.
+struct Panels {
+  image::Image picture, overlay;
+  double scale = 1;  ///< what the strongest colour stands for
+};
+/// Errors as render(); of the options, side and opacity count.
+FOVEA_API Panels render_panels(const image::Image& picture, const Explanation& explanation,
+                               const RenderOptions& options = {});
+
 /// The map's colours alone, one pixel per value.
 FOVEA_API image::Image color_map(const Explanation& explanation);
 

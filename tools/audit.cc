@@ -1,14 +1,12 @@
 // fovea audit: what is wrong with a data set, before anyone trains on it.
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "augment/csv_dataset.h"
 #include "augment/open.h"
 #include "core/io/file.h"
 #include "infer/compile/compile.h"
@@ -17,6 +15,7 @@
 #include "insight/slices.h"
 #include "tools/command.h"
 #include "tools/data_source.h"
+#include "tools/groups.h"
 #include "tools/model_source.h"
 #include "tools/progress.h"
 #include "tools/report.h"
@@ -26,53 +25,11 @@
 namespace fovea::tools {
 namespace {
 
-namespace fs = std::filesystem;
-
 struct Options {
   Common common;
   std::string data, features, model, groups, out;
   int examples = 5, group_prefix = 0;
 };
-
-/// A dataset whose groups come from a list.
-class Regrouped final : public Dataset {
- public:
-  Regrouped(DatasetPtr data, std::map<std::string, std::string> groups, fs::path root)
-      : data_(std::move(data)), groups_(std::move(groups)), root_(std::move(root)) {}
-  std::int64_t size() const override { return data_->size(); }
-  image::Image image(std::int64_t i) const override { return data_->image(i); }
-  std::int64_t label(std::int64_t i) const override { return data_->label(i); }
-  const std::vector<std::string>& class_names() const override { return data_->class_names(); }
-  std::string name(std::int64_t i) const override { return data_->name(i); }
-  std::string group(std::int64_t i) const override {
-    const fs::path path = data_->name(i);
-    for (const std::string& key :
-         {path.generic_string(), path.lexically_relative(root_).generic_string(), path.filename().generic_string()}) {
-      const auto found = groups_.find(key);
-      if (found != groups_.end()) return found->second;
-    }
-    return {};
-  }
-
- private:
-  DatasetPtr data_;
-  std::map<std::string, std::string> groups_;
-  fs::path root_;
-};
-
-std::map<std::string, std::string> read_groups(const std::string& path) {
-  const std::vector<std::uint8_t> bytes = read_file(path, std::size_t{1} << 28);
-  const std::vector<CsvRecord> records = parse_csv({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
-  std::map<std::string, std::string> out;
-  if (records.empty() || records[0].fields != std::vector<std::string>{"path", "group"})
-    throw Error(ErrorKind::format, path, "expected a first line 'path,group'");
-  for (std::size_t i = 1; i < records.size(); ++i) {
-    if (records[i].fields.size() != 2)
-      throw Error(ErrorKind::format, str(path, ":", records[i].line), "expected path,group");
-    out[records[i].fields[0]] = records[i].fields[1];
-  }
-  return out;
-}
 
 /// All readable pictures of all parts in a row, and their numbers in the audit.
 std::pair<DatasetPtr, std::vector<std::int64_t>> readable(const std::vector<std::pair<std::string, DatasetPtr>>& parts,
@@ -119,12 +76,9 @@ int run(const Options& o) {
   std::vector<std::pair<std::string, DatasetPtr>> parts;
   std::vector<std::string> names = available_splits(path);
   if (names.empty()) names.emplace_back();
-  const std::map<std::string, std::string> groups =
-      o.groups.empty() ? std::map<std::string, std::string>() : read_groups(o.groups);
+  const Groups groups = o.groups.empty() ? Groups() : Groups::read(o.groups, path);
   for (const std::string& name : names) {
-    DatasetPtr data = open_dataset(path, name, {.group_prefix = o.group_prefix});
-    if (!groups.empty()) data = std::make_shared<Regrouped>(data, groups, path);
-    parts.emplace_back(name, data);
+    parts.emplace_back(name, regrouped(open_dataset(path, name, {.group_prefix = o.group_prefix}), groups));
   }
   insight::AuditOptions options;
   options.cancel = &catch_interrupts();

@@ -33,6 +33,7 @@ void add_audit(CLI::App& app, Action& action);
 void add_anonymize(CLI::App& app, Action& action);
 void add_forget(CLI::App& app, Action& action);
 void add_explain(CLI::App& app, Action& action);
+void add_report(CLI::App& app, Action& action);
 void add_summary(CLI::App& app, Action& action);
 void add_models(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);

@@ -75,6 +75,7 @@ int main(int argc, char** argv) {
   add_evaluate(app, action);
   add_predict(app, action);
   add_explain(app, action);
+  add_report(app, action);
   add_audit(app, action);
   add_anonymize(app, action);
   add_forget(app, action);

@@ -12,6 +12,7 @@
 #include "tools/model_source.h"
 #include "tools/progress.h"
 #include "tools/report.h"
+#include "tools/run_record.h"
 #include "tools/train_options.h"
 #include "tools/train_transfer.h"
 #include "train/evaluation.h"
@@ -146,6 +147,7 @@ int run(TrainOptions o) {
   } else {
     fs::remove(subjects_file);
   }
+  write_run_record(folder, describe_run(o, data, model, trainer));
   const auto inside = [&](const char* name) { return (fs::path(folder) / name).string(); };
   const bool show = !o.common.quiet;
   TrainView view(show, data.val != nullptr);
@@ -235,7 +237,8 @@ void add_train(CLI::App& app, Action& action) {
       "  fovea train photos --out runs/pets --resume           go on after Ctrl-C, a crash or a power cut\n"
       "  fovea train scans.csv --group-prefix 8 --balance weights --patience 10\n\n"
       "The run folder holds model.fovea, checkpoint.safetensors, metrics.jsonl and .csv, TensorBoard events, "
-      "evaluation.json and plots (SVG); where pictures have groups, subjects.csv: see `fovea forget`.");
+      "evaluation.json, run.json and plots (SVG); `fovea report` makes a page of them. Where pictures have groups, "
+      "subjects.csv: see `fovea forget`.");
   add_train_options(*command, *o);
   command->callback([&action, o] { action = [o] { return run(*o); }; });
 }

@@ -27,6 +27,7 @@ struct LinePlot {
   bool from_zero = false;  ///< the y axis includes 0
   double mark_x = 0;       ///< a dashed vertical line, if mark_label is not empty
   std::string mark_label;
+  double width = 720, height = 420;
 };
 
 /// Error{shape} when a series' x and y differ in length. Without any finite point: empty axes that say "no data".
@@ -43,7 +44,8 @@ struct ConfusionPlot {
 FOVEA_API std::string confusion_svg(const std::vector<std::vector<std::int64_t>>& confusion,
                                     const std::vector<std::string>& names, const ConfusionPlot& plot = {});
 /// Accuracy over confidence with the gap to the diagonal and the number of pictures in each bin.
-FOVEA_API std::string reliability_svg(const std::vector<ReliabilityBin>& bins, double ece);
+FOVEA_API std::string reliability_svg(const std::vector<ReliabilityBin>& bins, double ece,
+                                      const std::string& title = "Reliability");
 
 /// A decision to be shown on a ROC curve; it need not lie on it (chosen on other data). A cross shows the 95 %
 /// intervals of its sensitivity and specificity.
@@ -54,6 +56,17 @@ struct RocMark {
 /// Sensitivity over 1 - specificity with the area and its interval. A curve without both kinds: empty axes.
 FOVEA_API std::string roc_svg(const RocCurve& curve, const std::vector<RocMark>& marks = {},
                               const std::string& title = "ROC curve");
+
+/// Curves of several kinds against the rest each, in one frame; at most 6 are drawn. Those without both kinds are left
+/// out. Error{usage} for none.
+struct NamedRoc {
+  std::string name;
+  RocCurve curve;
+};
+FOVEA_API std::string roc_curves_svg(const std::vector<NamedRoc>& curves, const std::string& title = "ROC curves");
+/// Precision over recall with the share of positives as a dashed line (of a single curve), and where decisions stand.
+FOVEA_API std::string precision_recall_svg(const std::vector<NamedRoc>& curves, const std::vector<RocMark>& marks = {},
+                                           const std::string& title = "Precision and recall");
 
 /// Accuracy of the answers given over the share that is answered, with the 95 % interval as a band and the chosen
 /// point, if any. Error{usage} for an empty curve.

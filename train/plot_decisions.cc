@@ -53,6 +53,53 @@ std::string fixed(double v) {
 
 std::string percent(double share, int digits = 1) { return number(100 * share, digits) + " %"; }
 
+/// A path that leaves out points too near the one before to be seen: a curve of 10 000 pictures has as many.
+class Path {
+ public:
+  void add(double x, double y, bool last = false) {
+    if (!out_.empty() && !last && std::abs(x - x_) + std::abs(y - y_) < 0.4) return;
+    out_ += str(out_.empty() ? "M" : "L", number(x, 2), " ", number(y, 2), " ");
+    x_ = x;
+    y_ = y;
+  }
+  std::string draw(const char* color) const {
+    return str("<path d=\"", out_, "\" fill=\"none\" stroke=\"", color,
+               "\" stroke-width=\"2.2\" stroke-linejoin=\"round\"/>\n");
+  }
+
+ private:
+  std::string out_;
+  double x_ = 0, y_ = 0;
+};
+
+std::string roc_path(const ShareAxes& axes, const RocCurve& curve, const char* color) {
+  Path path;
+  for (const RocPoint& point : curve.points) {
+    path.add(axes.x(1 - point.counts.specificity()), axes.y(point.counts.sensitivity()),
+             &point == &curve.points.back());
+  }
+  return path.draw(color);
+}
+
+/// The first six with both kinds.
+std::vector<const NamedRoc*> drawable(const std::vector<NamedRoc>& curves, const char* where) {
+  if (curves.empty()) throw Error(ErrorKind::usage, where, "there are no curves");
+  std::vector<const NamedRoc*> out;
+  for (const NamedRoc& c : curves) {
+    if (!std::isnan(c.curve.auc) && out.size() < std::size(kColors)) out.push_back(&c);
+  }
+  return out;
+}
+
+/// Names from `x` on, one below the other, the last at `y`.
+void curve_names(Svg& svg, double x, double y, const std::vector<std::string>& names) {
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const double at = y - 18 * static_cast<double>(names.size() - 1 - i);
+    svg.line(x, at - 4, x + 18, at - 4, kColors[i], 2.6);
+    svg.text(x + 24, at, names[i], 12);
+  }
+}
+
 }  // namespace
 
 std::string roc_svg(const RocCurve& curve, const std::vector<RocMark>& marks, const std::string& title) {
@@ -64,13 +111,7 @@ std::string roc_svg(const RocCurve& curve, const std::vector<RocMark>& marks, co
   Svg svg = axes.draw(title, note, "1 - specificity (false alarms among the negative)", "sensitivity");
   svg.line(axes.x(0), axes.y(0), axes.x(1), axes.y(1), kMuted, 1.2, "stroke-dasharray=\"5 4\"");
   if (!defined) return svg.finish();
-  std::string path;
-  for (const RocPoint& point : curve.points) {
-    path += str(path.empty() ? "M" : "L", number(axes.x(1 - point.counts.specificity()), 2), " ",
-                number(axes.y(point.counts.sensitivity()), 2), " ");
-  }
-  svg.raw(str("<path d=\"", path, "\" fill=\"none\" stroke=\"", kColors[0],
-              "\" stroke-width=\"2.2\" stroke-linejoin=\"round\"/>\n"));
+  svg.raw(roc_path(axes, curve, kColors[0]));
   // Names stand in the corner that a useful curve leaves free.
   double below = axes.y(0) - 14 - 18 * static_cast<double>(marks.size());
   for (std::size_t i = 0; i < marks.size(); ++i) {
@@ -88,6 +129,66 @@ std::string roc_svg(const RocCurve& curve, const std::vector<RocMark>& marks, co
     svg.raw(str("<circle cx=\"", number(axes.x(0.12), 2), "\" cy=\"", number(below - 4, 2), "\" r=\"4.5\" fill=\"",
                 color, "\"/>\n"));
     svg.text(axes.x(0.12) + 10, below, text, 12);
+  }
+  return svg.finish();
+}
+
+std::string roc_curves_svg(const std::vector<NamedRoc>& curves, const std::string& title) {
+  const ShareAxes axes(400, 400, 0);
+  const std::vector<const NamedRoc*> shown = drawable(curves, "ROC curves");
+  Svg svg = axes.draw(title, shown.empty() ? "the data does not hold both kinds" : "each class against all others",
+                      "1 - specificity (false alarms among the others)", "sensitivity");
+  svg.line(axes.x(0), axes.y(0), axes.x(1), axes.y(1), kMuted, 1.2, "stroke-dasharray=\"5 4\"");
+  std::vector<std::string> names;
+  for (const NamedRoc* c : shown) {
+    svg.raw(roc_path(axes, c->curve, kColors[names.size()]));
+    names.push_back(str(shorten(c->name, 20), ": area ", fixed(c->curve.auc)));
+  }
+  curve_names(svg, axes.x(0.42), axes.y(0) - 14, names);
+  return svg.finish();
+}
+
+std::string precision_recall_svg(const std::vector<NamedRoc>& curves, const std::vector<RocMark>& marks,
+                                 const std::string& title) {
+  const ShareAxes axes(400, 400, 0);
+  const std::vector<const NamedRoc*> shown = drawable(curves, "precision and recall");
+  std::string note = "the data does not hold both kinds";
+  if (shown.size() == 1) note = str("average precision ", fixed(average_precision(shown[0]->curve)));
+  if (shown.size() > 1) note = "each class against all others";
+  Svg svg = axes.draw(title, note, "recall (share of the class that is found)", "precision");
+  if (shown.size() == 1) {
+    const BinaryCounts& counts = shown[0]->curve.points.front().counts;
+    const double share =
+        static_cast<double>(counts.positives()) / static_cast<double>(counts.positives() + counts.negatives());
+    svg.line(axes.x(0), axes.y(share), axes.x(1), axes.y(share), kMuted, 1.2, "stroke-dasharray=\"5 4\"");
+  }
+  std::vector<std::string> names;
+  for (const NamedRoc* c : shown) {
+    Path path;
+    for (const RocPoint& point : c->curve.points) {
+      if (point.counts.true_positives + point.counts.false_positives == 0) continue;  // has no precision
+      const bool all = point.counts.false_negatives == 0;
+      path.add(axes.x(point.counts.sensitivity()), axes.y(point.counts.precision()), all);
+      if (all) break;  // what more is taken only costs precision
+    }
+    svg.raw(path.draw(kColors[names.size()]));
+    names.push_back(str(shorten(c->name, 20), ": average precision ", fixed(average_precision(c->curve))));
+  }
+  if (shown.size() > 1) curve_names(svg, axes.x(0.04), axes.y(0) - 14, names);
+  double below = axes.y(0) - 14 - 18 * static_cast<double>(marks.size());
+  for (std::size_t i = 0; i < marks.size(); ++i) {
+    const BinaryCounts& counts = marks[i].counts;
+    if (counts.positives() == 0 || counts.true_positives + counts.false_positives == 0) continue;
+    const char* color = kColors[1 + i % (std::size(kColors) - 1)];
+    below += 18;
+    for (const auto& [x, y] :
+         {std::pair(axes.x(counts.sensitivity()), axes.y(counts.precision())), std::pair(axes.x(0.04), below - 4)}) {
+      svg.raw(str("<circle cx=\"", number(x, 2), "\" cy=\"", number(y, 2), "\" r=\"4.5\" fill=\"", color, "\"/>\n"));
+    }
+    svg.text(axes.x(0.04) + 10, below,
+             str(shorten(marks[i].name, 20), ": recall ", percent(counts.sensitivity()), ", precision ",
+                 percent(counts.precision())),
+             12);
   }
   return svg.finish();
 }

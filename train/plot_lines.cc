@@ -51,8 +51,9 @@ std::string tick_label(double v, const Ticks& t, bool percent) {
 }  // namespace
 
 std::string line_plot_svg(const LinePlot& plot) {
-  constexpr double kWidth = 720, kHeight = 420, kLeft = 88, kRight = 24, kTop = 62, kBottom = 54;
-  constexpr double kInner = kWidth - kLeft - kRight, kInnerHeight = kHeight - kTop - kBottom;
+  constexpr double kLeft = 88, kRight = 24, kTop = 62, kBottom = 54;
+  const double width = std::max(plot.width, 200.0), height = std::max(plot.height, 160.0);
+  const double inner = width - kLeft - kRight, inner_height = height - kTop - kBottom;
   double x0 = std::numeric_limits<double>::infinity(), x1 = -x0, y0 = x0, y1 = -x0;
   const auto usable = [&](double x, double y) {
     return std::isfinite(x) && std::isfinite(y) && (!plot.log_x || x > 0);
@@ -70,13 +71,13 @@ std::string line_plot_svg(const LinePlot& plot) {
       y1 = std::max(y1, s.y[i]);
     }
   }
-  Svg svg(kWidth, kHeight);
+  Svg svg(width, height);
   svg.text(kLeft, 26, plot.title, 16, "start", kInk, 0, "font-weight=\"bold\"");
-  svg.text(kLeft + kInner / 2, kHeight - 14, plot.x_label, 13, "middle", kMuted);
-  svg.text(18, kTop + kInnerHeight / 2, plot.y_label, 13, "middle", kMuted, -90);
+  svg.text(kLeft + inner / 2, height - 14, plot.x_label, 13, "middle", kMuted);
+  svg.text(18, kTop + inner_height / 2, plot.y_label, 13, "middle", kMuted, -90);
   if (!(x1 >= x0)) {
-    svg.rect(kLeft, kTop, kInner, kInnerHeight, "none", str("stroke=\"", kGrid, "\""));
-    svg.text(kLeft + kInner / 2, kTop + kInnerHeight / 2, "no data", 14, "middle", kMuted);
+    svg.rect(kLeft, kTop, inner, inner_height, "none", str("stroke=\"", kGrid, "\""));
+    svg.text(kLeft + inner / 2, kTop + inner_height / 2, "no data", 14, "middle", kMuted);
     return svg.finish();
   }
   if (plot.from_zero) y0 = std::min(y0, 0.0);
@@ -87,26 +88,26 @@ std::string line_plot_svg(const LinePlot& plot) {
       plot.log_x ? Ticks{std::floor(x0 + 1e-9), std::ceil(x1 - 1e-9), 1, 0} : ticks_of(x0, x1, 8, plot.whole_x);
   // The x axis ends with the data, so that curves fill the frame.
   const double xl = x1 > x0 ? x0 : tx.low, xh = x1 > x0 ? x1 : tx.high;
-  const auto px = [&](double x) { return kLeft + ((plot.log_x ? std::log10(x) : x) - xl) / (xh - xl) * kInner; };
-  const auto py = [&](double y) { return kTop + kInnerHeight - (y - ty.low) / (ty.high - ty.low) * kInnerHeight; };
+  const auto px = [&](double x) { return kLeft + ((plot.log_x ? std::log10(x) : x) - xl) / (xh - xl) * inner; };
+  const auto py = [&](double y) { return kTop + inner_height - (y - ty.low) / (ty.high - ty.low) * inner_height; };
 
   for (int i = 0; ty.low + i * ty.step <= ty.high + ty.step * 1e-6; ++i) {
     const double v = ty.low + i * ty.step;
-    svg.line(kLeft, py(v), kLeft + kInner, py(v), kGrid);
+    svg.line(kLeft, py(v), kLeft + inner, py(v), kGrid);
     svg.text(kLeft - 8, py(v) + 4, tick_label(v, ty, plot.percent), 12, "end", kMuted);
   }
   for (int i = 0; tx.low + i * tx.step <= xh + tx.step * 1e-6; ++i) {
     const double v = tx.low + i * tx.step;
     if (v < xl - tx.step * 1e-6) continue;
-    const double at = kLeft + (v - xl) / (xh - xl) * kInner;
-    svg.line(at, kTop + kInnerHeight, at, kTop + kInnerHeight + 5, kMuted);
-    svg.text(at, kTop + kInnerHeight + 20, plot.log_x ? str("1e", std::llround(v)) : tick_label(v, tx, false), 12,
+    const double at = kLeft + (v - xl) / (xh - xl) * inner;
+    svg.line(at, kTop + inner_height, at, kTop + inner_height + 5, kMuted);
+    svg.text(at, kTop + inner_height + 20, plot.log_x ? str("1e", std::llround(v)) : tick_label(v, tx, false), 12,
              "middle", kMuted);
   }
-  svg.line(kLeft, kTop + kInnerHeight, kLeft + kInner, kTop + kInnerHeight, kMuted);
+  svg.line(kLeft, kTop + inner_height, kLeft + inner, kTop + inner_height, kMuted);
 
   svg.raw(str("<clipPath id=\"frame\"><rect x=\"", number(kLeft - 4), "\" y=\"", number(kTop - 4), "\" width=\"",
-              number(kInner + 8), "\" height=\"", number(kInnerHeight + 8),
+              number(inner + 8), "\" height=\"", number(inner_height + 8),
               "\"/></clipPath>\n<g clip-path=\"url(#frame)\" fill=\"none\" stroke-linejoin=\"round\" "
               "stroke-linecap=\"round\">\n"));
   for (const bool faint : {true, false}) {
@@ -141,9 +142,9 @@ std::string line_plot_svg(const LinePlot& plot) {
   svg.raw("</g>\n");
   if (!plot.mark_label.empty() && std::isfinite(plot.mark_x) && (!plot.log_x || plot.mark_x > 0)) {
     const double at = px(plot.mark_x);
-    if (at >= kLeft - 1 && at <= kLeft + kInner + 1) {
-      svg.line(at, kTop, at, kTop + kInnerHeight, kMuted, 1.2, "stroke-dasharray=\"5 4\"");
-      const bool left = at > kLeft + kInner / 2;
+    if (at >= kLeft - 1 && at <= kLeft + inner + 1) {
+      svg.line(at, kTop, at, kTop + inner_height, kMuted, 1.2, "stroke-dasharray=\"5 4\"");
+      const bool left = at > kLeft + inner / 2;
       svg.text(at + (left ? -6 : 6), kTop + 14, plot.mark_label, 12, left ? "end" : "start", kMuted);
     }
   }

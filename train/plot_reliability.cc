@@ -10,11 +10,11 @@ namespace fovea {
 
 using namespace svg;
 
-std::string reliability_svg(const std::vector<ReliabilityBin>& bins, double ece) {
+std::string reliability_svg(const std::vector<ReliabilityBin>& bins, double ece, const std::string& title) {
   constexpr double kSize = 380, kLeft = 70, kTop = 58, kWidth = kLeft + kSize + 24, kHistogram = 70,
                    kHeight = kTop + kSize + kHistogram + 106;
   Svg svg(kWidth, kHeight);
-  svg.text(kLeft, 26, "Reliability", 16, "start", kInk, 0, "font-weight=\"bold\"");
+  svg.text(kLeft, 26, title, 16, "start", kInk, 0, "font-weight=\"bold\"");
   svg.text(kLeft, 46, str("expected calibration error ", number(100 * ece, 2), " %"), 12, "start", kMuted);
   const auto px = [&](double v) { return kLeft + v * kSize; };
   const auto py = [&](double v) { return kTop + (1 - v) * kSize; };

@@ -125,6 +125,18 @@ RocCurve roc_curve(const std::vector<float>& scores, const std::vector<bool>& po
   return curve;
 }
 
+double average_precision(const RocCurve& curve) {
+  if (curve.points.empty() || curve.points.front().counts.positives() == 0)
+    return std::numeric_limits<double>::quiet_NaN();
+  double sum = 0, before = 0;
+  for (const RocPoint& point : curve.points) {
+    const double recall = point.counts.sensitivity();
+    if (recall > before) sum += (recall - before) * point.counts.precision();
+    before = recall;
+  }
+  return sum;
+}
+
 const RocPoint& at_sensitivity(const RocCurve& curve, double at_least) {
   const RocPoint* best = nullptr;
   for (const RocPoint& point : curve.points) {

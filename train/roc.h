@@ -53,6 +53,10 @@ struct RocCurve {
 /// Error{shape} unless both lists are equally long, Error{usage} for empty ones, Error{numeric} for NaN.
 FOVEA_API RocCurve roc_curve(const std::vector<float>& scores, const std::vector<bool>& positive);
 
+/// Average precision, the area below the steps of precision over recall: Σ (recall - recall before) · precision, as
+/// scikit-learn's average_precision_score. A useless classifier has the share of positives. NaN without positives.
+FOVEA_API double average_precision(const RocCurve& curve);
+
 /// The point of best specificity among those that find at least this share of the positive ones; of equal ones that
 /// which finds most. Error{usage} for a share above 1 or a curve without positives.
 FOVEA_API const RocPoint& at_sensitivity(const RocCurve& curve, double at_least);

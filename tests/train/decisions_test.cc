@@ -35,6 +35,14 @@ std::size_t count(const std::string& text, const std::string& part) {
 
 }  // namespace
 
+TEST_CASE("decisions: average precision is scikit-learn's") {
+  // The example of its documentation, and worked by hand: a tie is one step.
+  close(average_precision(roc_curve({0.1f, 0.4f, 0.35f, 0.8f}, {false, false, true, true})), 0.5 + 0.5 * 2.0 / 3);
+  close(average_precision(roc_curve({0.5f, 0.5f, 0.2f, 0.1f}, {true, false, false, true})), 0.5 * 0.5 + 0.5 * 0.5);
+  close(average_precision(roc_curve({0.9f, 0.8f, 0.1f}, {true, true, false})), 1);
+  CHECK(std::isnan(average_precision(roc_curve({0.9f}, {false}))));
+}
+
 TEST_CASE("the ROC curve is scikit-learn's, its area's error DeLong's") {
   for (const auto& c : decisions()["roc"]) {
     const std::vector<float> scores = c["scores"];
