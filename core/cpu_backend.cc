@@ -103,8 +103,15 @@ class CpuBackend final : public DeviceBackend {
       add(static_cast<float*>(to), static_cast<const float*>(from));
     } else if (dtype == DType::f64) {
       add(static_cast<double*>(to), static_cast<const double*>(from));
+    } else if (dtype == DType::bf16) {
+      auto* const sum = static_cast<bf16*>(to);
+      const auto* const term = static_cast<const bf16*>(from);
+      parallel_for(count, 1 << 15, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i)
+          sum[i] = bf16(static_cast<float>(sum[i]) + static_cast<float>(term[i]));
+      });
     } else {
-      throw Error(ErrorKind::usage, "accumulate", str("gradients are f32 or f64, not ", fovea::to_string(dtype)));
+      throw Error(ErrorKind::usage, "accumulate", str("gradients are f32, f64 or bf16, not ", fovea::to_string(dtype)));
     }
   }
 

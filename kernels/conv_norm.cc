@@ -68,6 +68,7 @@ void over_rows(const Shape& shape, F f) {
 
 }  // namespace
 
+bool conv_norm_takes_bf16() { return simd::has_bf16(); }
 bool conv_norm_takes(Activation activation) { return simd::normalizes(activation); }
 
 void conv_norm_forward(const Conv2dParams& params, const NormalizedView& in, ConstView w, View y,

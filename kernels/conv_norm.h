@@ -45,5 +45,7 @@ FOVEA_API void normalize_backward(const NormalizedView& in, OptionalView result,
 
 /// Whether this kind of activation can be left to the layer that reads (none, relu, relu6, hard_swish, silu).
 FOVEA_API bool conv_norm_takes(Activation activation);
+/// Whether maps may be bf16 on this CPU.
+FOVEA_API bool conv_norm_takes_bf16();
 
 }  // namespace fovea::kernels

@@ -22,6 +22,7 @@ void register_ops() {
       {"batch_norm", make_batch_norm},
       {"conv_norm", make_conv_norm},
       {"normalize", make_normalize},
+      {"cast", make_cast},
       {"layer_norm", make_layer_norm},
       {"group_norm", make_group_norm},
       {"relu", make_relu},

@@ -110,9 +110,9 @@ nlohmann::ordered_json profile_of(infer::Plan& plan, int runs) {
 int run(const Options& o) {
   apply_common(o.common);
   const DType dtype = compute_type(o.dtype);
-  if (o.dtype != "f32" && (o.train || o.uncompiled)) {
+  if (o.dtype != "f32" && (o.uncompiled || (o.train && dtype != DType::bf16))) {
     throw Error(ErrorKind::usage, "--dtype", "'" + o.dtype + "' is for compiled inference",
-                "leave out --train and --uncompiled, or use f32");
+                o.train ? "training steps run in f32 or bf16" : "leave out --uncompiled, or use f32");
   }
   const double resident_before = resident_mb();
   ModelSource source;
@@ -181,7 +181,9 @@ int run(const Options& o) {
   for (int i = 0; i < o.warmup + o.runs; ++i) {
     const auto start = std::chrono::steady_clock::now();
     if (o.train) {
-      const TrainingMode mode({.seed = o.common.seed, .step = static_cast<std::uint64_t>(i)});
+      const TrainingMode mode({.seed = o.common.seed,
+                               .step = static_cast<std::uint64_t>(i),
+                               .precision = o.train ? dtype : DType::f32});
       Tape tape;
       const Tensor loss = cross_entropy(model(x), labels);
       tape.backward(loss);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "core/dtype.h"
 #include "core/export.h"
 
 namespace fovea {
@@ -17,6 +18,10 @@ class FOVEA_API TrainingMode {
     std::uint64_t seed = 0;
     std::uint64_t step = 0;
     bool update_statistics = true;
+    /// bf16: maps between convolutions are kept, and products of convolutions computed, in bf16; sums, statistics,
+    /// parameters and gradients of parameters stay f32. Where fused passes run (layers/fused) on a CPU that can;
+    /// elsewhere the pass is f32.
+    DType precision = DType::f32;
   };
   TrainingMode() : TrainingMode(Options{}) {}
   explicit TrainingMode(const Options& options);
@@ -64,6 +69,8 @@ FOVEA_API void use_random_stream(std::uint64_t number);
 
 /// True inside a TrainingMode on this thread.
 FOVEA_API bool is_training();
+/// What the TrainingMode on this thread asks for; f32 outside one.
+FOVEA_API DType training_precision();
 /// True if a tape is alive on this thread and no NoGrad hides it.
 FOVEA_API bool is_recording();
 

@@ -30,6 +30,7 @@ bool is_recording() { return current_tape != nullptr && !grad_disabled; }
 
 struct ModeAccess {
   static std::uint64_t stream() { return current_training ? current_training->next_stream_ : 0; }
+  static DType precision() { return current_training ? current_training->options_.precision : DType::f32; }
   static void use_stream(std::uint64_t number) {
     if (current_training) current_training->next_stream_ = number;
   }
@@ -43,6 +44,7 @@ struct ModeAccess {
   }
 };
 
+DType training_precision() { return ModeAccess::precision(); }
 std::uint64_t detail::random_stream() { return ModeAccess::stream(); }
 void detail::use_random_stream(std::uint64_t number) { ModeAccess::use_stream(number); }
 

@@ -86,15 +86,16 @@ class FusedPass {
     Tensor& wanted = dtype == DType::f32 ? value.plain : value.stored;
     if (wanted.defined()) return wanted;
     if (value.lazy.lazy()) return wanted = normalize(value.lazy, {}, dtype);
-    if (dtype == DType::f32) return wanted = normalize_cast(value.stored);
-    return wanted;
+    return wanted = cast(dtype == DType::f32 ? value.stored : value.plain, dtype);
   }
 
   /// An operand as a convolution reads it.
   Unnormalized readable(int v) {
     Value& value = values_[index(v)];
     if (value.lazy.lazy()) return value.lazy;
-    return {value.stored.defined() ? value.stored : plain(v, DType::f32), {}, {}, {}, kNoActivation};
+    // The network's input stays what it is: nobody asks for its gradient, usually.
+    const bool input = list_.values[index(v)].kind == OpList::ValueKind::input;
+    return {plain(v, input ? DType::f32 : dtype_), {}, {}, {}, kNoActivation};
   }
 
   /// An activation that alone uses v and that the next layer can do: its node, and in `kind` which.
@@ -155,7 +156,6 @@ class FusedPass {
     const int lazy = takes(b) ? b : a, other = lazy == a ? b : a;
     Unnormalized sum = values_[index(lazy)].lazy;
     const Tensor residual = plain(other, dtype_);
-    if (!residual.defined()) return false;
     int result = add.outputs[0];
     if (const Node* act = activation_behind(result, true, sum.activation)) {
       mark(*act);
@@ -176,8 +176,6 @@ class FusedPass {
     std::vector<Tensor> out = run_op(node.op, in);
     for (std::size_t i = 0; i < out.size(); ++i) values_[index(node.outputs[i])].plain = std::move(out[i]);
   }
-
-  static Tensor normalize_cast(const Tensor& stored) { return stored; }
 
   const OpList& list_;
   DType dtype_;
@@ -202,6 +200,10 @@ void report(const OpList& list, int fused, const Shape& shape) {
 NoFusion::NoFusion() : outer_(fusion_off) { fusion_off = true; }
 NoFusion::~NoFusion() { fusion_off = outer_; }
 
+DType fused_precision() {
+  return training_precision() == DType::bf16 && kernels::conv_norm_takes_bf16() ? DType::bf16 : DType::f32;
+}
+
 bool fuses_training(const Tensor& x) {
   return !fusion_off && is_training() && is_recording() && !detail::is_capturing() && x.defined() &&
          x.device() == kCpu && x.dtype() == DType::f32 && kernels::detail::allowed("fused");
@@ -222,7 +224,7 @@ Tensor fused_forward(const std::function<Tensor(const Tensor&)>& forward, const 
     return forward(x);
   }
   detail::use_random_stream(base);
-  FusedPass pass(list, DType::f32);
+  FusedPass pass(list, fused_precision());
   Tensor y = std::move(pass.run({&x, 1}).front());
   if (kernels::detail::verbose()) report(list, pass.fused(), x.shape());
   return y;

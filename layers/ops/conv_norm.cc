@@ -215,7 +215,9 @@ class NormalizeOp final : public Op {
     const bool residual = !context.in_spec[4].absent, masks = activation_.kind != Activation::none;
     Tensor g = context.grad_out[0];
     if (g.dtype() != context.in_spec[0].dtype) {
-      g = g.to(context.in_spec[0].dtype);
+      g = Tensor(context.in_spec[0], context.device);
+      kernels::normalize_forward({context.grad_out[0].view(), std::nullopt, std::nullopt, std::nullopt}, std::nullopt,
+                                 g.mutable_view());
     } else if (masks && !g.unique()) {
       g = g.clone();
     }
@@ -243,7 +245,38 @@ class NormalizeOp final : public Op {
   DType dtype_;
 };
 
+class CastOp final : public Op {
+ public:
+  explicit CastOp(DType dtype) : dtype_(dtype) {}
+  std::string_view type() const override { return "cast"; }
+  Attributes attributes() const override {
+    Attributes a;
+    a.set("dtype", std::string(to_string(dtype_)));
+    return a;
+  }
+  std::vector<TensorSpec> infer(Specs in) const override {
+    check_operands(type(), in, 1, 1);
+    if (in[0].dtype != DType::f32 && in[0].dtype != DType::bf16)
+      throw Error(ErrorKind::usage, type(), str("the operand is f32 or bf16, not ", to_string(in[0].dtype)));
+    return {{in[0].shape, dtype_}};
+  }
+  void forward(ForwardContext& context) const override { convert(context.in[0], context.allocate()); }
+  void backward(BackwardContext& context) const override {
+    if (context.needs[0]) convert(context.grad_out[0], allocate_grad(context, 0));
+  }
+  Keep keep() const override { return {0, 0}; }
+
+ private:
+  static void convert(const Tensor& from, Tensor& to) {
+    kernels::normalize_forward({from.view(), std::nullopt, std::nullopt, std::nullopt}, std::nullopt,
+                               to.mutable_view());
+  }
+  DType dtype_;
+};
+
 }  // namespace
+
+OpPtr ops::make_cast(const Attributes& a) { return std::make_shared<CastOp>(get_dtype(a)); }
 
 OpPtr ops::make_conv_norm(const Attributes& a) {
   ConvNormOptions options;
@@ -264,6 +297,8 @@ Unnormalized conv_norm(const Unnormalized& x, const Tensor& w, const Tensor& gam
   std::vector<Tensor> out = run_op(std::make_shared<ConvNormOp>(options, x.activation), in);
   return {std::move(out[0]), std::move(out[1]), std::move(out[2]), std::move(out[3]), options.norm.activation};
 }
+
+Tensor cast(const Tensor& x, DType dtype) { return run_op1(std::make_shared<CastOp>(dtype), {x}); }
 
 Tensor normalize(const Unnormalized& x, const Tensor& residual, DType dtype) {
   return run_op1(std::make_shared<NormalizeOp>(x.activation, dtype), {x.y, x.mean, x.scale, x.beta, residual});

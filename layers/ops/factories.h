@@ -16,6 +16,7 @@ OpPtr make_matmul(const Attributes& a);
 OpPtr make_batch_norm(const Attributes& a);
 OpPtr make_conv_norm(const Attributes& a);
 OpPtr make_normalize(const Attributes& a);
+OpPtr make_cast(const Attributes& a);
 OpPtr make_layer_norm(const Attributes& a);
 OpPtr make_group_norm(const Attributes& a);
 OpPtr make_relu(const Attributes& a);

@@ -15,14 +15,14 @@
 namespace fovea::kernels::simd {
 namespace {
 
-/// How M rows are cut: every thread gets the same number of chunks of whole tiles, about eight tiles each.
+/// How M rows are cut: every thread gets the same number of chunks of whole tiles, four to eight tiles each.
 struct Chunks {
   std::int64_t rows, count;
 };
 Chunks cut(std::int64_t rows, std::int64_t channels) {
   const std::int64_t tile = planned_tile_rows(), threads = num_threads();
   // A chunk's panels are to stay in L2.
-  static const int T8=getenv("T8")?atoi(getenv("T8")):8, T2=getenv("T2")?atoi(getenv("T2")):2; const std::int64_t most = std::max<std::int64_t>(T2, std::min<std::int64_t>(T8, 98304 / (channels * tile))) * tile;
+  const std::int64_t most = std::clamp<std::int64_t>(98304 / (channels * tile), 4, 8) * tile;
   const std::int64_t per_thread = (rows + threads - 1) / threads;
   const std::int64_t each = (per_thread + most - 1) / most;
   std::int64_t size = ((per_thread + each - 1) / each + tile - 1) / tile * tile;
@@ -32,21 +32,30 @@ Chunks cut(std::int64_t rows, std::int64_t channels) {
 
 /// A chunk of `channels` columns in panels of one width (a vector where all columns fit one: outer_panels wants that).
 struct Panels {
-  std::int64_t width, padded;  ///< padded: columns with the last panel's zeros
+  std::int64_t channels, width, padded;  ///< padded: columns with the last panel's zeros
   std::int64_t chunk_rows;
   Element element;
   std::vector<Run> runs;
 
-  Panels(std::int64_t channels, std::int64_t rows, Element e) : chunk_rows(rows), element(e) {
+  Panels(std::int64_t c, std::int64_t rows, Element e) : channels(c), chunk_rows(rows), element(e) {
     width = e == Element::bf16 ? 32 : channels <= vector_width() ? vector_width() : panel_width();
     padded = (channels + width - 1) / width * width;
-    for (std::int64_t c = 0; c < channels; c += width) {
-      const std::int64_t here = std::min(width, channels - c);
-      runs.push_back({c / width * panel_stride(), static_cast<int>(e == Element::bf16 ? (here + 1) / 2 * 2 : here)});
+    for (std::int64_t at = 0; at < channels; at += width) {
+      const std::int64_t here = std::min(width, channels - at);
+      runs.push_back({at / width * panel_stride(), static_cast<int>(e == Element::bf16 ? (here + 1) / 2 * 2 : here)});
     }
   }
   std::int64_t panel_stride() const { return chunk_rows * width; }
   std::int64_t bytes() const { return padded * chunk_rows * bytes_of(element); }
+  std::int64_t pair_stride() const { return (chunk_rows + 1) / 2 * width; }  ///< in pairs, 4 bytes each
+  std::int64_t pair_bytes() const { return element == Element::bf16 ? padded / width * pair_stride() * 4 : 0; }
+  /// Behind the rows, each panel's pairs.
+  void pair(char* data, std::int64_t rows) const {
+    for (std::int64_t p = 0; p < padded / width; ++p) {
+      pair_rows_bf16(reinterpret_cast<const std::uint16_t*>(data) + p * panel_stride(), rows,
+                     reinterpret_cast<std::uint32_t*>(data + bytes()) + p * pair_stride());
+    }
+  }
   RowsTo to(void* data) const { return {data, element, width, width, panel_stride()}; }
   void describe(PlannedGemm& gemm, const void* data, std::int64_t rows) const {
     gemm.in = element;
@@ -111,7 +120,6 @@ class Ahead {
     ++ranges_;
   }
   void step() {
-    static const bool off=getenv("NOPF");if(off)return;
     std::int64_t left = each_;
     while (left > 0 && range_ < ranges_) {
       const auto [from, bytes] = ranges_at_[range_];
@@ -151,6 +159,43 @@ void multiply(PlannedGemm gemm, std::int64_t panel, Ahead& ahead) {
     gemm.a = element_at(a, row * gemm.a_stride, gemm.in);
     gemm.c = element_at(c, row * gemm.c_stride, gemm.out);
     planned_gemm(gemm);
+  }
+}
+
+/// dw (+)= zᵀ·d over the rows of a chunk. In bf16, behind either's panels lies room for their pairs of rows.
+void weights_of_chunk(const Panels& inputs, const char* z, const Panels& gradients, char* d, std::int64_t rows,
+                      float* dw, std::int64_t pitch, bool accumulate, Ahead& ahead) {
+  const bool pairs = gradients.element == Element::bf16;
+  const auto* const d_pairs = reinterpret_cast<const std::uint32_t*>(d + gradients.bytes());
+  const auto* const z_pairs = reinterpret_cast<const std::uint32_t*>(z + inputs.bytes());
+  for (std::int64_t p = 0; p < pitch / gradients.width; ++p) {
+    for (std::size_t r = 0; r < inputs.runs.size(); ++r) {
+      ahead.step();
+      const auto run = static_cast<std::int64_t>(r);
+      float* const out = dw + run * inputs.width * pitch;
+      if (pairs) {
+        const std::int64_t channels = std::min(inputs.width, inputs.channels - run * inputs.width);
+        outer_pairs_bf16(z_pairs + run * inputs.pair_stride(), d_pairs + p * gradients.pair_stride(), (rows + 1) / 2,
+                         channels, out + p * gradients.width, pitch, accumulate);
+        continue;
+      }
+      Outer outer{};
+      outer.x = reinterpret_cast<const float*>(z);
+      outer.rows = 1;
+      outer.row_columns = rows;
+      outer.column_pitch = inputs.width;
+      outer.runs = &inputs.runs[r];
+      outer.run_count = 1;
+      // A short last chunk leaves its panels as far apart as the others.
+      outer.packed = reinterpret_cast<const float*>(d) + p * (gradients.panel_stride() - rows * gradients.width);
+      outer.columns = pitch;
+      outer.panel_begin = p;
+      outer.panel_end = p + 1;
+      outer.out = out;
+      outer.out_pitch = pitch;
+      outer.accumulate = accumulate;
+      outer_panels(outer);
+    }
   }
 }
 
@@ -235,8 +280,8 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
   ChannelSums sums(threads, norm.mean ? s.k : 0);
   const bool stream = job.dx && streamed(*job.dx);
   parallel_for(chunks.count, 1, [&](std::int64_t first, std::int64_t last, int thread) {
-    char* const d = scratch<char>(Slot::block_a, gradients.bytes());
-    char* const z = job.dw ? scratch<char>(Slot::block_b, inputs.bytes()) : nullptr;
+    char* const d = scratch<char>(Slot::block_a, gradients.bytes() + gradients.pair_bytes());
+    char* const z = job.dw ? scratch<char>(Slot::block_b, inputs.bytes() + inputs.pair_bytes()) : nullptr;
     void* const made = scratch<float>(Slot::block_c, chunks.rows * panel_width());
     float* const dw = partial + thread * weights;
     Ahead ahead((job.dx ? panel_count(s.k) * Ahead::steps_of(chunks.rows) : 0) +
@@ -268,27 +313,11 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
         NormalizedRows input{x, from, rows, s.k, norm};
         input.to = inputs.to(z);
         load_normalized(input);
-        Outer outer{};
-        outer.x = reinterpret_cast<const float*>(z);
-        outer.rows = 1;
-        outer.row_columns = rows;
-        outer.column_pitch = inputs.width;
-        outer.run_count = 1;
-        outer.columns = pitch;
-        outer.out_pitch = pitch;
-        outer.accumulate = chunk > first;
-        // A short last chunk leaves its panels as far apart as the others.
-        for (std::int64_t p = 0; p < pitch / gradients.width; ++p) {
-          outer.packed = reinterpret_cast<const float*>(d) + p * (gradients.panel_stride() - rows * gradients.width);
-          outer.panel_begin = p;
-          outer.panel_end = p + 1;
-          for (std::size_t r = 0; r < inputs.runs.size(); ++r) {
-            ahead.step();
-            outer.runs = &inputs.runs[r];
-            outer.out = dw + static_cast<std::int64_t>(r) * inputs.width * pitch;
-            outer_panels(outer);
-          }
+        if (element == Element::bf16) {
+          inputs.pair(z, rows);
+          gradients.pair(d, rows);
         }
+        weights_of_chunk(inputs, z, gradients, d, rows, dw, pitch, chunk > first, ahead);
       }
       if (!job.dx) continue;
       PlannedGemm gemm;
