@@ -19,7 +19,8 @@ namespace fovea {
 /// captures. FOVEA_IMPL=reference or FOVEA_IMPL=-fused in the environment, and NoFusion, turn it off.
 FOVEA_API bool fuses_training(const Tensor& x);
 
-/// What maps are kept in here: bf16 where the TrainingMode asks for it and the CPU computes it (AVX-512 BF16), else f32.
+/// What maps are kept in here: bf16 where the TrainingMode asks for it and the CPU computes it (AVX-512 BF16), else
+/// f32.
 FOVEA_API DType fused_precision();
 
 /// forward(x), fused where fuses_training(x), otherwise as it is. A forward pass that cannot be captured, because it

@@ -47,7 +47,7 @@ __attribute__((noinline)) void tile(const Tile& t) {
 }
 
 using TileFn = void (*)(const Tile&);
-constexpr TileFn kTiles[kRows + 1] = {nullptr, tile<1>, tile<2>, tile<3>, tile<4>,  tile<5>,  tile<6>,
+constexpr TileFn kTiles[kRows + 1] = {nullptr, tile<1>, tile<2>, tile<3>,  tile<4>,  tile<5>, tile<6>,
                                       tile<7>, tile<8>, tile<9>, tile<10>, tile<11>, tile<12>};
 
 }  // namespace
@@ -80,7 +80,8 @@ void outer_pairs_bf16(const std::uint32_t* x, const std::uint32_t* d, std::int64
 #else
 namespace fovea::kernels::simd {
 void pair_rows_bf16(const std::uint16_t*, std::int64_t, std::uint32_t*) { __builtin_trap(); }  // has_bf16() is false
-void outer_pairs_bf16(const std::uint32_t*, const std::uint32_t*, std::int64_t, std::int64_t, float*, std::int64_t, bool) {
+void outer_pairs_bf16(const std::uint32_t*, const std::uint32_t*, std::int64_t, std::int64_t, float*, std::int64_t,
+                      bool) {
   __builtin_trap();
 }
 }  // namespace fovea::kernels::simd

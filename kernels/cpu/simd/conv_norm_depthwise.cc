@@ -1,12 +1,13 @@
-// Depthwise convolutions with everything around them: rows of the input are read through the normalisation into a ring
-// that stays in L2, a result row is made from the ring, and its sums are taken while it is there. Backward, one pass
-// over the input's rows gives both gradients: the rows of dy under an input row lie in a ring as well. Arithmetic is
-// f32 throughout, whatever the maps are kept in.
+// Depthwise convolutions with everything around them, some rows of an image at a time: they are read through the
+// normalisation into a ring of rows in L2, panel by panel of 32 channels; then each panel's result rows are made with
+// the rows below them in L1, and their sums taken before they leave it. Backward, one pass over the input's rows gives
+// both gradients: the ring holds the rows of dy under them. Arithmetic is f32, whatever the maps are kept in.
 #include <algorithm>
 #include <limits>
 #include <vector>
 
 #include "core/threads/parallel.h"
+#include "kernels/cpu/simd/ahead.h"
 #include "kernels/cpu/simd/common.h"
 #include "kernels/cpu/simd/conv_norm.h"
 #include "kernels/cpu/simd/depthwise_raw.h"
@@ -15,15 +16,27 @@ namespace fovea::kernels::simd {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr std::int64_t kPanel = 32;
+constexpr std::int64_t kRingBytes = 128 << 10;  // there are up to three such rings, and what is asked for ahead
+constexpr std::int64_t kMostRows = 4;
 
 struct Shapes {
-  std::int64_t h, w, c, kh, kw, ho, wo, n;
+  std::int64_t h, w, c, kh, kw, ho, wo, n, panels;
   Shapes(const Shape& x, const Shape& weights, const Shape& y)
-      : h(x[1]), w(x[2]), c(x[3]), kh(weights[0]), kw(weights[1]), ho(y[1]), wo(y[2]), n(x[0]) {}
+      : h(x[1]),
+        w(x[2]),
+        c(x[3]),
+        kh(weights[0]),
+        kw(weights[1]),
+        ho(y[1]),
+        wo(y[2]),
+        n(x[0]),
+        panels((c + kPanel - 1) / kPanel) {}
   std::int64_t grain() const { return std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, wo * c * kh)); }
+  std::int64_t width(std::int64_t panel) const { return std::min(kPanel, c - panel * kPanel); }
 };
 
-/// The rows of one image that were read last, in f32; row i lies in slot i mod `slots`.
+/// The rows of one image that were read last, in f32, [panel][pixel][32 channels]; row i lies in slot i mod `slots`.
 template <class Load>
 class Ring {
  public:
@@ -67,47 +80,67 @@ void depthwise_norm_forward(const ConvNormForward& job) {
   const Element from = element_of(job.in.x.dtype), element = element_of(job.y.dtype);
   const NormColumns norm = columns_of(job.in);
   const float* const w = job.w.ptr<float>();
+  const std::int64_t sh = job.params.stride.h, in_row = s.w * s.c, out_row = s.wo * s.c,
+                     ring_row = s.panels * s.w * kPanel;
+  const std::int64_t group =
+      std::clamp<std::int64_t>((kRingBytes / 4 / ring_row - s.kh) / sh + 1, 1, std::min(kMostRows, s.ho));
+  const std::int64_t slots = (group - 1) * sh + s.kh;
   DepthwiseRow row;
   row.taps = s.kw;
   row.step = job.params.stride.w;
   row.first = -job.params.padding.left;
   row.width = s.w;
-  row.bias = zeros(s.c);
   row.low = -kInfinity;
   row.high = kInfinity;
   row.count = s.wo;
-  row.channels = row.in_pitch = row.out_pitch = row.weight_pitch = s.c;
+  row.bias = zeros(kPanel);
+  row.in_pitch = row.out_pitch = kPanel;
+  row.weight_pitch = s.c;
   const int threads = parallel_chunk_count(s.n * s.ho, s.grain());
   ChannelSums sums(threads, s.c);
   const bool stream = streamed(job.y);
   parallel_for(s.n * s.ho, s.grain(), [&](std::int64_t begin, std::int64_t end, int thread) {
-    const std::int64_t in_row = s.w * s.c, out_row = s.wo * s.c;
-    float* const memory = scratch<float>(Slot::block_a, s.kh * in_row + out_row + 32);
-    Ring ring(memory, s.kh, in_row, [&](std::int64_t n, std::int64_t i, float* to) {
+    float* const memory = scratch<float>(Slot::block_a, slots * ring_row + group * s.wo * kPanel);
+    float* const made = memory + slots * ring_row;
+    Ring ring(memory, slots, ring_row, [&](std::int64_t n, std::int64_t i, float* to) {
       NormalizedRows load{element_at(job.in.x.data, (n * s.h + i) * in_row, from), from, s.w, s.c, norm};
-      load.to = {to, Element::f32, s.c, s.c, 0};
+      load.to = {to, Element::f32, kPanel, kPanel, s.w * kPanel};
       load_normalized(load);
     });
+    const auto inside = [&](std::int64_t i) { return std::clamp<std::int64_t>(i, 0, s.h); };
     DepthwiseRow r = row;
-    for (std::int64_t at = begin; at < end; ++at) {
-      const std::int64_t n = at / s.ho, top = at % s.ho * job.params.stride.h - job.params.padding.top;
-      const std::int64_t low = std::clamp<std::int64_t>(top, 0, s.h),
-                         high = std::clamp<std::int64_t>(top + s.kh, low, s.h);
-      ring.need(n, low, high);
-      r.rows = 0;
-      for (std::int64_t i = low; i < high; ++i, ++r.rows) {
-        r.in[r.rows] = ring.at(i);
-        r.weights[r.rows] = w + (i - top) * s.kw * s.c;
+    Ahead ahead(s.panels);
+    for (std::int64_t at = begin, rows; at < end; at += rows) {
+      const std::int64_t n = at / s.ho, o = at % s.ho;
+      rows = std::min({group, end - at, s.ho - o});
+      const std::int64_t top = o * sh - job.params.padding.top;
+      const std::int64_t last = inside(top + (rows - 1) * sh + s.kh);
+      ring.need(n, inside(top), last);
+      ahead.start();
+      const std::int64_t more = std::min(rows * sh, s.h - last);
+      if (more > 0)
+        ahead.add(element_at(job.in.x.data, (n * s.h + last) * in_row, from), more * in_row * bytes_of(from));
+      for (std::int64_t p = 0; p < s.panels; ++p) {
+        ahead.step();
+        r.channels = s.width(p);
+        for (std::int64_t b = 0; b < rows; ++b) {
+          r.rows = 0;
+          for (std::int64_t i = inside(top + b * sh); i < inside(top + b * sh + s.kh); ++i, ++r.rows) {
+            r.in[r.rows] = ring.at(i) + p * s.w * kPanel;
+            r.weights[r.rows] = w + (i - top - b * sh) * s.kw * s.c + p * kPanel;
+          }
+          r.out = made + b * s.wo * kPanel;
+          depthwise_row(r);
+        }
+        const std::int64_t c = p * kPanel;
+        if (job.mean && at == begin) sums.begin(thread, made, Element::f32, r.channels, c);
+        sum_rows({{made, Element::f32, kPanel, element_at(job.y.data, at * out_row + c, element), element, s.c,
+                   rows * s.wo, r.channels, stream},
+                  job.mean ? sums.pivot(thread) + c : nullptr,
+                  sums.first(thread) + c,
+                  sums.second(thread) + c});
       }
-      float* const made = memory + s.kh * in_row;
-      r.out = made;
-      depthwise_row(r);
-      if (job.mean && at == begin) sums.begin(thread, made, Element::f32, s.c, 0);
-      const RowsOut out{made,    Element::f32, s.c,  element_at(job.y.data, at * out_row, element),
-                        element, s.c,          s.wo, s.c,
-                        stream};
-      sum_rows({out, job.mean ? sums.pivot(thread) : nullptr, sums.first(thread), sums.second(thread)});
-      sums.count(thread, s.wo);
+      sums.count(thread, rows * s.wo);
     }
     if (stream) flush_streams();
   });
@@ -138,17 +171,21 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
         std::copy_n(w + (k * s.kw + first_tap + sw * (taps - 1 - t)) * s.c, s.c, packed + filled);
     }
   }
-  const std::int64_t size = s.kh * s.kw * s.c;
-  const float* const no_bias = zeros(s.c);
+  const std::int64_t in_row = s.w * s.c, out_row = s.wo * s.c, ring_row = s.panels * s.wo * kPanel;
+  const std::int64_t group =
+      std::clamp<std::int64_t>(kRingBytes / 4 / (s.panels * s.w * kPanel), 1, std::min(kMostRows, s.h));
+  const std::int64_t slots = (group + s.kh) / sh + 2;
+  const std::int64_t kernel = s.kh * s.kw * kPanel, size = s.panels * kernel;  // of padded weights
+  const float* const no_bias = zeros(kPanel);
   const int threads = parallel_chunk_count(s.n * s.h, s.grain());
   ChannelSums sums(threads, norm.mean ? s.c : 0);
   const bool stream = job.dx && streamed(*job.dx);
   std::vector<std::vector<double>> dw(static_cast<std::size_t>(job.dw ? threads : 0));
   parallel_for(s.n * s.h, s.grain(), [&](std::int64_t begin, std::int64_t end, int thread) {
-    const std::int64_t in_row = s.w * s.c, out_row = s.wo * s.c;
-    float* const memory = scratch<float>(Slot::block_a, s.kh * out_row + 2 * in_row + size + 64);
-    float *const z = memory + s.kh * out_row, *const made = z + in_row, *const acc = made + in_row;
-    Ring ring(memory, s.kh, out_row, [&](std::int64_t n, std::int64_t o, float* to) {
+    const std::int64_t block = group * s.w * kPanel;
+    float* const memory = scratch<float>(Slot::block_a, slots * ring_row + (s.panels + 1) * block + size);
+    float *const z = memory + slots * ring_row, *const made = z + s.panels * block, *const acc = made + block;
+    Ring ring(memory, slots, ring_row, [&](std::int64_t n, std::int64_t o, float* to) {
       const std::int64_t at = (n * s.ho + o) * out_row;
       GradientRows load{element_at(job.dy.g.data, at, element),
                         element_at(job.dy.y.data, at, element),
@@ -161,7 +198,7 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
         load.mean = job.dy.mean->ptr<float>();
         load.c = job.dy.c->ptr<float>();
       }
-      load.to = {to, Element::f32, s.c, s.c, 0};
+      load.to = {to, Element::f32, kPanel, kPanel, s.wo * kPanel};
       load_gradient(load);
     });
     std::vector<double>* const total = job.dw ? &dw[static_cast<std::size_t>(thread)] : nullptr;
@@ -169,72 +206,106 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
       total->assign(static_cast<std::size_t>(size), 0.0);
       std::fill(acc, acc + size, 0.0f);
     }
+    // Result rows whose window holds input row i: those o with 0 ≤ i + top − o·sh < kh.
+    const auto low_of = [&](std::int64_t i) {
+      const std::int64_t reach = i + top - s.kh + 1;
+      return std::min(s.ho, reach > 0 ? (reach + sh - 1) / sh : 0);
+    };
+    const auto high_of = [&](std::int64_t i) { return std::clamp<std::int64_t>((i + top) / sh + 1, low_of(i), s.ho); };
     DepthwiseRow r;
     r.width = s.wo;
     r.bias = no_bias;
     r.low = -kInfinity;
     r.high = kInfinity;
-    r.channels = r.in_pitch = r.weight_pitch = s.c;
-    for (std::int64_t at = begin; at < end; ++at) {
-      const std::int64_t n = at / s.h, row = at % s.h;
-      // Result rows whose window holds this row: those o with 0 ≤ row + top − o·sh < kh.
-      const std::int64_t reach = row + top - s.kh + 1;
-      const std::int64_t low = std::min(s.ho, reach > 0 ? (reach + sh - 1) / sh : 0);
-      const std::int64_t high = std::clamp<std::int64_t>((row + top) / sh + 1, low, s.ho);
-      ring.need(n, low, high);
-      const void* const x = element_at(job.in.x.data, at * in_row, from);
-      if (total) {
-        NormalizedRows load{x, from, s.w, s.c, norm};
-        load.to = {z, Element::f32, s.c, s.c, 0};
+    r.in_pitch = kPanel;
+    r.weight_pitch = s.c;
+    r.out_pitch = sw * kPanel;
+    Ahead ahead(s.panels);
+    for (std::int64_t at = begin, rows; at < end; at += rows) {
+      const std::int64_t n = at / s.h, first = at % s.h;
+      rows = std::min({group, end - at, s.h - first});
+      const std::int64_t high = high_of(first + rows - 1);
+      ring.need(n, low_of(first), high);
+      ahead.start();
+      if (const std::int64_t more = std::min((rows + sh - 1) / sh, s.ho - high); more > 0) {
+        const std::int64_t next = (n * s.ho + high) * out_row, bytes = more * out_row * bytes_of(element);
+        ahead.add(element_at(job.dy.g.data, next, element), bytes);
+        if (job.dy.b) ahead.add(element_at(job.dy.y.data, next, element), bytes);
+      }
+      if (at + rows < end) {
+        ahead.add(element_at(job.in.x.data, (at + rows) * in_row, from),
+                  std::min(rows, end - at - rows) * in_row * bytes_of(from));
+      }
+      if (total) {  // all channels at once: the rows come from memory in one stream
+        NormalizedRows load{element_at(job.in.x.data, at * in_row, from), from, rows * s.w, s.c, norm};
+        load.to = {z, Element::f32, kPanel, kPanel, block};
         load_normalized(load);
-        for (std::int64_t o = low; o < high; ++o) {
-          depthwise_weight_row_f32(z, s.w, ring.at(o), s.wo, -left, sw, s.kw, s.c,
-                                   acc + (row + top - o * sh) * s.kw * s.c);
-        }
-        // An image's sum, at most some ten thousand products, is kept in f32.
-        if (at + 1 == end || row + 1 == s.h) {
-          for (std::int64_t i = 0; i < size; ++i) (*total)[static_cast<std::size_t>(i)] += static_cast<double>(acc[i]);
-          std::fill(acc, acc + size, 0.0f);
-        }
       }
-      if (!job.dx) continue;
-      void* const dx = element_at(job.dx->data, at * in_row, from);
-      for (std::int64_t q = 0; q < std::min(sw, s.w); ++q) {
-        const Phase& phase = phases[static_cast<std::size_t>(q)];
-        r.rows = 0;
-        for (std::int64_t o = high - 1; o >= low && phase.taps > 0; --o) {
-          r.in[r.rows] = ring.at(o);
-          r.weights[r.rows++] = packed + phase.offset + (row + top - o * sh) * phase.taps * s.c;
+      for (std::int64_t p = 0; p < s.panels; ++p) {
+        ahead.step();
+        const std::int64_t c = p * kPanel, panel = p * s.wo * kPanel;
+        const void* const x = element_at(job.in.x.data, at * in_row + c, from);
+        const NormColumns columns =
+            norm.mean ? NormColumns{norm.mean + c, norm.scale + c, norm.beta + c, norm.activation} : norm;
+        r.channels = s.width(p);
+        if (total) {
+          for (std::int64_t b = 0; b < rows; ++b) {
+            const std::int64_t i = first + b;
+            for (std::int64_t o = low_of(i); o < high_of(i); ++o) {
+              depthwise_weight_row_f32(z + p * block + b * s.w * kPanel, s.w, ring.at(o) + panel, s.wo, -left, sw, s.kw,
+                                       kPanel, acc + p * kernel + (i + top - o * sh) * s.kw * kPanel);
+            }
+          }
         }
-        r.taps = phase.taps;
-        r.first = phase.first;
-        r.out = made + q * s.c;
-        r.out_pitch = sw * s.c;
-        r.count = (s.w - q + sw - 1) / sw;
-        depthwise_row(r);
+        if (!job.dx) continue;
+        for (std::int64_t b = 0; b < rows; ++b) {
+          const std::int64_t i = first + b;
+          for (std::int64_t q = 0; q < std::min(sw, s.w); ++q) {
+            const Phase& phase = phases[static_cast<std::size_t>(q)];
+            r.rows = 0;
+            for (std::int64_t o = high_of(i) - 1; o >= low_of(i) && phase.taps > 0; --o) {
+              r.in[r.rows] = ring.at(o) + panel;
+              r.weights[r.rows++] = packed + phase.offset + (i + top - o * sh) * phase.taps * s.c + c;
+            }
+            r.taps = phase.taps;
+            r.first = phase.first;
+            r.out = made + (b * s.w + q) * kPanel;
+            r.count = (s.w - q + sw - 1) / sw;
+            depthwise_row(r);
+          }
+        }
+        const RowsOut out{made,       Element::f32, kPanel, element_at(job.dx->data, at * in_row + c, from), from, s.c,
+                          rows * s.w, r.channels,   stream};
+        if (!norm.mean) {
+          sum_rows({out});
+          continue;
+        }
+        MaskedRows mask;
+        mask.g = out;
+        mask.x = x;
+        mask.x_stride = s.c;
+        mask.norm = columns;
+        mask.sum = sums.first(thread) + c;
+        mask.product = sums.second(thread) + c;
+        mask_rows(mask);
       }
-      const RowsOut out{made, Element::f32, s.c, dx, from, s.c, s.w, s.c, stream};
-      if (!norm.mean) {
-        sum_rows({out});
-        continue;
+      // An image's sum, at most some ten thousand products, is kept in f32.
+      if (total && (at + rows == end || first + rows == s.h)) {
+        for (std::int64_t i = 0; i < size; ++i) (*total)[static_cast<std::size_t>(i)] += static_cast<double>(acc[i]);
+        std::fill(acc, acc + size, 0.0f);
       }
-      MaskedRows mask;
-      mask.g = out;
-      mask.x = x;
-      mask.x_stride = s.c;
-      mask.norm = norm;
-      mask.sum = sums.first(thread);
-      mask.product = sums.second(thread);
-      mask_rows(mask);
     }
     if (stream) flush_streams();
   });
   if (job.dw) {
     float* const to = job.dw->ptr<float>();
-    for (std::int64_t i = 0; i < size; ++i) {
-      double sum = 0;
-      for (const std::vector<double>& part : dw) sum += part[static_cast<std::size_t>(i)];
-      to[i] = static_cast<float>(sum);
+    for (std::int64_t t = 0; t < s.kh * s.kw; ++t) {
+      for (std::int64_t c = 0; c < s.c; ++c) {
+        double sum = 0;
+        for (const std::vector<double>& part : dw)
+          sum += part[static_cast<std::size_t>(c / kPanel * kernel + t * kPanel + c % kPanel)];
+        to[t * s.c + c] = static_cast<float>(sum);
+      }
     }
   }
   if (job.dx && norm.mean) sums.totals(job.dbeta->ptr<float>(), job.dscale->ptr<float>());

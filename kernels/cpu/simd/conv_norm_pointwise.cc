@@ -3,11 +3,11 @@
 // of a chunk is 14 KB): forward for the statistics, backward for the activation's mask and the two sums. Backward reads
 // the gradient once for both products.
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "core/threads/parallel.h"
 #include "kernels/cpu/avx512/bf16.h"
+#include "kernels/cpu/simd/ahead.h"
 #include "kernels/cpu/simd/common.h"
 #include "kernels/cpu/simd/conv_norm.h"
 #include "kernels/cpu/simd/planned_gemm.h"
@@ -99,49 +99,10 @@ struct Shapes {
 
 constexpr std::int64_t kTilesPerStep = 2;
 
-/// Asks for the next chunk's memory while this one is computed, a little between any two products: from DRAM alone a
-/// chunk is read at half the speed at which it is multiplied.
-class Ahead {
- public:
-  explicit Ahead(std::int64_t steps) : steps_(steps) {}
-  static std::int64_t steps_of(std::int64_t rows) {
-    const std::int64_t block = kTilesPerStep * planned_tile_rows();
-    return (rows + block - 1) / block;
-  }
-  void start() {
-    ranges_ = range_ = 0;
-    at_ = 0;
-    lines_ = 0;
-  }
-  void add(const void* from, std::int64_t bytes) {
-    ranges_at_[ranges_] = {static_cast<const char*>(from), bytes};
-    lines_ += (bytes + 63) / 64;
-    each_ = (lines_ + steps_ - 1) / steps_;
-    ++ranges_;
-  }
-  void step() {
-    std::int64_t left = each_;
-    while (left > 0 && range_ < ranges_) {
-      const auto [from, bytes] = ranges_at_[range_];
-      const std::int64_t end = std::min(bytes, at_ + left * 64);
-      left -= (end - at_ + 63) / 64;
-      for (; at_ < end; at_ += 64) __builtin_prefetch(from + at_, 0, 2);
-      if (at_ >= bytes) {
-        ++range_;
-        at_ = 0;
-      }
-    }
-  }
-
- private:
-  struct Range {
-    const char* from;
-    std::int64_t bytes;
-  };
-  std::array<Range, 3> ranges_at_{};
-  std::size_t ranges_ = 0, range_ = 0;
-  std::int64_t at_ = 0, lines_ = 0, each_ = 0, steps_;
-};
+std::int64_t blocks_of(std::int64_t rows) {
+  const std::int64_t block = kTilesPerStep * planned_tile_rows();
+  return (rows + block - 1) / block;
+}
 
 /// One panel of a chunk's product, a few tiles between two looks ahead.
 void multiply(PlannedGemm gemm, std::int64_t panel, Ahead& ahead) {
@@ -229,7 +190,7 @@ void pointwise_norm_forward(const ConvNormForward& job) {
   parallel_for(chunks.count, 1, [&](std::int64_t first, std::int64_t last, int thread) {
     void* const a = scratch<char>(Slot::block_a, panels.bytes());
     void* const made = scratch<float>(Slot::block_c, chunks.rows * panel_width());
-    Ahead ahead(panel_count(s.n) * Ahead::steps_of(chunks.rows));
+    Ahead ahead(panel_count(s.n) * blocks_of(chunks.rows));
     for (std::int64_t chunk = first; chunk < last; ++chunk) {
       const std::int64_t begin = chunk * chunks.rows, rows = std::min(chunks.rows, s.rows - begin);
       NormalizedRows load{element_at(job.in.x.data, begin * s.k, from), from, rows, s.k, norm};
@@ -253,8 +214,8 @@ void pointwise_norm_forward(const ConvNormForward& job) {
         const std::int64_t c = p * width, columns = std::min(width, s.n - c);
         multiply(gemm, p, ahead);
         if (job.mean && chunk == first) sums.begin(thread, made, element, columns, c);
-        const RowsOut out{made, element, width, element_at(job.y.data, begin * s.n + c, element), element, s.n, rows,
-                          columns, stream};
+        const RowsOut out{made, element, width, element_at(job.y.data, begin * s.n + c, element), element, s.n,
+                          rows, columns, stream};
         sum_rows({out, job.mean ? sums.pivot(thread) + c : nullptr, sums.first(thread) + c, sums.second(thread) + c});
       }
       sums.count(thread, rows);
@@ -284,7 +245,7 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
     char* const z = job.dw ? scratch<char>(Slot::block_b, inputs.bytes() + inputs.pair_bytes()) : nullptr;
     void* const made = scratch<float>(Slot::block_c, chunks.rows * panel_width());
     float* const dw = partial + thread * weights;
-    Ahead ahead((job.dx ? panel_count(s.k) * Ahead::steps_of(chunks.rows) : 0) +
+    Ahead ahead((job.dx ? panel_count(s.k) * blocks_of(chunks.rows) : 0) +
                 (job.dw ? pitch / gradients.width * static_cast<std::int64_t>(inputs.runs.size()) : 0));
     for (std::int64_t chunk = first; chunk < last; ++chunk) {
       const std::int64_t begin = chunk * chunks.rows, rows = std::min(chunks.rows, s.rows - begin);
@@ -333,8 +294,9 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
       for (std::int64_t p = 0; p < panel_count(s.k); ++p) {
         const std::int64_t c = p * width;
         multiply(gemm, p, ahead);
-        const RowsOut out{made, element, width, element_at(job.dx->data, begin * s.k + c, from), from, s.k, rows,
-                          std::min(width, s.k - c), stream};
+        const RowsOut out{made,  element, width, element_at(job.dx->data, begin * s.k + c, from),
+                          from,  s.k,     rows,  std::min(width, s.k - c),
+                          stream};
         if (!norm.mean) {
           sum_rows({out});
           continue;

@@ -98,7 +98,7 @@ void normalized(const NormalizedRows& job, Act act) {
   const In* const x = static_cast<const In*>(job.x);
   const In* const residual = static_cast<const In*>(job.residual);
   const NormColumns& n = job.norm;
-  const std::int64_t pitch = job.channels;
+  const std::int64_t pitch = job.stride ? job.stride : job.channels;
   write_rows<Out>(job.to, job.rows, job.channels,
                   [&](auto part, std::int64_t r, std::int64_t s, std::int64_t c, int count, V& a, V& b) HWY_ATTR {
                     constexpr bool kPart = decltype(part)::value;
@@ -169,6 +169,16 @@ HWY_INLINE void each_strip(std::int64_t columns, F f) {
 }
 
 HWY_INLINE void add_lanes(V v, double* to, int count) {
+#if HWY_TARGET != HWY_SCALAR
+  if (count == kLanes) {
+    const hn::ScalableTag<double> dd;
+    const hn::Rebind<float, decltype(dd)> half;
+    const auto low = hn::PromoteTo(dd, hn::LowerHalf(half, v)), high = hn::PromoteTo(dd, hn::UpperHalf(half, v));
+    hn::StoreU(hn::Add(hn::LoadU(dd, to), low), dd, to);
+    hn::StoreU(hn::Add(hn::LoadU(dd, to + kLanes / 2), high), dd, to + kLanes / 2);
+    return;
+  }
+#endif
   HWY_ALIGN float lanes[kLanes];
   hn::Store(v, Full(), lanes);
   for (int i = 0; i < count; ++i) to[i] += static_cast<double>(lanes[i]);
@@ -327,7 +337,9 @@ void row_sums(const RowSums& job) {
 }
 void masked_rows(const MaskedRows& job) {
   const bool in = job.g.element == Element::f32, out = job.g.to_element == Element::f32;
-  if (!job.g.to) return in ? masked<float, float, Way::none>(job, IdentityGrad()) : masked<Bf16, Bf16, Way::none>(job, IdentityGrad());
+  if (!job.g.to)
+    return in ? masked<float, float, Way::none>(job, IdentityGrad())
+              : masked<Bf16, Bf16, Way::none>(job, IdentityGrad());
   if (streams(job.g)) return masked_by_kind<float, float, Way::stream>(job);
   if (!in) return masked_by_kind<Bf16, Bf16, Way::store>(job);
   out ? masked_by_kind<float, float, Way::store>(job) : masked_by_kind<float, Bf16, Way::store>(job);

@@ -33,6 +33,7 @@ struct NormalizedRows {
   NormColumns norm{};
   const void* residual = nullptr;  ///< added before the activation; rows and type like x, or null
   RowsTo to{};
+  std::int64_t stride = 0;  ///< of x and residual from row to row; 0: channels
 };
 void load_normalized(const NormalizedRows&);
 
@@ -61,8 +62,8 @@ struct RowsOut {
 };
 void flush_streams();
 
-/// sum[c] += Σ (y − pivot[c]), square[c] += Σ (y − pivot[c])², in f32 over the rows given (some hundred at most), of y as
-/// it is stored. Without pivot only the copy. Without `to` only the sums.
+/// sum[c] += Σ (y − pivot[c]), square[c] += Σ (y − pivot[c])², in f32 over the rows given (some hundred at most), of y
+/// as it is stored. Without pivot only the copy. Without `to` only the sums.
 struct RowSums {
   RowsOut y;
   const float* pivot = nullptr;
