@@ -200,6 +200,7 @@ void pointwise_norm_forward(const ConvNormForward& job) {
       if (chunk + 1 < last)
         ahead.add(element_at(job.in.x.data, (begin + rows) * s.k, from),
                   std::min(chunks.rows, s.rows - begin - rows) * s.k * bytes_of(from));
+      if (!stream) ahead.add(element_at(job.y.data, begin * s.n, element), rows * s.n * bytes_of(element), true);
       PlannedGemm gemm;
       panels.describe(gemm, a, rows);
       gemm.out = element;
@@ -270,6 +271,8 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
         if (load.b) ahead.add(element_at(job.dy.y.data, next * s.n, element), more * s.n * bytes_of(element));
         ahead.add(element_at(job.in.x.data, next * s.k, from), more * s.k * bytes_of(from));
       }
+      if (job.dx && !stream)
+        ahead.add(element_at(job.dx->data, begin * s.k, from), rows * s.k * bytes_of(from), true);
       if (job.dw) {
         NormalizedRows input{x, from, rows, s.k, norm};
         input.to = inputs.to(z);

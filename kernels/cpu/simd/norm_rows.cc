@@ -44,6 +44,28 @@ HWY_INLINE void keep(V v, Bf16* to) {
 #endif
 }
 
+HWY_INLINE void keep_past_caches(V v, Bf16* to) {
+#if HWY_TARGET == HWY_AVX3
+  __m256i half;
+  asm("vcvtneps2bf16 %1, %0" : "=v"(half) : "v"(v.raw));
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), half);
+#else
+  keep(v, to);
+#endif
+}
+/// v as bf16 keeps it.
+HWY_INLINE V rounded(V v) {
+#if HWY_TARGET == HWY_AVX3
+  __m256i half;
+  asm("vcvtneps2bf16 %1, %0" : "=v"(half) : "v"(v.raw));
+  return V{_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))};
+#else
+  HWY_ALIGN Bf16 half[kLanes];
+  store_value(v, Full(), half);
+  return load_value(Full(), static_cast<const Bf16*>(half));
+#endif
+}
+
 struct IdentityGrad {
   template <class D>
   HWY_INLINE hn::Vec<D> operator()(D, hn::Vec<D>, hn::Vec<D> dy) const {
@@ -194,22 +216,23 @@ Out* nowhere() {
   return none;
 }
 
-/// What is stored, as it will be read again.
-template <Way kWay, bool kPart, class Out>
+/// Stores v; what will be read again is returned. `exact`: v is a value of type Out already.
+template <Way kWay, bool kPart, bool kExact, class Out>
 HWY_INLINE V put(V v, Out* to, int count) {
   const Full d;
   if constexpr (kWay == Way::none) {
     return v;
   } else if constexpr (kPart) {
     store_first(v, d, to, count);
-    if constexpr (sizeof(Out) == 4) return v;
+    if constexpr (kExact || sizeof(Out) == 4) return v;
     return load_first(d, static_cast<const Out*>(to), count);
   } else if constexpr (sizeof(Out) == 4) {
     kWay == Way::stream ? hn::Stream(v, d, to) : hn::StoreU(v, d, to);
     return v;
   } else {
-    keep(v, to);
-    return load_value(d, static_cast<const Out*>(to));
+    kWay == Way::stream ? keep_past_caches(v, to) : keep(v, to);
+    if constexpr (kExact) return v;
+    return rounded(v);
   }
 }
 
@@ -231,7 +254,7 @@ void sums(const RowSums& job) {
     const auto row = [&](int i) FOVEA_INLINE HWY_ATTR {
       FOVEA_UNROLL(2)
       for (int v = 0; v < kVectors; ++v) {
-        const V y = put<kWay, kPart>(load<kPart>(from + v * kLanes, count), to + v * kLanes, count);
+        const V y = put<kWay, kPart, sizeof(In) <= sizeof(Out)>(load<kPart>(from + v * kLanes, count), to + v * kLanes, count);
         const V away = hn::Sub(y, pivot[v]);
         sum[i][v] = hn::Add(sum[i][v], away);
         square[i][v] = hn::MulAdd(away, away, square[i][v]);
@@ -257,6 +280,9 @@ void sums(const RowSums& job) {
 template <class In, class Out, Way kWay, class Grad>
 void masked(const MaskedRows& job, Grad grad) {
   const Full d;
+  // A mask lets a value through or not.
+  constexpr bool kMask = std::is_same_v<Grad, IdentityGrad> || std::is_same_v<Grad, ReluGrad> || std::is_same_v<Grad, Relu6Grad>;
+  constexpr bool kExact = kMask && sizeof(In) <= sizeof(Out);
   each_strip(job.g.columns, [&](auto part, auto vectors, std::int64_t c, int count) HWY_ATTR {
     constexpr bool kPart = decltype(part)::value;
     constexpr int kVectors = decltype(vectors)::value;
@@ -278,7 +304,7 @@ void masked(const MaskedRows& job, Grad grad) {
       for (int v = 0; v < kVectors; ++v) {
         const V centered = hn::Sub(load<kPart>(x + v * kLanes, count), mean[v]);
         const V at = result ? load<kPart>(result + v * kLanes, count) : hn::MulAdd(centered, scale[v], beta[v]);
-        const V g = put<kWay, kPart>(grad(d, at, load<kPart>(from + v * kLanes, count)), to + v * kLanes, count);
+        const V g = put<kWay, kPart, kExact>(grad(d, at, load<kPart>(from + v * kLanes, count)), to + v * kLanes, count);
         sum[v] = hn::Add(sum[v], g);
         product[v] = hn::MulAdd(g, centered, product[v]);
       }
@@ -306,10 +332,11 @@ void masked_by_kind(const MaskedRows& job) {
   }
 }
 
-/// Whether whole vectors of f32 can be streamed: every one is a line, or a part of one beside the rest of it.
+/// Whether rows can be streamed: each strip of them covers whole lines.
 bool streams(const RowsOut& rows) {
-  return rows.stream && rows.element == Element::f32 && rows.to_element == Element::f32 &&
-         reinterpret_cast<std::uintptr_t>(rows.to) % 64 == 0 && rows.to_stride % 16 == 0;
+  const std::int64_t line = 64 / bytes_of(rows.to_element);
+  return rows.stream && reinterpret_cast<std::uintptr_t>(rows.to) % 64 == 0 && rows.to_stride % line == 0 &&
+         rows.columns % line == 0;
 }
 
 }  // namespace
@@ -331,8 +358,9 @@ void gradient_rows(const GradientRows& job) {
 void row_sums(const RowSums& job) {
   const bool in = job.y.element == Element::f32, out = job.y.to_element == Element::f32;
   if (!job.y.to) return in ? sums<float, float, Way::none>(job) : sums<Bf16, Bf16, Way::none>(job);
-  if (streams(job.y)) return sums<float, float, Way::stream>(job);
-  if (!in) return sums<Bf16, Bf16, Way::store>(job);
+  const bool past = streams(job.y);
+  if (in && out && past) return sums<float, float, Way::stream>(job);
+  if (!in) return past ? sums<Bf16, Bf16, Way::stream>(job) : sums<Bf16, Bf16, Way::store>(job);
   out ? sums<float, float, Way::store>(job) : sums<float, Bf16, Way::store>(job);
 }
 void masked_rows(const MaskedRows& job) {
@@ -340,8 +368,9 @@ void masked_rows(const MaskedRows& job) {
   if (!job.g.to)
     return in ? masked<float, float, Way::none>(job, IdentityGrad())
               : masked<Bf16, Bf16, Way::none>(job, IdentityGrad());
-  if (streams(job.g)) return masked_by_kind<float, float, Way::stream>(job);
-  if (!in) return masked_by_kind<Bf16, Bf16, Way::store>(job);
+  const bool past = streams(job.g);
+  if (in && out && past) return masked_by_kind<float, float, Way::stream>(job);
+  if (!in) return past ? masked_by_kind<Bf16, Bf16, Way::stream>(job) : masked_by_kind<Bf16, Bf16, Way::store>(job);
   out ? masked_by_kind<float, float, Way::store>(job) : masked_by_kind<float, Bf16, Way::store>(job);
 }
 
