@@ -156,6 +156,7 @@ TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, con
   t.warmup.epochs = o.warmup;
   t.epochs = o.epochs;
   t.batch_size = o.batch_size;
+  t.precision = o.precision == "bf16" ? DType::bf16 : DType::f32;
   t.loss.kind = o.focal > 0 ? LossKind::focal : LossKind::cross_entropy;
   t.loss.focal_gamma = o.focal;
   t.loss.label_smoothing = o.label_smoothing;
@@ -208,6 +209,13 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
       ->check(CLI::Range(1, 100000))
       ->group(training);
   c.add_option("--batch-size", o.batch_size, "Pictures per step")->check(CLI::Range(1, 1 << 16))->group(training);
+  c.add_option(
+       "--precision", o.precision,
+       "f32, or bf16: maps and products of convolutions in 16 bits, up to twice as fast where the CPU has AVX-512 "
+       "BF16 (elsewhere it is f32)")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str()
+      ->group(training);
   c.add_option("--optimizer", o.optimizer, "sgd (default, Nesterov momentum), adam, adamw, rmsprop, lamb")
       ->check(CLI::IsMember({"sgd", "adam", "adamw", "rmsprop", "lamb"}))
       ->group(training);

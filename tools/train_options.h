@@ -28,6 +28,7 @@ struct TrainOptions {
   int image_size = 0;
   int epochs = 0;
   int batch_size = 0;
+  std::string precision = "f32";
   std::string optimizer, schedule;
   double lr = 0, weight_decay = -1, label_smoothing = -1, momentum = 0.9, ema = -1, clip_norm = -1;
   double focal = 0, warmup = 0;

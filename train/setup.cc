@@ -137,6 +137,7 @@ Settings describe_settings(const TrainerOptions& options, Monitor monitor, const
   put("epochs", str(options.epochs));
   put("batch size", str(options.batch_size));
   put("accumulate", str(options.accumulate));
+  put("precision", std::string(to_string(options.precision)));
   put("seed", str(options.seed));
   put("clipping", str("norm ", options.clip_norm, ", value ", options.clip_value));
   put("ema", options.ema ? str("decay ", options.ema->decay, ", warm-up ", options.ema->warmup) : "none");

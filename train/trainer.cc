@@ -12,6 +12,7 @@
 #include "core/autograd/tape.h"
 #include "core/error.h"
 #include "core/threads/parallel.h"
+#include "kernels/conv_norm.h"
 #include "train/checkpoint.h"
 #include "train/diagnose_internal.h"
 #include "train/files_internal.h"
@@ -127,7 +128,8 @@ struct Trainer::Run {
     for (const auto& [key, value] : settings) {
       const auto at =
           std::find_if(c.settings.begin(), c.settings.end(), [&, &k = key](const auto& s) { return s.first == k; });
-      const std::string old = at == c.settings.end() ? "unknown" : at->second;
+      // Checkpoints from before there was a choice are f32.
+      const std::string old = at != c.settings.end() ? at->second : key == "precision" ? "f32" : "unknown";
       if (old == value) continue;
       if (key == "threads") {
         tell([&](TrainObserver& o) {
@@ -191,7 +193,8 @@ struct Trainer::Run {
   /// Forward and backward of one batch; gradients add up until the optimizer step.
   double train_batch(const Batch& batch) {
     const auto number = static_cast<std::uint64_t>(progress.epoch * batches + progress.batch);
-    const TrainingMode::Options mode{.seed = options.seed, .step = number, .update_statistics = true};
+    const TrainingMode::Options mode{
+        .seed = options.seed, .step = number, .update_statistics = true, .precision = options.precision};
     Tensor images = batch.images.to(tensors.front().tensor.dtype());
     TrainingMode training(mode);
     Tape tape;
@@ -387,6 +390,8 @@ struct Trainer::Run {
       check_writable(options.checkpoint);
       if (options.resume && file_exists(options.checkpoint)) resume();
     }
+    if (options.precision == DType::bf16 && !kernels::conv_norm_takes_bf16())
+      tell([](TrainObserver& o) { o.on_warning("this CPU has no products of bf16 (AVX-512 BF16): training in f32"); });
     TrainInfo info;
     info.epochs = options.epochs;
     info.batches_per_epoch = batches;
@@ -446,6 +451,8 @@ Trainer::Trainer(const Model& model, TrainerOptions options) : model_(model), op
   require(model_.defined(), "there is no model");
   require(o.epochs >= 1, str("epochs is ", o.epochs), "at least 1");
   require(o.batch_size >= 1, str("batch_size is ", o.batch_size), "at least 1");
+  require(o.precision == DType::f32 || o.precision == DType::bf16, str("precision is ", to_string(o.precision)),
+          "f32 or bf16");
   require(o.accumulate >= 1, str("accumulate is ", o.accumulate), "at least 1");
   require(o.clip_norm >= 0 && o.clip_value >= 0, "clipping limits are negative", "0 switches clipping off");
   require(o.loss.label_smoothing >= 0 && o.loss.label_smoothing < 1, str("label_smoothing is ", o.loss.label_smoothing),

@@ -6,7 +6,6 @@
 #include "core/autograd/tape.h"
 #include "kernels/conv_norm.h"
 #include "layers/ops/conv_norm_internal.h"
-#include "layers/ops/factories.h"
 #include "layers/ops/op_support.h"
 
 namespace fovea {
@@ -32,13 +31,6 @@ void check_lazy(std::string_view op, Specs in) {
       throw Error(ErrorKind::usage, op, "mean, scale and beta of the input are given together or not at all");
     check_vector(op, kNames[i], in[i], in[0].shape[3], "channels");
   }
-}
-
-DType get_dtype(const Attributes& a) {
-  const std::string name = a.get_string("dtype");
-  if (name != "f32" && name != "bf16")
-    throw Error(ErrorKind::format, "conv_norm", str("dtype is f32 or bf16, not '", name, "'"));
-  return name == "f32" ? DType::f32 : DType::bf16;
 }
 
 class ConvNormOp final : public Op {
@@ -275,21 +267,6 @@ class CastOp final : public Op {
 };
 
 }  // namespace
-
-OpPtr ops::make_cast(const Attributes& a) { return std::make_shared<CastOp>(get_dtype(a)); }
-
-OpPtr ops::make_conv_norm(const Attributes& a) {
-  ConvNormOptions options;
-  options.conv = get_conv2d(a);
-  options.norm = get_batch_norm(a);
-  options.norm.activation = kNoActivation;
-  options.dtype = get_dtype(a);
-  return std::make_shared<ConvNormOp>(options, get_activation(a));
-}
-
-OpPtr ops::make_normalize(const Attributes& a) {
-  return std::make_shared<NormalizeOp>(get_activation(a), get_dtype(a));
-}
 
 Unnormalized conv_norm(const Unnormalized& x, const Tensor& w, const Tensor& gamma, const Tensor& beta,
                        const Tensor& running_mean, const Tensor& running_variance, const ConvNormOptions& options) {

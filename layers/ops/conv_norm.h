@@ -1,5 +1,6 @@
 // Convolution with the batch norm behind it, trained as one (kernels/conv_norm.h): its result is not normalised yet,
-// the layer that reads it does that. Made from captured passes by layers/fused; nobody needs to call these directly.
+// the layer that reads it does that. Made from captured passes by layers/fused; nobody needs to call
+// these directly, and no file holds them.
 #pragma once
 
 #include "core/graph/op.h"
