@@ -12,7 +12,7 @@
 #include "infer/compile/compile.h"
 #include "insight/audit.h"
 #include "insight/label_errors.h"
-#include "insight/slices.h"
+#include "tools/audit_model.h"
 #include "tools/command.h"
 #include "tools/data_source.h"
 #include "tools/groups.h"
@@ -128,29 +128,29 @@ int run(const Options& o) {
     EvaluateOptions evaluating;
     evaluating.cancel = &catch_interrupts();
     evaluating.forward = infer::fast_forward(model);
-    const Evaluation result = evaluate(model, all, evaluating);
-    std::vector<bool> correct;
-    std::vector<std::string> slice;
-    const std::int64_t classes = result.probabilities.dim(1);
-    for (std::size_t i = 0; i < result.labels.size(); ++i) {
-      const float* row = result.probabilities.data<float>() + static_cast<std::int64_t>(i) * classes;
-      correct.push_back(std::max_element(row, row + classes) - row == result.labels[i]);
-      slice.push_back(audit.pictures[static_cast<std::size_t>(numbers[i])].group);
+    // By pictures that training kept apart, where the data has such a part.
+    std::string part;
+    for (const char* wanted : {"val", "test"}) {
+      if (std::find(names.begin(), names.end(), wanted) != names.end()) part = wanted;
     }
-    nlohmann::ordered_json& list = json["groups"] = nlohmann::ordered_json::array();
-    for (const insight::Slice& s : insight::compare_slices(correct, slice)) {
-      list.push_back({{"group", s.name},
-                      {"pictures", s.n},
-                      {"accuracy", s.accuracy},
-                      {"interval", {s.interval.low, s.interval.high}},
-                      {"rest", s.rest_accuracy},
-                      {"adjusted_p", s.adjusted_p},
-                      {"worse", s.worse}});
-      if (!o.common.json && s.worse) {
-        std::printf("  ! group '%s': accuracy %s (%s to %s), the others' %s\n", s.name.c_str(),
-                    percent(s.accuracy).c_str(), percent(s.interval.low).c_str(), percent(s.interval.high).c_str(),
-                    percent(s.rest_accuracy).c_str());
-      }
+    std::vector<std::int64_t> rows, pictures;
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+      if (!part.empty() && audit.pictures[static_cast<std::size_t>(numbers[i])].part != part) continue;
+      rows.push_back(static_cast<std::int64_t>(i));
+      pictures.push_back(numbers[i]);
+    }
+    const DatasetPtr judged = std::make_shared<Subset>(all, rows);
+    const Evaluation result = evaluate(model, judged, evaluating);
+    std::vector<insight::SliceAttribute> attributes = slice_attributes(*judged, groups);
+    add_thirds(audit, pictures, attributes);
+    const insight::SliceReport slices =
+        insight::audit_slices(result.probabilities, result.labels, attributes, {.seed = o.common.seed});
+    json["slices"] = to_json(slices, audit.class_names);
+    json["slices"]["part"] = part;
+    if (!o.common.json) {
+      std::printf("\naccuracy of %s on %zu pictures%s%s: %s\n%s", o.model.c_str(), rows.size(),
+                  part.empty() ? "" : ", part ", part.c_str(), percent(result.metrics.accuracy).c_str(),
+                  slice_lines(slices, audit.class_names).c_str());
     }
   }
   const std::string text = json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
@@ -169,7 +169,7 @@ void add_audit(CLI::App& app, Action& action) {
       "Examples:\n"
       "  fovea audit photos                                          reads every picture once\n"
       "  fovea audit photos --features efficientnet_lite0            and names labels that are probably wrong\n"
-      "  fovea audit photos --model runs/photos --groups sites.csv   and groups that a model serves worse\n\n"
+      "  fovea audit photos --model runs/photos --groups sites.csv   and what a model serves worse\n\n"
       "DATA is what `fovea train` takes. Found are: pictures that cannot be read, classes that are missing or tiny, "
       "the same "
       "picture twice (also encoded anew or resized), in two parts or under two labels, groups in two parts, classes "
@@ -179,9 +179,13 @@ void add_audit(CLI::App& app, Action& action) {
   command->add_option("data", o->data, "The pictures")->required();
   command->add_option("--features", o->features,
                       "Pretrained network whose features judge the labels, by cross-validation");
-  command->add_option("--model", o->model, "Run or model whose accuracy is compared between groups");
-  command->add_option("--groups", o->groups,
-                      "CSV file with a first line path,group: patient, camera or site of pictures");
+  command->add_option(
+      "--model", o->model,
+      "Run or model whose accuracy, recall and calibration are compared between groups and between dark and "
+      "bright, flat and rich, soft and sharp pictures");
+  command->add_option(
+      "--groups", o->groups,
+      "CSV file with a first line path,group or path,NAME,NAME…: patient, camera, site, sex of pictures");
   command->add_option("--group-prefix", o->group_prefix, "The first so many letters of a file's name are its group")
       ->check(CLI::Range(0, 255));
   command->add_option("--out", o->out, "Write all findings to this JSON file");

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "infer/compile/compile.h"
 #include "insight/report/report.h"
 #include "tools/answering.h"
+#include "tools/audit_model.h"
 #include "tools/command.h"
 #include "tools/consent.h"
 #include "tools/data_source.h"
@@ -159,25 +161,6 @@ std::string today() {
   return gmtime_r(&now, &utc) && std::strftime(text, sizeof text, "%d %B %Y", &utc) > 0 ? text + (text[0] == '0') : "";
 }
 
-/// How bright, rich in contrast, sharp and large the judged pictures are, in thirds.
-void add_thirds(const insight::Audit& audit, std::size_t first, std::size_t count,
-                std::vector<insight::SliceAttribute>& to) {
-  const auto add = [&](const char* name, double insight::AuditPicture::*value, const std::array<std::string, 3>& names,
-                       int decimals) {
-    std::vector<double> values;
-    for (std::size_t i = first; i < first + count; ++i) {
-      const insight::AuditPicture& p = audit.pictures[i];
-      values.push_back(p.error.empty() ? p.*value : std::numeric_limits<double>::quiet_NaN());
-    }
-    insight::SliceAttribute thirds = insight::thirds_of(name, values, names, decimals);
-    if (std::any_of(thirds.values.begin(), thirds.values.end(), [](const auto& v) { return !v.empty(); }))
-      to.push_back(std::move(thirds));
-  };
-  add("brightness", &insight::AuditPicture::brightness, {"dark", "middle", "bright"}, 0);
-  add("contrast", &insight::AuditPicture::contrast, {"low", "middle", "high"}, 0);
-  add("sharpness", &insight::AuditPicture::sharpness, {"soft", "middle", "sharp"}, 1);
-}
-
 int run(Options o) {
   apply_common(o.common);
   if (!o.write_card.empty()) {
@@ -208,7 +191,7 @@ int run(Options o) {
     const Groups groups = Groups::read(o.groups, pictures.folder);
     for (auto& [name, part] : pictures.parts) part = regrouped(part, groups);
     pictures.judged = pictures.parts[pictures.judged_part].second;
-    o.report.attributes = groups.attributes(*pictures.judged);
+    o.report.attributes = slice_attributes(*pictures.judged, groups);
   } else {
     o.report.attributes = slice_attributes(*pictures.judged, {});
   }
@@ -235,8 +218,9 @@ int run(Options o) {
       for (std::size_t at = 0; (at = finding.text.find(folder, at)) != std::string::npos;)
         finding.text.erase(at, folder.size());
     }
-    add_thirds(*audit, static_cast<std::size_t>(first), static_cast<std::size_t>(pictures.judged->size()),
-               o.report.attributes);
+    std::vector<std::int64_t> judged(static_cast<std::size_t>(pictures.judged->size()));
+    std::iota(judged.begin(), judged.end(), first);
+    add_thirds(*audit, judged, o.report.attributes);
   }
   insight::ReportOptions& options = o.report;
   options.cancel = cancel;

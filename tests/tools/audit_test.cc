@@ -34,8 +34,19 @@ TEST_CASE("audit: what is planted in a folder is printed, and nothing is changed
   const Outcome model =
       run({"audit", folder / "data/val", "--model", folder / "run", "--groups", folder / "groups.csv", "--json"});
   REQUIRE(model.code == 0);
-  CHECK(model.json()["groups"].size() == 2);
-  CHECK(model.json()["groups"][0]["pictures"] == 12);
+  const Json slices = model.json()["slices"]["list"];
+  REQUIRE(slices.size() >= 2);
+  CHECK(slices[0]["attribute"] == "group");
+  CHECK(slices[0]["name"] == "north");
+  CHECK(slices[0]["pictures"] == 12);
+  CHECK(slices[0]["classes"][1]["class"] == "bee");
+  CHECK(slices[0]["classes"][0]["pictures"].get<int>() + slices[0]["classes"][1]["pictures"].get<int>() == 12);
+  const Outcome text =
+      run({"audit", folder / "data/val", "--model", folder / "run", "--groups", folder / "groups.csv"});
+  CHECK(contains(text.out, "worst of "));
+  // Where the data has parts, those that training kept apart are asked about.
+  const Outcome parts = run({"audit", folder / "data", "--model", folder / "run", "--json"});
+  CHECK(parts.json()["slices"]["part"] == "val");
   write(folder / "bad.csv", "file,site\na,b\n");
   CHECK(run({"audit", folder / "data/val", "--groups", folder / "bad.csv"}).code == 1);
   CHECK(run({"audit", folder / "nothing"}).code == 1);
