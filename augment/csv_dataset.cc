@@ -2,6 +2,7 @@
 #include "augment/csv_dataset.h"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -75,6 +76,7 @@ struct CsvDataset::State {
   CsvOptions options;
   std::string folder;
   std::vector<std::string> class_names, parts;
+  std::vector<double> class_weights;
   struct Item {
     std::string path, group;
     std::int64_t label;
@@ -132,7 +134,8 @@ CsvDataset::CsvDataset(const std::string& manifest, const CsvOptions& options) {
   const std::size_t path_column = find_column(header, "path", manifest),
                     label_column = find_column(header, "label", manifest);
   const std::size_t group_column = find_column(header, "group", manifest),
-                    split_column = find_column(header, "split", manifest);
+                    split_column = find_column(header, "split", manifest),
+                    weight_column = find_column(header, "weight", manifest);
   if (path_column == kNoColumn || label_column == kNoColumn) {
     std::string columns;
     for (const std::string& field : header.fields) columns += str(columns.empty() ? "'" : ", '", field, "'");
@@ -174,6 +177,7 @@ CsvDataset::CsvDataset(const std::string& manifest, const CsvOptions& options) {
   if (number.size() != state->class_names.size())
     throw Error(ErrorKind::usage, "CsvDataset", "class_names holds a name twice");
 
+  std::vector<double> weight_sum(state->class_names.size()), weight_count(weight_sum.size());
   for (const CsvRecord* row : rows) {
     const std::string where = str(manifest, ":", row->line);
     const auto label = number.find(row->fields[label_column]);
@@ -191,6 +195,15 @@ CsvDataset::CsvDataset(const std::string& manifest, const CsvOptions& options) {
                     "paths are relative to the manifest's folder");
       }
     }
+    if (weight_column != kNoColumn) {
+      const std::string& text = row->fields[weight_column];
+      double weight = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), weight);
+      if (error != std::errc() || end != text.data() + text.size() || !(weight > 0 && weight <= 1e6))
+        throw Error(ErrorKind::format, where, str("the weight '", text, "' is no number above 0"));
+      weight_sum[static_cast<std::size_t>(item.label)] += weight;
+      ++weight_count[static_cast<std::size_t>(item.label)];
+    }
     state->items.push_back(std::move(item));
   }
   if (state->items.empty()) {
@@ -198,6 +211,8 @@ CsvDataset::CsvDataset(const std::string& manifest, const CsvOptions& options) {
         ErrorKind::format, manifest,
         options.split.empty() ? "has a header but no rows" : str("has no row whose split is \"", options.split, "\""));
   }
+  for (std::size_t k = 0; weight_column != kNoColumn && k < weight_sum.size(); ++k)
+    state->class_weights.push_back(weight_count[k] > 0 ? weight_sum[k] / weight_count[k] : 1);
   state_ = std::move(state);
 }
 
@@ -210,6 +225,7 @@ std::string CsvDataset::name(std::int64_t i) const {
 }
 std::string CsvDataset::group(std::int64_t i) const { return state_->items.at(static_cast<std::size_t>(i)).group; }
 int CsvDataset::image_size() const { return state_->options.image_size; }
+const std::vector<double>& CsvDataset::class_weights() const { return state_->class_weights; }
 std::vector<std::string> CsvDataset::parts() const { return state_->parts; }
 
 }  // namespace fovea

@@ -1,4 +1,4 @@
-// Pictures listed in a CSV manifest: path,label and, if wanted, group and split.
+// Pictures listed in a CSV manifest: path,label and, if wanted, group, split and weight.
 #pragma once
 
 #include <cstdint>
@@ -36,10 +36,11 @@ struct CsvOptions {
 
 class FOVEA_API CsvDataset final : public Dataset {
  public:
-  /// The first line names the columns, in any order: path and label, optionally group and split; others are ignored.
-  /// Paths are relative to the manifest's folder. Rows keep their order. Errors, with line numbers: file (missing
-  /// manifest or picture), format (bad CSV, missing columns, wrong number of fields, empty path or label, no rows),
-  /// usage (a label outside class_names; split asked for but no such column).
+  /// The first line names the columns, in any order: path and label, optionally group, split and weight; others are
+  /// ignored. Paths are relative to the manifest's folder. Rows keep their order. Errors, with line numbers: file
+  /// (missing manifest or picture), format (bad CSV, missing columns, wrong number of fields, empty path or label, a
+  /// weight that is no number above 0, no rows), usage (a label outside class_names; split asked for but no such
+  /// column).
   explicit CsvDataset(const std::string& manifest, const CsvOptions& options = {});
 
   std::int64_t size() const override;
@@ -49,6 +50,9 @@ class FOVEA_API CsvDataset final : public Dataset {
   std::string name(std::int64_t i) const override;
   std::string group(std::int64_t i) const override;
   int image_size() const override;
+  /// How much each class counts in training, [num_classes()]: the mean of the weight column over its rows; 1 for a
+  /// class without rows. Empty without that column.
+  const std::vector<double>& class_weights() const;
   /// The different values of the split column, sorted; empty without that column.
   std::vector<std::string> parts() const;
   Splits split(const SplitOptions& options = {}) const {

@@ -1,6 +1,7 @@
 // fovea audit: what is wrong with a data set, before anyone trains on it.
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -12,6 +13,7 @@
 #include "infer/compile/compile.h"
 #include "insight/audit.h"
 #include "insight/label_errors.h"
+#include "insight/mitigate.h"
 #include "tools/audit_model.h"
 #include "tools/command.h"
 #include "tools/data_source.h"
@@ -25,9 +27,13 @@
 namespace fovea::tools {
 namespace {
 
+namespace fs = std::filesystem;
+
 struct Options {
   Common common;
-  std::string data, features, model, groups, out;
+  std::string data, features, model, groups, out, mitigate;
+  std::vector<std::string> mitigate_with;
+  insight::MitigationOptions mitigation;
   int examples = 5, group_prefix = 0;
 };
 
@@ -68,6 +74,74 @@ void print(const insight::Audit& a, const Options& o) {
       std::printf("    %s: %d more (--examples, --out)\n", std::string(insight::to_string(kind)).c_str(),
                   count - o.examples);
   }
+}
+
+/// The readable pictures of each part; data in one piece is divided as `fovea train` would divide it.
+std::vector<std::pair<std::string, DatasetPtr>> trained_parts(
+    const std::vector<std::pair<std::string, DatasetPtr>>& parts, const insight::Audit& audit, const DatasetPtr& all,
+    const std::vector<std::int64_t>& numbers, std::uint64_t seed) {
+  if (parts.size() == 1 && parts[0].first.empty()) {
+    const Splits divided = split(all, {.val = kValidationShare, .seed = seed});
+    return {{"train", divided.train}, {"val", divided.val}};
+  }
+  std::vector<std::pair<std::string, DatasetPtr>> out;
+  for (const auto& [name, data] : parts) {
+    std::vector<std::int64_t> rows;
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+      if (audit.pictures[static_cast<std::size_t>(numbers[i])].part == name)
+        rows.push_back(static_cast<std::int64_t>(i));
+    }
+    out.emplace_back(name, std::make_shared<Subset>(all, rows));
+  }
+  return out;
+}
+
+/// Says what would even the classes out, and does it where a folder is named.
+void mitigate(const Options& o, const std::string& path, const std::vector<std::pair<std::string, DatasetPtr>>& parts,
+              const insight::Audit& audit, const DatasetPtr& all, const std::vector<std::int64_t>& numbers,
+              ProgressBar& bar, nlohmann::ordered_json& json) {
+  insight::MitigationOptions options = o.mitigation;
+  if (!o.mitigate_with.empty()) options.kinds.clear();
+  for (const std::string& kind : o.mitigate_with) options.kinds.push_back(insight::mitigation_from_string(kind));
+  options.seed = o.common.seed;
+  options.cancel = &catch_interrupts();
+  options.on_progress = [&](std::int64_t done, std::int64_t total) {
+    bar.update("making pictures", done, total, -1, "");
+  };
+  std::vector<std::pair<std::string, DatasetPtr>> divided = trained_parts(parts, audit, all, numbers, o.common.seed);
+  if (divided.empty() || divided[0].first != "train" || divided[0].second->size() == 0) return;
+  const std::vector<insight::ClassMitigation> plan =
+      insight::plan_mitigation(audit.class_names, class_counts(*divided[0].second), options);
+  const bool needed = std::any_of(plan.begin(), plan.end(),
+                                  [](const auto& c) { return c.synthetic + c.repeated > 0 || c.weight != 1; });
+  if (!needed && o.mitigate.empty()) return;
+  nlohmann::ordered_json classes = nlohmann::ordered_json::array();
+  for (const insight::ClassMitigation& c : plan)
+    classes.push_back({{"class", c.name},
+                       {"real", c.real},
+                       {"synthetic", c.synthetic},
+                       {"repeated", c.repeated},
+                       {"weight", c.weight}});
+  json["mitigation"] = {{"classes", classes}};
+  if (!o.common.json) {
+    std::printf("\n%s\n", o.mitigate.empty()
+                              ? "to even the classes out (--mitigate FOLDER does it, without touching the originals):"
+                              : "training pictures:");
+    Table table({"class", "real>", "synthetic>", "repeated>", "weight>"});
+    for (const insight::ClassMitigation& c : plan)
+      table.row({c.name, grouped(c.real), grouped(c.synthetic), grouped(c.repeated), number(c.weight, "%.2f")});
+    table.print();
+  }
+  if (o.mitigate.empty()) return;
+  const fs::path inside = fs::weakly_canonical(o.mitigate).lexically_relative(fs::weakly_canonical(path));
+  if (fs::is_directory(path) && !inside.empty() && *inside.begin() != "..")
+    throw Error(ErrorKind::usage, o.mitigate, "lies within the data, where its pictures would be taken for originals",
+                "name a folder beside the data");
+  insight::write_mitigation(o.mitigate, divided, plan, options);
+  bar.clear();
+  const std::string manifest = (fs::path(o.mitigate) / "manifest.csv").string();
+  json["mitigation"]["manifest"] = manifest;
+  if (!o.common.json) std::printf("then: fovea train %s\n", manifest.c_str());
 }
 
 int run(const Options& o) {
@@ -153,6 +227,7 @@ int run(const Options& o) {
                   slice_lines(slices, audit.class_names).c_str());
     }
   }
+  mitigate(o, path, parts, audit, all, numbers, bar, json);
   const std::string text = json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   if (!o.out.empty()) write_file(o.out, text);
   if (o.common.json) std::printf("%s", text.c_str());
@@ -169,12 +244,14 @@ void add_audit(CLI::App& app, Action& action) {
       "Examples:\n"
       "  fovea audit photos                                          reads every picture once\n"
       "  fovea audit photos --features efficientnet_lite0            and names labels that are probably wrong\n"
-      "  fovea audit photos --model runs/photos --groups sites.csv   and what a model serves worse\n\n"
+      "  fovea audit photos --model runs/photos --groups sites.csv   and what a model serves worse\n"
+      "  fovea audit photos --mitigate photos-even                   then: fovea train photos-even/manifest.csv\n\n"
       "DATA is what `fovea train` takes. Found are: pictures that cannot be read, classes that are missing or tiny, "
       "the same "
       "picture twice (also encoded anew or resized), in two parts or under two labels, groups in two parts, classes "
       "told "
-      "by size, file type, border or mean colour alone, odd pictures. Nothing is changed. `!` marks what makes a "
+      "by size, file type, border or mean colour alone, odd pictures. The pictures are never changed. `!` marks what "
+      "makes a "
       "measured accuracy wrong or a class impossible to learn. The exit code is 0 whatever is found.");
   command->add_option("data", o->data, "The pictures")->required();
   command->add_option("--features", o->features,
@@ -192,6 +269,28 @@ void add_audit(CLI::App& app, Action& action) {
   command->add_option("--examples", o->examples, "How many findings of a kind to print")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
+  const std::string group = "Classes with few pictures";
+  command
+      ->add_option(
+          "--mitigate", o->mitigate,
+          "Write a manifest for `fovea train` that evens classes out, and synthetic pictures, to this new folder")
+      ->group(group);
+  command
+      ->add_option("--mitigate-with", o->mitigate_with,
+                   "By what: weights, oversample, augment, mixup, paste, style (default: all but weights)")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"weights", "oversample", "augment", "mixup", "paste", "style"}))
+      ->group(group);
+  command->add_option("--mitigate-share", o->mitigation.share, "Bring classes up to this share of the largest")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str()
+      ->group(group);
+  command
+      ->add_option("--mitigate-most", o->mitigation.most,
+                   "Synthetic pictures for each real one at most; what is missing then is repeated")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str()
+      ->group(group);
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });
 }

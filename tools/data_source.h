@@ -8,6 +8,9 @@
 
 namespace fovea::tools {
 
+/// Of pictures in one piece, the share that training keeps apart.
+inline constexpr double kValidationShare = 0.2;
+
 /// The path a user means: "fashion-mnist" is `folder` if given, else where Debian's package has it (Error{file} with
 /// what to install); anything else is a path already.
 std::string data_path(const std::string& given, const std::string& folder = {});

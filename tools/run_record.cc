@@ -61,6 +61,11 @@ RunRecord describe_run(const TrainOptions& o, const TrainData& data, const Model
     r.recipe.emplace_back("augmentation", t.transforms.empty() ? "none" : to_string(t.transforms));
     r.recipe.emplace_back("label smoothing", number(std::max(0.0, o.label_smoothing), "%g"));
   }
+  if (!data.class_weights.empty()) {
+    std::string weights;
+    for (const double w : data.class_weights) weights += str(weights.empty() ? "" : ", ", number(w, "%.3g"));
+    r.recipe.emplace_back("class weights", weights);
+  }
   if (o.balance != "none") r.recipe.emplace_back("classes of unequal size", o.balance);
   r.recipe.emplace_back("seed", str(o.common.seed));
   return r;

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "augment/csv_dataset.h"
 #include "augment/open.h"
 #include "core/error.h"
 #include "tools/data_source.h"
@@ -60,10 +61,14 @@ TrainData open_data(const TrainOptions& o) {
   } else {
     whole = open_dataset(path, "", open);
   }
+  if (const auto manifest = std::dynamic_pointer_cast<const CsvDataset>(whole)) {
+    const std::vector<double>& w = manifest->class_weights();
+    if (std::any_of(w.begin(), w.end(), [](double v) { return v != 1; })) result.class_weights = w;
+  }
   whole = limited(whole, o.limit);
   result.warnings = whole->warnings();
   result.small = small_pictures(*whole);
-  const double share = o.val >= 0 ? o.val : fashion ? 0.03 : 0.2;
+  const double share = o.val >= 0 ? o.val : fashion ? 0.03 : kValidationShare;
   if (result.val || share == 0) {
     result.train = whole;
   } else {
@@ -160,6 +165,10 @@ TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, con
   t.loss.kind = o.focal > 0 ? LossKind::focal : LossKind::cross_entropy;
   t.loss.focal_gamma = o.focal;
   t.loss.label_smoothing = o.label_smoothing;
+  if (!data.class_weights.empty() && o.balance != "none")
+    throw Error(ErrorKind::usage, "--balance", "the manifest says already how much each class counts (column weight)",
+                "leave --balance out, or remove the column");
+  t.loss.class_weights = data.class_weights;
   t.seed = o.common.seed;
   t.transforms = make_transforms(o.augment, model.preprocessing.width, model.preprocessing.height,
                                  data.small.has_value() && o.weights.empty());
@@ -183,11 +192,11 @@ TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, con
 }
 
 void add_train_options(CLI::App& c, TrainOptions& o) {
-  c.add_option(
-       "source", o.data,
-       "What to learn: `fashion-mnist`, a folder with one folder of pictures per class (or with train/ and "
-       "val/), a CSV manifest (path,label[,group]), a COCO Camera Traps .json (split by location), or a folder of IDX "
-       "or CIFAR files")
+  c.add_option("source", o.data,
+               "What to learn: `fashion-mnist`, a folder with one folder of pictures per class (or with train/ and "
+               "val/), a CSV manifest (path,label[,group][,split][,weight]), a COCO Camera Traps .json (split by "
+               "location), or a folder of IDX "
+               "or CIFAR files")
       ->required();
   c.add_option("--data", o.data_dir, "Folder of the four IDX files, for fashion-mnist");
   c.add_option("-o,--out", o.out, "Run folder (default: runs/ and the name of the data, numbered if it is taken)");

@@ -51,6 +51,7 @@ struct TrainData {
   std::string name;  ///< for the run folder
   std::optional<SmallPictures> small;
   std::vector<std::string> warnings;
+  std::vector<double> class_weights;  ///< of a manifest with a column `weight`; empty: none
 };
 TrainData open_data(const TrainOptions& options);
 /// Fills in what was not given: by the preset, or by the kind of data.

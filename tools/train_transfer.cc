@@ -162,6 +162,7 @@ ProbeStart fit_start(const TrainOptions& o, const TrainData& data, Model& model,
   LinearProbeOptions fitting;
   fitting.seed = o.common.seed;
   fitting.cancel = trainer.cancel;
+  fitting.class_weights = trainer.loss.class_weights;
   if (trainer.balance != ClassBalance::none) fitting.class_weights = balanced_class_weights(*data.train);
   fitting.on_fit = [&](int done, int total) { bar.update("linear probe", done, total, -1, ""); };
   const LinearProbe probe = fit_linear_probe(features, classes, fitting);
