@@ -25,6 +25,7 @@ namespace {
 struct Plan {
   std::int64_t epoch = 0;
   std::vector<std::int64_t> order;  // item at each place
+  std::vector<std::int64_t> first;  // place at which each batch begins, and the end; empty: batches of one size
   std::int64_t batches = 0;
   std::atomic<bool> abandoned{false};
 };
@@ -47,6 +48,12 @@ LoaderOptions checked(const Dataset* dataset, LoaderOptions o) {
   require(o.workers >= 0 && o.workers <= 256, str("workers = ", o.workers, " is outside 0..256"));
   require(o.prefetch >= 1 && o.prefetch <= 4096, str("prefetch = ", o.prefetch, " is outside 1..4096"));
   require(o.cache_bytes >= 0, str("cache_bytes = ", o.cache_bytes, " is negative"));
+  if (o.poisson) {
+    require(o.poisson->rate > 0 && o.poisson->rate <= 1, str("the Poisson rate is ", o.poisson->rate), "in (0, 1]");
+    require(o.poisson->batches >= 1, str("there are ", o.poisson->batches, " Poisson batches"), "at least 1");
+    require(o.sample_weights.empty() && o.batch_transforms.empty() && !o.drop_last && !o.shuffle,
+            "Poisson sampling excludes sample_weights, batch_transforms, drop_last and shuffle");
+  }
   require(!o.drop_last || size >= o.batch_size,
           str("drop_last leaves nothing: ", size, " pictures, batches of ", o.batch_size), "use a smaller batch_size");
   require(o.sample_weights.empty() || o.sample_weights.size() == static_cast<std::size_t>(size),
@@ -68,7 +75,9 @@ struct Loader::State {
         std::any_of(options.transforms.begin(), options.transforms.end(), [](const auto& t) { return t->resizes(); });
     fit_first = !resizing;
     const std::int64_t size = dataset->size(), batch = options.batch_size;
-    batches = options.drop_last ? size / batch : (size + batch - 1) / batch;
+    batches = options.poisson     ? options.poisson->batches
+              : options.drop_last ? size / batch
+                                  : (size + batch - 1) / batch;
     // A cache pays only where making a picture costs more than copying it.
     if (options.cache && options.cache_bytes > 0 && !dataset->in_memory()) cache.emplace(size, options.cache_bytes);
     if (options.skip_corrupt) unreadable.resize(static_cast<std::size_t>(size));
@@ -86,9 +95,13 @@ struct Loader::State {
     auto result = std::make_shared<Plan>();
     result->epoch = epoch;
     result->batches = batches;
+    const auto index = static_cast<std::uint64_t>(epoch);
+    if (options.poisson) {
+      draw_poisson(*result);
+      return result;
+    }
     result->order.resize(static_cast<std::size_t>(dataset->size()));
     auto& order = result->order;
-    const auto index = static_cast<std::uint64_t>(epoch);
     if (!weights.empty()) {
       Rng rng(options.seed, "loader sample", index);
       for (std::int64_t& item : order) item = static_cast<std::int64_t>(transforms::draw_choice(rng, weights));
@@ -100,6 +113,28 @@ struct Loader::State {
       for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[rng.below(i)]);
     }
     return result;
+  }
+
+  void draw_poisson(Plan& plan_made) const {
+    const PoissonSampling& p = *options.poisson;
+    const std::int64_t size = dataset->size();
+    for (std::int64_t b = 0; b < batches; ++b) {
+      plan_made.first.push_back(static_cast<std::int64_t>(plan_made.order.size()));
+      Rng rng(p.seed, "loader poisson",
+              static_cast<std::uint64_t>(plan_made.epoch) * static_cast<std::uint64_t>(batches) +
+                  static_cast<std::uint64_t>(b));
+      // The gaps between those that join are geometric: as many draws as pictures in the batch, not in the data set.
+      for (std::int64_t item = 0;; ++item) {
+        if (p.rate < 1) {
+          const double gap = std::floor(std::log1p(-rng.uniform()) / std::log1p(-p.rate));
+          if (gap >= static_cast<double>(size - item)) break;
+          item += static_cast<std::int64_t>(gap);
+        }
+        if (item >= size) break;
+        plan_made.order.push_back(item);
+      }
+    }
+    plan_made.first.push_back(static_cast<std::int64_t>(plan_made.order.size()));
   }
 
   /// The picture as transforms get it: decoded, and brought to the network's size unless a transform does that.
@@ -155,8 +190,11 @@ struct Loader::State {
   }
 
   Batch make_batch(const Plan& its_plan, std::int64_t index) {
-    const std::int64_t size = dataset->size(), first = index * options.batch_size;
-    const std::int64_t last = std::min(first + options.batch_size, size);
+    const std::int64_t size = dataset->size();
+    const auto at = static_cast<std::size_t>(index);
+    const bool even = its_plan.first.empty();
+    const std::int64_t first = even ? index * options.batch_size : its_plan.first[at];
+    const std::int64_t last = even ? std::min(first + options.batch_size, size) : its_plan.first[at + 1];
     const image::Preprocessing& p = options.preprocessing;
     const std::int64_t values = std::int64_t{p.width} * p.height * p.channels;
     Tensor images(Shape{last - first, p.height, p.width, p.channels}), labels(Shape{last - first}, DType::i64);
@@ -170,12 +208,11 @@ struct Loader::State {
       std::optional<image::Image> picture = load(item);
       if (!picture) continue;
       // By item, so that a picture's changes do not depend on its place; drawn with replacement it may occur twice, so
-      // by place.
+      // by place. Poisson samples differ by batch.
+      const auto draw = static_cast<std::uint64_t>(even ? its_plan.epoch : its_plan.epoch * batches + index);
       const std::int64_t stream = weights.empty() ? item : place;
       if (!options.transforms.empty()) {
-        Rng rng(options.seed, "augment",
-                static_cast<std::uint64_t>(its_plan.epoch) * static_cast<std::uint64_t>(size) +
-                    static_cast<std::uint64_t>(stream));
+        Rng rng(options.seed, "augment", draw * static_cast<std::uint64_t>(size) + static_cast<std::uint64_t>(stream));
         for (const TransformPtr& t : options.transforms) t->apply(*picture, rng);
       }
       if (picture->width != p.width || picture->height != p.height || picture->channels != p.channels) {
@@ -328,12 +365,13 @@ bool Loader::next(Batch& batch) {
   while (s.delivered < s.batches) {
     Made made = s.take(s.delivered);
     if (made.error) std::rethrow_exception(made.error);
-    if (made.batch.indices.empty()) continue;  // all of it was unreadable
+    if (made.batch.indices.empty() && !s.options.poisson) continue;  // all of it was unreadable
     s.pictures_given += static_cast<std::int64_t>(made.batch.indices.size());
     batch = std::move(made.batch);
     return true;
   }
-  if (s.pictures_given == 0 && s.from_the_start) {
+  const bool unlucky = s.options.poisson && skipped().empty();  // no picture was drawn
+  if (s.pictures_given == 0 && s.from_the_start && !unlucky) {
     const std::vector<std::string> all = skipped();
     throw Error(
         ErrorKind::format, "Loader",

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,12 @@ struct Batch {
   std::vector<std::int64_t> indices;  ///< which items of the dataset
 };
 
+struct PoissonSampling {
+  double rate = 0;           ///< in (0, 1]
+  std::int64_t batches = 1;  ///< of an epoch
+  std::uint64_t seed = 0;    ///< of the draws alone: privacy needs one that nobody knows
+};
+
 struct LoaderOptions {
   std::int64_t batch_size = 32;
   bool shuffle = false;
@@ -32,6 +39,9 @@ struct LoaderOptions {
   std::vector<BatchTransformPtr> batch_transforms;  ///< mixup, cutmix
   std::vector<double>
       sample_weights;  ///< oversampling: draws size() items with these weights, with replacement; empty: each once
+  /// Poisson sampling: every item joins every batch with probability poisson->rate, so that batches differ in size and
+  /// may be empty (images of shape [0,H,W,C], and no indices). In place of shuffling, batch_size and sample_weights.
+  std::optional<PoissonSampling> poisson = {};
   bool skip_corrupt = false;  ///< skip unreadable pictures (reported in skipped()) instead of throwing
   bool cache = true;          ///< keep decoded pictures in memory while they fit cache_bytes
   std::int64_t cache_bytes = std::int64_t{1} << 30;

@@ -30,6 +30,7 @@ std::vector<Architecture> make_table() {
   own("small_cnn", small_cnn, 28, 1, 4);
   own("fashion_cnn", fashion_cnn, 28, 1, 4);
   own("fashion_cnn_wide", fashion_cnn, 28, 1, 4, 1);
+  own("private_cnn", private_cnn, 28, 1, 16);
   own("picture_cnn", picture_cnn, 64, 3, 16);
 
   table.push_back({.name = "mobilenet_v1",

@@ -81,6 +81,7 @@ Model build(const Architecture& architecture, const Options& resolved);
 
 // One builder per family.
 Model small_cnn(const Architecture&, const Options&);
+Model private_cnn(const Architecture&, const Options&);
 Model fashion_cnn(const Architecture&, const Options&);
 Model picture_cnn(const Architecture&, const Options&);
 Model mobilenet_v1(const Architecture&, const Options&);

@@ -1,5 +1,6 @@
 // fovea train: from pictures to a model, with progress, checkpoints, metrics and plots in a run folder.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "tools/report.h"
 #include "tools/run_record.h"
 #include "tools/train_options.h"
+#include "tools/train_private.h"
 #include "tools/train_transfer.h"
 #include "train/evaluation.h"
 #include "train/finetune.h"
@@ -43,7 +45,7 @@ class TrainView final : public TrainObserver {
   void on_batch(const BatchReport& r) override {
     bar_.update(str("epoch ", r.epoch, "/", r.epochs), r.batch, r.batches, r.seconds_left,
                 str(number(r.images_per_s, "%.0f"), " img/s  loss ", number(r.mean_loss, "%.3f"), "  accuracy ",
-                    percent(r.accuracy, 1)));
+                    percent(r.accuracy, 1), epsilon(r.epsilon)));
   }
   void on_validation_batch(std::int64_t batch, std::int64_t batches) override {
     bar_.update("validating", batch, batches, -1, "");
@@ -54,6 +56,7 @@ class TrainView final : public TrainObserver {
     std::string text = str(which, "  loss ", number(e.train_loss, "%.3f"), "  accuracy ", percent(e.train_accuracy, 1));
     if (validates_)
       text += str("  val loss ", number(e.val_loss, "%.3f"), "  val accuracy ", percent(e.val_accuracy, 2));
+    text += epsilon(e.epsilon);
     text += str("  ", number(e.images_per_s, "%.0f"), " img/s  ", format_duration(e.seconds),
                 e.best && validates_ && info_.steps > 0 ? "  best" : "");
     bar_.line(text);
@@ -65,6 +68,7 @@ class TrainView final : public TrainObserver {
   void on_end(const History&) override { bar_.clear(); }
 
  private:
+  static std::string epsilon(double value) { return std::isfinite(value) ? str("  ε ", number(value, "%.2f")) : ""; }
   std::string right(std::int64_t epoch) const {
     const std::string text = std::to_string(epoch);
     const std::size_t width = std::to_string(info_.epochs).size();
@@ -117,11 +121,13 @@ int run(TrainOptions o) {
   apply_common(o.common);
   CancelToken& cancel = catch_interrupts();
   check_transfer_options(o);
+  check_private_options(o);
   const bool pretrained = !o.weights.empty();
   const TrainData data = open_data(o);
   const std::vector<insight::SubjectUse> subjects =
       insight::subjects_of({{"train", data.train}, {"val", data.val}, {"test", data.test}});
   check_consent(o.consent, subjects);
+  if (o.is_private) apply_private_preset(o, data);
   if (pretrained) {
     apply_transfer_preset(o, data.train->size());
   } else {
@@ -171,9 +177,11 @@ int run(TrainOptions o) {
   const auto begin = std::chrono::steady_clock::now();
   const auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(); };
   std::optional<ProbeStart> start;
-  if (pretrained) start = fit_start(o, data, model, trainer, inside("probe.safetensors"));
-  const History history = o.linear_probe ? report_probe(o, data, model, trainer, passed())
-                                         : Trainer(model, trainer).fit(data.train, data.val);
+  // A private training begins without what a fit to the same pictures would tell.
+  if (pretrained && !o.is_private) start = fit_start(o, data, model, trainer, inside("probe.safetensors"));
+  Trainer training(model, trainer);
+  const History history =
+      o.linear_probe ? report_probe(o, data, model, trainer, passed()) : training.fit(data.train, data.val);
   const double seconds = passed();
   if (history.cancelled) {
     std::fprintf(stderr, "fovea: stopped; go on with: fovea train %s --out '%s' --resume and the same options\n",
@@ -186,6 +194,8 @@ int run(TrainOptions o) {
     set_classifier(model, {.weight = start->weight, .bias = start->bias});
   }
   save(model, inside("model.fovea"));
+  const std::optional<PrivacyReport>& privacy = training.privacy();
+  if (privacy) write_file(inside("privacy.json"), to_json(*privacy) + "\n");
   if (!log.warning().empty()) std::fprintf(stderr, "fovea: warning: %s\n", log.warning().c_str());
 
   // The last word is on pictures that training never saw.
@@ -219,6 +229,14 @@ int run(TrainOptions o) {
     std::printf("training took %s; model, metrics and plots are in %s\n", format_duration(seconds).c_str(),
                 folder.c_str());
   }
+  if (privacy) {
+    summary["privacy"] = nlohmann::json::parse(to_json(*privacy));
+    if (!o.common.json)
+      std::printf("private: %s, for each picture\n", describe_epsilon(privacy->epsilon, privacy->delta).c_str());
+    if (privacy->delta * static_cast<double>(data.train->size()) >= 1)
+      std::fprintf(stderr, "fovea: warning: delta should be below 1/pictures = %s\n",
+                   number(1 / static_cast<double>(data.train->size()), "%.2g").c_str());
+  }
   if (o.common.json) std::printf("%s\n", summary.dump().c_str());
   return 0;
 }
@@ -235,10 +253,11 @@ void add_train(CLI::App& app, Action& action) {
       "  fovea train photos --image-size 96 --epochs 60 --out runs/pets\n"
       "  fovea train photos --weights efficientnet_lite0       from pretrained weights: better, and with few pictures\n"
       "  fovea train photos --out runs/pets --resume           go on after Ctrl-C, a crash or a power cut\n"
+      "  fovea train faces --private --epsilon 3               what the model tells about any picture is bounded\n"
       "  fovea train scans.csv --group-prefix 8 --balance weights --patience 10\n\n"
       "The run folder holds model.fovea, checkpoint.safetensors, metrics.jsonl and .csv, TensorBoard events, "
       "evaluation.json, run.json and plots (SVG); `fovea report` makes a page of them. Where pictures have groups, "
-      "subjects.csv: see `fovea forget`.");
+      "subjects.csv: see `fovea forget`; of private training, privacy.json.");
   add_train_options(*command, *o);
   command->callback([&action, o] { action = [o] { return run(*o); }; });
 }

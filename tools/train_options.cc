@@ -9,6 +9,7 @@
 #include "augment/open.h"
 #include "core/error.h"
 #include "tools/data_source.h"
+#include "tools/train_private.h"
 #include "tools/train_transfer.h"
 
 namespace fovea::tools {
@@ -94,7 +95,7 @@ void apply_preset(TrainOptions& o, const TrainData& data) {
            "",
            0};
   if (!data.small) p.lr = 0.05;
-  const std::string wanted = o.preset.empty() && o.data == "fashion-mnist" ? "demo" : o.preset;
+  const std::string wanted = o.preset.empty() && !o.is_private && o.data == "fashion-mnist" ? "demo" : o.preset;
   for (const Preset& preset : kPresets) {
     if (wanted == preset.name) p = preset;
   }
@@ -188,6 +189,7 @@ TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, con
   }
   t.checkpoint_every = o.checkpoint_every;
   t.resume = o.resume;
+  if (o.is_private) t.privacy = private_options(o);
   return t;
 }
 
@@ -213,6 +215,7 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
       ->group("Network");
 
   add_transfer_options(c, o);
+  add_private_options(c, o);
   const std::string training = "Training";
   c.add_option("--epochs", o.epochs, "Passes over the training pictures")
       ->check(CLI::Range(1, 100000))

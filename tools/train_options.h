@@ -40,6 +40,9 @@ struct TrainOptions {
   std::int64_t limit = 0;
   std::string weights, layout = "auto", unfreeze;  ///< transfer learning, as the next three
   double lr_decay = 0;
+  PrivacyOptions privacy{.clip = 0};  ///< 0: not given, as the next
+  std::int64_t noise_seed = -1;
+  bool is_private = false;
   bool linear_probe = false, train_bn = false;
   bool resume = false, overwrite = false, skip_corrupt = false, find_lr = false, no_cache = false;
 };

@@ -22,6 +22,7 @@ struct EpochRecord {
   double seconds = 0;       ///< wall time of training and validation, over all runs that worked on it
   double images_per_s = 0;  ///< of training alone
   bool best = false;        ///< better than every epoch before it
+  double epsilon = std::numeric_limits<double>::quiet_NaN();  ///< of private training, from its start
 };
 
 struct CurvePoint {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string_view>
 
 #include "train/history.h"
@@ -29,8 +30,9 @@ struct BatchReport {
   double loss = 0;                     ///< of this batch
   double mean_loss = 0, accuracy = 0;  ///< of the epoch so far
   double lr = 0;
-  double images_per_s = 0;  ///< of the epoch so far, since the run began or resumed
-  double seconds_left = 0;  ///< estimate for the rest of training, without validation
+  double images_per_s = 0;                                    ///< of the epoch so far, since the run began or resumed
+  double seconds_left = 0;                                    ///< estimate for the rest of training, without validation
+  double epsilon = std::numeric_limits<double>::quiet_NaN();  ///< spent so far by private training
 };
 
 /// Called on the thread that trains. All functions do nothing unless overridden. An exception ends the run and leaves

@@ -33,6 +33,7 @@ void for_each_column(const EpochRecord& e, F&& f) {
   f("val_macro_f1", e.val_macro_f1);
   f("seconds", e.seconds);
   f("images_per_s", e.images_per_s);
+  if (std::isfinite(e.epsilon)) f("epsilon", e.epsilon);
 }
 
 std::vector<Series> epoch_series(const History& history, double EpochRecord::*train, double EpochRecord::*val) {
@@ -59,7 +60,8 @@ std::string to_json(const EpochRecord& e) {
 
 std::string to_csv(const History& history) {
   std::string out = "epoch,step";
-  for_each_column(EpochRecord{}, [&](const char* name, double) { out += str(",", name); });
+  for_each_column(history.epochs.empty() ? EpochRecord{} : history.epochs.front(),
+                  [&](const char* name, double) { out += str(",", name); });
   out += ",best\n";
   for (const EpochRecord& e : history.epochs) {
     out += str(e.epoch, ",", e.step);

@@ -2,6 +2,7 @@
 #include "train/setup_internal.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "augment/dataset.h"
 #include "core/error.h"
@@ -21,6 +22,47 @@ std::vector<double> balanced_class_weights(const Dataset& dataset) {
                             : 1.0);
   }
   return weights;
+}
+
+void restore(const std::vector<NamedTensor>& live, const std::vector<NamedTensor>& values, const std::string& where) {
+  for (int pass = 0; pass < 2; ++pass) {
+    if (values.size() != live.size())
+      throw Error(ErrorKind::format, where, str("it has ", values.size(), " tensors, the network ", live.size()));
+    for (const NamedTensor& t : live) {
+      const auto at =
+          std::find_if(values.begin(), values.end(), [&](const NamedTensor& v) { return v.name == t.name; });
+      if (at == values.end())
+        throw Error(ErrorKind::format, where, str("tensor ", t.name, " is missing"), "it belongs to another network");
+      if (at->tensor.spec() != t.tensor.spec()) {
+        throw Error(ErrorKind::format, where,
+                    str(t.name, " is ", at->tensor.to_string(), ", in the network ", t.tensor.to_string()));
+      }
+      Tensor target = t.tensor;
+      if (pass == 1) target.copy_from(at->tensor);
+    }
+  }
+}
+
+void check_options(const TrainerOptions& o) {
+  const auto require = [](bool good, std::string_view what, std::string_view hint = {}) {
+    if (!good) throw Error(ErrorKind::usage, "trainer", what, hint);
+  };
+  require(o.epochs >= 1, str("epochs is ", o.epochs), "at least 1");
+  require(o.batch_size >= 1, str("batch_size is ", o.batch_size), "at least 1");
+  require(o.precision == DType::f32 || o.precision == DType::bf16, str("precision is ", to_string(o.precision)),
+          "f32 or bf16");
+  require(o.accumulate >= 1, str("accumulate is ", o.accumulate), "at least 1");
+  require(o.clip_norm >= 0 && o.clip_value >= 0, "clipping limits are negative", "0 switches clipping off");
+  require(o.loss.label_smoothing >= 0 && o.loss.label_smoothing < 1, str("label_smoothing is ", o.loss.label_smoothing),
+          "in [0, 1)");
+  require(o.loss.focal_gamma >= 0, "focal_gamma is negative");
+  require(o.checkpoint_every >= 0, "checkpoint_every is negative");
+  require(!o.early_stopping || (o.early_stopping->patience >= 1 && o.early_stopping->min_delta >= 0),
+          "early stopping needs a patience of at least 1 and min_delta of at least 0");
+  require(o.threads >= 0 && o.workers >= 0, "threads and workers must be at least 0");
+  require(!o.resume || !o.checkpoint.empty(), "resuming needs the path of a checkpoint", "set .checkpoint");
+  for (const double w : o.loss.class_weights)
+    require(std::isfinite(w) && w >= 0, "a class weight is negative or not finite");
 }
 
 LoaderOptions training_loader_options(const Model& model, const Dataset& train, const TrainerOptions& options) {
@@ -75,7 +117,7 @@ Tensor make_class_weights(const Dataset& dataset, const TrainerOptions& options,
 }
 
 Tensor training_loss(const Tensor& logits, const Batch& batch, int classes, const LossOptions& options,
-                     const Tensor& class_weights) {
+                     const Tensor& class_weights, LossReduction reduction) {
   if (logits.rank() != 2 || logits.dim(1) != classes) {
     throw Error(ErrorKind::usage, "trainer",
                 str("the model gives ", logits.to_string(), ", the dataset has ", classes, " classes"),
@@ -89,11 +131,13 @@ Tensor training_loss(const Tensor& logits, const Batch& batch, int classes, cons
     FocalOptions focal;
     focal.gamma = options.focal_gamma;
     focal.class_weights = class_weights;
+    focal.reduction = reduction;
     return focal_loss(logits, batch.labels, focal);
   }
   CrossEntropyOptions entropy;
   entropy.label_smoothing = options.label_smoothing;
   entropy.class_weights = class_weights;
+  entropy.reduction = reduction;
   return cross_entropy(logits, soft ? batch.soft_labels.to(logits.dtype()) : batch.labels, entropy);
 }
 

@@ -6,16 +6,23 @@
 #include <vector>
 
 #include "augment/loader.h"
+#include "layers/ops/loss.h"
 #include "train/trainer.h"
 
 namespace fovea {
 
+/// Error{usage} for options out of range.
+void check_options(const TrainerOptions& options);
 LoaderOptions training_loader_options(const Model& model, const Dataset& train, const TrainerOptions& options);
 LoaderOptions validation_loader_options(const Model& model, const Dataset& val, const TrainerOptions& options);
 /// [classes], or undefined where all are 1.
 Tensor make_class_weights(const Dataset& dataset, const TrainerOptions& options, DType dtype);
 Tensor training_loss(const Tensor& logits, const Batch& batch, int classes, const LossOptions& options,
-                     const Tensor& class_weights);
+                     const Tensor& class_weights, LossReduction reduction = LossReduction::mean);
+
+/// Puts values back into tensors of the same names. Error{format} naming what does not fit `where`; then nothing
+/// changed.
+void restore(const std::vector<NamedTensor>& live, const std::vector<NamedTensor>& values, const std::string& where);
 
 /// Name and value of each setting that the result depends on.
 using Settings = std::vector<std::pair<std::string, std::string>>;

@@ -17,6 +17,7 @@
 #include "train/diagnose_internal.h"
 #include "train/files_internal.h"
 #include "train/gradients.h"
+#include "train/privacy/private_steps_internal.h"
 #include "train/setup_internal.h"
 
 namespace fovea {
@@ -46,26 +47,6 @@ std::vector<NamedTensor> cloned(std::vector<NamedTensor> tensors) {
   return tensors;
 }
 
-/// Puts values back into tensors of the same names, or changes nothing.
-void restore(const std::vector<NamedTensor>& live, const std::vector<NamedTensor>& values, const std::string& where) {
-  for (int pass = 0; pass < 2; ++pass) {
-    if (values.size() != live.size())
-      throw Error(ErrorKind::format, where, str("it has ", values.size(), " tensors, the network ", live.size()));
-    for (const NamedTensor& t : live) {
-      const auto at =
-          std::find_if(values.begin(), values.end(), [&](const NamedTensor& v) { return v.name == t.name; });
-      if (at == values.end())
-        throw Error(ErrorKind::format, where, str("tensor ", t.name, " is missing"), "it belongs to another network");
-      if (at->tensor.spec() != t.tensor.spec()) {
-        throw Error(ErrorKind::format, where,
-                    str(t.name, " is ", at->tensor.to_string(), ", in the network ", t.tensor.to_string()));
-      }
-      Tensor target = t.tensor;
-      if (pass == 1) target.copy_from(at->tensor);
-    }
-  }
-}
-
 }  // namespace
 
 /// One call of fit().
@@ -78,6 +59,7 @@ struct Trainer::Run {
   std::vector<NamedTensor> tensors;  // parameters and buffers
   Optimizer optimizer;
   Monitor monitor;
+  std::optional<PrivateSteps> privacy;
   std::optional<Loader> loader, val_loader;
   std::int64_t batches = 0, steps_per_epoch = 0;
   std::optional<WeightAverage> ema;
@@ -102,9 +84,14 @@ struct Trainer::Run {
         classes(static_cast<int>(train->class_names().size())),
         tensors(t.model_.network().named_tensors()),
         optimizer(t.options_.optimizer, t.model_.network().parameters(), t.options_.optimizer_options),
-        monitor(val ? t.options_.monitor : Monitor::train_loss),
-        loader(std::in_place, train, training_loader_options(model, *train, options)),
-        batches(loader->batches_per_epoch()) {
+        monitor(val ? t.options_.monitor : Monitor::train_loss) {
+    LoaderOptions loading = training_loader_options(model, *train, options);
+    if (options.privacy) {
+      privacy.emplace(options, model, *train, val != nullptr);
+      loading = privacy->loading(std::move(loading));
+    }
+    loader.emplace(train, std::move(loading));
+    batches = loader->batches_per_epoch();
     if (val) val_loader.emplace(val, validation_loader_options(model, *val, options));
     steps_per_epoch = (batches + options.accumulate - 1) / options.accumulate;
     schedule.emplace(options.schedule, base_learning_rate(options.optimizer), steps_per_epoch * options.epochs,
@@ -112,6 +99,7 @@ struct Trainer::Run {
     if (options.ema) ema.emplace(tensors, *options.ema);
     class_weights = make_class_weights(*train, options, tensors.front().tensor.dtype());
     settings = describe_settings(options, monitor, model, tensors, *train, val.get());
+    if (privacy) settings.emplace_back("privacy", privacy->describe());
   }
 
   template <class F>
@@ -142,6 +130,12 @@ struct Trainer::Run {
                   str("was made with another ", key, ": '", old, "', now '", value, "'"),
                   "use the same settings, or start afresh without resuming");
     }
+    const auto was_private =
+        std::find_if(c.settings.begin(), c.settings.end(), [](const auto& s) { return s.first == "privacy"; });
+    if (!privacy && was_private != c.settings.end()) {
+      throw Error(ErrorKind::usage, options.checkpoint, "is of a private training, which this is not",
+                  "go on with the same privacy options, or start afresh without resuming");
+    }
     const std::int64_t done = c.progress.epoch * batches + c.progress.batch;
     if (c.progress.epoch > options.epochs || c.progress.batch > batches || done > batches * options.epochs) {
       throw Error(ErrorKind::format, options.checkpoint, "its position lies beyond the end of the training");
@@ -154,6 +148,9 @@ struct Trainer::Run {
     progress = c.progress;
     history = std::move(c.history);
     history.cancelled = false;
+    for (EpochRecord& e : history.epochs) {
+      if (privacy) e.epsilon = privacy->epsilon(e.step);
+    }
     best = std::move(c.best);
     schedule->set_plateau(progress.plateau);
   }
@@ -190,8 +187,30 @@ struct Trainer::Run {
     }
   }
 
+  /// The same for private training, where a batch may be empty.
+  double train_private(const Batch& batch) {
+    const auto number = static_cast<std::uint64_t>(progress.epoch * batches + progress.batch);
+    const auto n = static_cast<std::int64_t>(batch.indices.size());
+    const double sum = privacy->add_gradients(batch, [&](const Batch& part, std::int64_t index) {
+      // Streams of their own for the parts of a batch, of which there are at most 1024.
+      const TrainingMode training({.seed = options.seed,
+                                   .step = (number << 10) + static_cast<std::uint64_t>(index),
+                                   .update_statistics = true});
+      const Tensor logits = model(part.images.to(tensors.front().tensor.dtype()));
+      progress.correct += correct_rows(logits, part.labels);
+      return training_loss(logits, part, classes, options.loss, class_weights, LossReduction::none);
+    });
+    progress.images += n;
+    progress.loss_sum += sum;
+    segment_images += n;
+    ++progress.batch;
+    if (n > 0) return sum / static_cast<double>(n);
+    return progress.images > 0 ? progress.loss_sum / static_cast<double>(progress.images) : 0;
+  }
+
   /// Forward and backward of one batch; gradients add up until the optimizer step.
   double train_batch(const Batch& batch) {
+    if (privacy) return train_private(batch);
     const auto number = static_cast<std::uint64_t>(progress.epoch * batches + progress.batch);
     const TrainingMode::Options mode{
         .seed = options.seed, .step = number, .update_statistics = true, .precision = options.precision};
@@ -222,6 +241,7 @@ struct Trainer::Run {
   /// @param group how many batches' gradients have been added up
   Schedule::Rates optimizer_step(int group, double mean_loss) {
     const std::vector<NamedTensor>& parameters = optimizer.parameters();
+    if (privacy) privacy->finish(parameters, progress.step);
     if (group > 1) scale_gradients(parameters, 1.0 / group);
     if (options.clip_value > 0) clip_gradients_by_value(parameters, options.clip_value);
     double norm = 0;
@@ -256,12 +276,14 @@ struct Trainer::Run {
     r.step = progress.step;
     r.images = batch.labels.dim(0);
     r.loss = loss;
-    r.mean_loss = progress.loss_sum / static_cast<double>(progress.images);
-    r.accuracy = static_cast<double>(progress.correct) / static_cast<double>(progress.images);
+    const double images = static_cast<double>(std::max<std::int64_t>(progress.images, 1));  // 0: an empty sample
+    r.mean_loss = progress.loss_sum / images;
+    r.accuracy = static_cast<double>(progress.correct) / images;
+    if (privacy) r.epsilon = privacy->epsilon(progress.step);
     r.lr = lr;
     r.images_per_s = running > 0 ? static_cast<double>(segment_images) / running : 0;
     const auto left = static_cast<double>((options.epochs - progress.epoch) * batches - progress.batch) *
-                      static_cast<double>(r.images);
+                      static_cast<double>(privacy ? options.batch_size : r.images);
     r.seconds_left = r.images_per_s > 0 ? left / r.images_per_s : 0;
     tell([&](TrainObserver& o) { o.on_batch(r); });
   }
@@ -327,6 +349,7 @@ struct Trainer::Run {
     EpochRecord record;
     record.epoch = progress.epoch + 1;
     record.step = progress.step;
+    if (privacy) record.epsilon = privacy->epsilon(progress.step);
     record.lr = schedule->at(std::max<std::int64_t>(progress.step - 1, 0)).lr;
     const auto images = static_cast<double>(progress.images);
     record.train_loss = images > 0 ? progress.loss_sum / images : kNaN;
@@ -441,30 +464,16 @@ struct Trainer::Run {
       }
     }
     optimizer.zero_grad();
+    trainer.privacy_.reset();
+    if (privacy) trainer.privacy_ = privacy->report(progress.step);
     tell([&](TrainObserver& o) { o.on_end(history); });
     return std::move(history);
   }
 };
 
 Trainer::Trainer(const Model& model, TrainerOptions options) : model_(model), options_(std::move(options)) {
-  const TrainerOptions& o = options_;
   require(model_.defined(), "there is no model");
-  require(o.epochs >= 1, str("epochs is ", o.epochs), "at least 1");
-  require(o.batch_size >= 1, str("batch_size is ", o.batch_size), "at least 1");
-  require(o.precision == DType::f32 || o.precision == DType::bf16, str("precision is ", to_string(o.precision)),
-          "f32 or bf16");
-  require(o.accumulate >= 1, str("accumulate is ", o.accumulate), "at least 1");
-  require(o.clip_norm >= 0 && o.clip_value >= 0, "clipping limits are negative", "0 switches clipping off");
-  require(o.loss.label_smoothing >= 0 && o.loss.label_smoothing < 1, str("label_smoothing is ", o.loss.label_smoothing),
-          "in [0, 1)");
-  require(o.loss.focal_gamma >= 0, "focal_gamma is negative");
-  require(o.checkpoint_every >= 0, "checkpoint_every is negative");
-  require(!o.early_stopping || (o.early_stopping->patience >= 1 && o.early_stopping->min_delta >= 0),
-          "early stopping needs a patience of at least 1 and min_delta of at least 0");
-  require(o.threads >= 0 && o.workers >= 0, "threads and workers must be at least 0");
-  require(!o.resume || !o.checkpoint.empty(), "resuming needs the path of a checkpoint", "set .checkpoint");
-  for (const double w : o.loss.class_weights)
-    require(std::isfinite(w) && w >= 0, "a class weight is negative or not finite");
+  check_options(options_);
 }
 
 Trainer::~Trainer() = default;
@@ -472,6 +481,7 @@ Trainer::Trainer(Trainer&&) noexcept = default;
 Trainer& Trainer::operator=(Trainer&&) noexcept = default;
 
 const std::optional<MetricValues>& Trainer::last_validation() const { return last_validation_; }
+const std::optional<PrivacyReport>& Trainer::privacy() const { return privacy_; }
 
 History Trainer::fit(const DatasetPtr& train, const DatasetPtr& val) {
   require(train && train->size() > 0, "the training data is empty");

@@ -17,6 +17,7 @@
 #include "train/history.h"
 #include "train/observer.h"
 #include "train/optimizer.h"
+#include "train/privacy/privacy.h"
 #include "train/schedule.h"
 
 namespace fovea {
@@ -71,6 +72,11 @@ struct TrainerOptions {
   double clip_value = 0;          ///< 0: off
   std::optional<EmaOptions> ema;  ///< validation uses the averages, and the trained model gets them at the end
 
+  /// Differentially private training. Then batch_size is what batches hold on average, and all that would read the
+  /// training data past the noise is refused: mixup, balancing, other clipping, accumulation, and decisions on the
+  /// training loss. Networks with batch statistics are refused too.
+  std::optional<PrivacyOptions> privacy;
+
   Monitor monitor = Monitor::val_loss;  ///< train_loss is used instead where there is no validation data
   std::optional<EarlyStopping> early_stopping;
   bool restore_best = false;  ///< ends with the weights of the best epoch instead of the last
@@ -86,7 +92,8 @@ struct TrainerOptions {
 };
 
 /// With the same seed, data, options and thread count the results are the same bits: nothing depends on timing, on the
-/// number of loader workers, or on whether the run was interrupted and resumed.
+/// number of loader workers, or on whether the run was interrupted and resumed. Private training without a seed of its
+/// own (TrainerOptions::privacy) is the exception.
 class FOVEA_API Trainer {
  public:
   /// Error{usage} for options out of range. Trains the model's network in place.
@@ -103,12 +110,15 @@ class FOVEA_API Trainer {
   History fit(const DatasetPtr& train, const DatasetPtr& val = nullptr);
   /// Validation metrics of the last finished epoch of fit(), if there were any.
   const std::optional<MetricValues>& last_validation() const;
+  /// What fit() has cost, with TrainerOptions::privacy.
+  const std::optional<PrivacyReport>& privacy() const;
 
  private:
   struct Run;
   Model model_;
   TrainerOptions options_;
   std::optional<MetricValues> last_validation_;
+  std::optional<PrivacyReport> privacy_;
 };
 
 /// n/(classes·count) for each class (1 for absent ones): scikit-learn's "balanced".

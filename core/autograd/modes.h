@@ -1,5 +1,5 @@
-// Three separate, thread-local modes: gradient recording (Tape and NoGrad), training mode, and batch-norm statistics
-// updates.
+// Separate, thread-local modes: gradient recording (Tape and NoGrad), training mode, batch-norm statistics updates, and
+// passes whose gradients are wanted example by example.
 #pragma once
 
 #include <cstdint>
@@ -66,6 +66,21 @@ namespace detail {
 FOVEA_API std::uint64_t random_stream();
 FOVEA_API void use_random_stream(std::uint64_t number);
 }  // namespace detail
+
+/// While alive, modules on this thread bring a parameter together with the examples' values only, never with another
+/// parameter first (as a convolution's weights with the scale of a frozen norm): only so can a parameter's gradient be
+/// told example by example.
+class FOVEA_API PerExampleMode {
+ public:
+  PerExampleMode();
+  ~PerExampleMode();
+  PerExampleMode(const PerExampleMode&) = delete;
+  PerExampleMode& operator=(const PerExampleMode&) = delete;
+
+ private:
+  bool outer_;
+};
+FOVEA_API bool is_per_example();
 
 /// True inside a TrainingMode on this thread.
 FOVEA_API bool is_training();

@@ -1,5 +1,6 @@
 #include "core/autograd/tape.h"
 
+#include <algorithm>
 #include <atomic>
 #include <unordered_map>
 
@@ -14,6 +15,7 @@ namespace fovea {
 namespace {
 thread_local TrainingMode* current_training = nullptr;
 thread_local bool grad_disabled = false;
+thread_local bool per_example = false;
 thread_local Tape* current_tape = nullptr;
 }  // namespace
 
@@ -25,6 +27,9 @@ InferenceMode::InferenceMode() : outer_(current_training) { current_training = n
 InferenceMode::~InferenceMode() { current_training = outer_; }
 NoGrad::NoGrad() : outer_(grad_disabled) { grad_disabled = true; }
 NoGrad::~NoGrad() { grad_disabled = outer_; }
+PerExampleMode::PerExampleMode() : outer_(per_example) { per_example = true; }
+PerExampleMode::~PerExampleMode() { per_example = outer_; }
+bool is_per_example() { return per_example; }
 bool is_training() { return current_training != nullptr; }
 bool is_recording() { return current_tape != nullptr && !grad_disabled; }
 
@@ -178,7 +183,12 @@ void check_version(const Op& op, const Tensor& kept, std::uint64_t version, cons
 
 }  // namespace
 
-void Tape::backward(const Tensor& loss, const Tensor& seed) {
+LeafSink::~LeafSink() = default;
+
+void Tape::backward(const Tensor& loss, const Tensor& seed) { backward(loss, seed, nullptr); }
+void Tape::backward(const Tensor& loss, const Tensor& seed, LeafSink& sink) { backward(loss, seed, &sink); }
+
+void Tape::backward(const Tensor& loss, const Tensor& seed, LeafSink* sink) {
   State& s = *state_;
   if (!loss.defined() || !TapeAccess::recorded(*this, loss)) {
     throw Error(ErrorKind::usage, "backward",
@@ -209,6 +219,10 @@ void Tape::backward(const Tensor& loss, const Tensor& seed) {
   grads[static_cast<std::size_t>(loss_slot)] =
       seed.defined() ? seed : Tensor::ones(loss.shape(), loss.dtype(), loss.device());
 
+  std::vector<Tensor> leaf_of(sink ? grads.size() : 0), leaves;  // by slot, by operand
+  if (sink) {
+    for (const auto& [leaf, slot] : s.leaves) leaf_of[static_cast<std::size_t>(slot)] = leaf;
+  }
   std::vector<Tensor> grad_out, grad_in;
   std::vector<char> needs;
   while (!s.nodes.empty()) {
@@ -241,6 +255,16 @@ void Tape::backward(const Tensor& loss, const Tensor& seed) {
     context.saved = node.saved;
     context.training = node.training;
     context.device = node.device;
+    if (sink) {
+      leaves.assign(node.in.size(), Tensor());
+      for (std::size_t i = 0; i < node.in.size(); ++i) {
+        if (needs[i]) leaves[i] = leaf_of[static_cast<std::size_t>(node.in_slot[i])];
+      }
+      sink->node(*node.op, context, leaves);
+      grad_in.assign(node.in.size(), Tensor());
+      for (std::size_t i = 0; i < node.in.size(); ++i) needs[i] = needs[i] && !leaves[i].defined();
+      if (std::find(needs.begin(), needs.end(), 1) == needs.end()) continue;
+    }
     node.op->backward(context);
     grad_out.clear();
     for (std::size_t i = 0; i < grad_in.size(); ++i) {

@@ -11,6 +11,18 @@
 
 namespace fovea {
 
+/// Takes the gradients of leaves out of a backward pass, node by node, before they are summed over the batch: what
+/// gradients of single examples are made of (train/privacy/per_example.h).
+class FOVEA_API LeafSink {
+ public:
+  virtual ~LeafSink();
+  /// Called for every node that the loss depends on, last first. `leaves[i]` is operand i where that is a leaf that
+  /// wants a gradient, otherwise undefined; those are this function's to compute, the tape computes the others.
+  /// `context` is as the op's backward gets it, with room for results in grad_in; its gradients of results are read
+  /// again afterwards and must stay as they are.
+  virtual void node(const Op& op, const BackwardContext& context, std::span<const Tensor> leaves) = 0;
+};
+
 class FOVEA_API Tape {
  public:
   Tape();
@@ -22,6 +34,8 @@ class FOVEA_API Tape {
   /// tape. `loss` needs one element unless `seed`, d(something)/d(loss) of the same shape, is given. Error{usage} if
   /// `loss` was not recorded here, or if a tensor that backward reads was overwritten since.
   void backward(const Tensor& loss, const Tensor& seed = {});
+  /// The same, but gradients of leaves go to `sink`; their grad() stays as it is.
+  void backward(const Tensor& loss, const Tensor& seed, LeafSink& sink);
   /// Number of recorded ops.
   std::size_t size() const;
   void clear();
@@ -29,6 +43,7 @@ class FOVEA_API Tape {
  private:
   friend struct TapeAccess;
   struct State;
+  void backward(const Tensor& loss, const Tensor& seed, LeafSink* sink);
   std::unique_ptr<State> state_;
 };
 

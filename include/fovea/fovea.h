@@ -41,6 +41,8 @@
 #include "train/linear_probe.h"
 #include "train/optimizer.h"
 #include "train/plot.h"
+#include "train/privacy/accountant.h"
+#include "train/privacy/per_example.h"
 #include "train/roc.h"
 #include "train/run_log.h"
 #include "train/selective.h"

@@ -205,8 +205,8 @@ DType fused_precision() {
 }
 
 bool fuses_training(const Tensor& x) {
-  return !fusion_off && is_training() && is_recording() && !detail::is_capturing() && x.defined() &&
-         x.device() == kCpu && x.dtype() == DType::f32 && kernels::detail::allowed("fused");
+  return !fusion_off && !is_per_example() && is_training() && is_recording() && !detail::is_capturing() &&
+         x.defined() && x.device() == kCpu && x.dtype() == DType::f32 && kernels::detail::allowed("fused");
 }
 
 Tensor fused_forward(const std::function<Tensor(const Tensor&)>& forward, const Tensor& x) {

@@ -16,7 +16,7 @@
 namespace fovea {
 
 /// Whether such a pass would be run here for x: a tape records, training mode is on, x is f32 on the CPU, and nothing
-/// captures. FOVEA_IMPL=reference or FOVEA_IMPL=-fused in the environment, and NoFusion, turn it off.
+/// captures. PerExampleMode, NoFusion, and FOVEA_IMPL=reference or FOVEA_IMPL=-fused in the environment turn it off.
 FOVEA_API bool fuses_training(const Tensor& x);
 
 /// What maps are kept in here: bf16 where the TrainingMode asks for it and the CPU computes it (AVX-512 BF16), else

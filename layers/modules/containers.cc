@@ -78,7 +78,7 @@ ConvBnAct::ConvBnAct(int in, int out, const ConvBnActOptions& o) {
 }
 
 Tensor ConvBnAct::forward(const Tensor& x) {
-  if (!is_training() || !bn_->constant()) return (*bn_)((*conv_)(x));
+  if (!is_training() || !bn_->constant() || is_per_example()) return (*bn_)((*conv_)(x));
   const NameScope scope("conv");
   const auto [scaling, shift] = bn_->affine();
   const Tensor bias = conv_->bias();

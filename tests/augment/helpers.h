@@ -17,30 +17,13 @@
 #include "core/rng.h"
 #include "image/encode.h"
 #include "image/image.h"
+#include "tests/temp_folder.h"
 
 namespace helpers {
 
 namespace fs = std::filesystem;
 
-/// A new folder that is gone when the test ends.
-class TempFolder {
- public:
-  TempFolder() {
-    std::string pattern = (fs::temp_directory_path() / "fovea_augment_XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-    path_ = pattern;
-  }
-  ~TempFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TempFolder(const TempFolder&) = delete;
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  std::string path() const { return path_.string(); }
-
- private:
-  fs::path path_;
-};
+using fovea::test::TempFolder;
 
 inline void write(const std::string& path, const std::string& bytes) {
   fs::create_directories(fs::path(path).parent_path());

@@ -11,21 +11,16 @@
 #include "core/io/file.h"
 #include "core/io/safetensors.h"
 #include "core/rng.h"
+#include "tests/temp_folder.h"
 
 using namespace fovea;
+using test::TempFolder;
 namespace fs = std::filesystem;
 
 namespace {
-struct Folder {
-  fs::path path;
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "fovea-test-XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~Folder() { fs::remove_all(path); }
-  std::string operator/(const std::string& name) const { return (path / name).string(); }
+struct Folder : TempFolder {
   std::size_t count() const {
-    return static_cast<std::size_t>(std::distance(fs::directory_iterator(path), fs::directory_iterator()));
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(path()), fs::directory_iterator()));
   }
 };
 
@@ -74,10 +69,10 @@ TEST_CASE("names of 255 bytes and of any alphabet can be written") {
 TEST_CASE("what cannot be written or read says so") {
   const Folder folder;
   CHECK_THROWS_AS(write_file(folder / "no/such/folder/x", "1"), Error);
-  CHECK_THROWS_AS(write_file(folder.path.string(), "1"), Error);
+  CHECK_THROWS_AS(write_file(folder.path(), "1"), Error);
   CHECK_THROWS_AS(read_file(folder / "missing"), Error);
-  CHECK_THROWS_AS(read_file(folder.path.string()), Error);
-  CHECK_THROWS_AS(MappedFile::open(folder.path.string()), Error);
+  CHECK_THROWS_AS(read_file(folder.path()), Error);
+  CHECK_THROWS_AS(MappedFile::open(folder.path()), Error);
   REQUIRE(mkfifo((folder / "pipe").c_str(), 0600) == 0);
   CHECK_THROWS_AS(read_file(folder / "pipe"), Error);
   if (fs::exists("/dev/full")) {

@@ -11,8 +11,10 @@
 #include "image/decode.h"
 #include "image/encode.h"
 #include "reference.h"
+#include "tests/temp_folder.h"
 
 using namespace fovea;
+using test::TempFolder;
 using namespace fovea::image;
 
 namespace {
@@ -32,17 +34,6 @@ std::string message(const std::vector<std::uint8_t>& bytes, ErrorKind kind, cons
 std::vector<std::uint8_t> bytes_of(std::string_view text) { return {text.begin(), text.end()}; }
 
 bool contains(const std::string& text, std::string_view part) { return text.find(part) != text.npos; }
-
-struct Folder {
-  std::filesystem::path path;
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "fovea-image-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()));
-    path = name;
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::string operator/(const std::string& name) const { return (path / name).string(); }
-};
 
 void put(const std::string& path, const std::vector<std::uint8_t>& bytes) {
   std::ofstream(path, std::ios::binary)
@@ -355,9 +346,9 @@ TEST_CASE("flipped bits never crash and never leak") {
 }
 
 TEST_CASE("files that cannot be read say why, with their path") {
-  const Folder folder;
+  const TempFolder folder;
   CHECK(file_error(folder / "missing.jpg") == ErrorKind::file);
-  CHECK(file_error(folder.path.string()) == ErrorKind::file);
+  CHECK(file_error(folder.path()) == ErrorKind::file);
   put(folder / "empty.png", {});
   CHECK(file_error(folder / "empty.png") == ErrorKind::format);
   REQUIRE(::mkfifo((folder / "pipe.jpg").c_str(), 0600) == 0);

@@ -15,8 +15,10 @@
 #include "image/exif.h"
 #include "image/resize.h"
 #include "reference.h"
+#include "tests/temp_folder.h"
 
 using namespace fovea;
+using test::TempFolder;
 using namespace fovea::image;
 
 namespace {
@@ -90,35 +92,33 @@ TEST_CASE("JPEG comes back close, in every setting") {
 }
 
 TEST_CASE("a file is written whole or not at all") {
-  std::string folder = (std::filesystem::temp_directory_path() / "fovea-image-XXXXXX").string();
-  REQUIRE(::mkdtemp(folder.data()));
+  const TempFolder folder;
   const Image image = pattern(20, 10, 3);
-  write_image(folder + "/a.png", image);
-  write_image(folder + "/b.JPG", image);
-  write_image(folder + "/a.png", image);  // over an old one
-  CHECK(read_image(folder + "/a.png") == image);
-  CHECK(probe_file(folder + "/b.JPG").format == Format::jpeg);
-  const std::string longest = folder + "/" + std::string(251, 'x') + ".png";
+  write_image(folder / "a.png", image);
+  write_image(folder / "b.JPG", image);
+  write_image(folder / "a.png", image);  // over an old one
+  CHECK(read_image(folder / "a.png") == image);
+  CHECK(probe_file(folder / "b.JPG").format == Format::jpeg);
+  const std::string longest = folder.path() + "/" + std::string(251, 'x') + ".png";
   write_image(longest, image);
   CHECK(read_image(longest) == image);
-  CHECK(files_in(folder) == 3);  // no temporary file stays
-  CHECK_THROWS_AS(write_image(folder + "/c.gif", image), Error);
-  CHECK_THROWS_AS(write_image(folder + "/none/c.png", image), Error);
-  std::filesystem::create_directory(folder + "/d.png");
-  CHECK_THROWS_AS(write_image(folder + "/d.png", image), Error);
-  CHECK(files_in(folder) == 4);
+  CHECK(files_in(folder.path()) == 3);  // no temporary file stays
+  CHECK_THROWS_AS(write_image(folder / "c.gif", image), Error);
+  CHECK_THROWS_AS(write_image(folder / "none/c.png", image), Error);
+  std::filesystem::create_directory(folder / "d.png");
+  CHECK_THROWS_AS(write_image(folder / "d.png", image), Error);
+  CHECK(files_in(folder.path()) == 4);
   if (std::filesystem::exists("/dev/full")) {
     // A full disk. The link's own name says the format; the device behind it takes no byte.
-    std::filesystem::create_symlink("/dev/full", folder + "/full.png");
+    std::filesystem::create_symlink("/dev/full", folder / "full.png");
     try {
-      write_image(folder + "/full.png", image);
+      write_image(folder / "full.png", image);
       FAIL("wrote to a full disk");
     } catch (const Error& error) {
       CHECK(error.kind() == ErrorKind::file);
-      CHECK(error.where() == folder + "/full.png");
+      CHECK(error.where() == folder / "full.png");
     }
   }
-  std::filesystem::remove_all(folder);
 }
 
 TEST_CASE("EXIF orientation is read, and damage is no orientation") {

@@ -26,23 +26,15 @@
 #include "infer/quantize/quantize.h"
 #include "models/options.h"
 #include "settle.h"
+#include "tests/temp_folder.h"
 
 using namespace fovea;
+using test::TempFolder;
 using test::noise;
 
 extern char** environ;
 
 namespace {
-
-struct TemporaryFolder {
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "fovea-memory-XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path); }
-  std::string operator/(const std::string& name) const { return path + "/" + name; }
-  std::string path;
-};
 
 Model network(const char* name, int size, double width = 1, int classes = 1000) {
   models::Options options;
@@ -57,7 +49,7 @@ std::size_t held() { return static_cast<std::size_t>(memory_stats().current); }
 }  // namespace
 
 TEST_CASE("planned and packed bytes are what the allocator counts", "[infer]") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   for (const char* name : {"mobilenet_v2", "mobilenet_v3_small", "resnet18"}) {
     infer::save(network(name, 64), folder / "m.fovea");
     for (const DType dtype : {DType::f32, DType::bf16}) {
@@ -203,7 +195,7 @@ Resident resident(const std::string& process) {
 }  // namespace
 
 TEST_CASE("a network becomes resident as planned", "[infer]") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   infer::save(network("mobilenet_v2", 224), folder / "m.fovea");
   release_cached_memory();
   malloc_trim(0);
@@ -223,7 +215,7 @@ TEST_CASE("a network becomes resident as planned", "[infer]") {
 
 #ifdef FOVEA_CLASSIFY_PICTURE
 TEST_CASE("the small runtime holds little beside its code", "[infer]") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string file = folder / "edge.fovea";
   infer::save(infer::quantize_on_noise(network("mobilenet_v2", 96, 0.35, 10)), file);
   CHECK(std::filesystem::file_size(file) < 600'000);

@@ -16,19 +16,16 @@
 #include "infer/compile/compile.h"
 #include "infer/graph/network_file_internal.h"
 #include "models/options.h"
+#include "tests/temp_folder.h"
 
 using namespace fovea;
+using test::TempFolder;
 
 namespace {
 
 struct TemporaryFile {
-  TemporaryFile() {
-    std::string name = (std::filesystem::temp_directory_path() / "fovea-network-XXXXXX").string();
-    folder = mkdtemp(name.data());
-    path = folder + "/m.fovea";
-  }
-  ~TemporaryFile() { std::filesystem::remove_all(folder); }
-  std::string folder, path;
+  TempFolder folder;
+  std::string path = folder / "m.fovea";
 };
 
 Tensor noise(const Shape& shape, std::uint64_t seed) {
@@ -194,7 +191,7 @@ TEST_CASE("a compiled network is told from a model", "[infer]") {
   const TemporaryFile file;
   infer::save(network("small_cnn", 8), file.path);
   CHECK_THROWS_AS(load_model(file.path), Error);
-  CHECK_THROWS_AS(infer::load(file.folder), Error);
+  CHECK_THROWS_AS(infer::load(file.folder.path()), Error);
   CHECK_THROWS_AS(infer::load(file.path + ".missing"), Error);
 }
 

@@ -18,30 +18,14 @@
 #include "image/decode.h"
 #include "insight/planted.h"
 #include "insight/protect/hidden.h"
+#include "tests/temp_folder.h"
 
 using namespace fovea;
+using test::TempFolder;
 using namespace fovea::insight;
 namespace fs = std::filesystem;
 
 namespace {
-
-class Folder {
- public:
-  Folder() {
-    std::string pattern = (fs::temp_directory_path() / "fovea_protect_XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-    path_ = pattern;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  fs::path path_;
-};
 
 void put(const std::string& path, const planted::Bytes& bytes) {
   make_folders(fs::path(path).parent_path().string());
@@ -89,7 +73,7 @@ ErrorKind kind_of(const std::function<void()>& action) {
 }  // namespace
 
 TEST_CASE("anonymize: nothing planted in any place of JPEG, PNG and BMP comes out") {
-  const Folder folder;
+  const TempFolder folder;
   const image::Image picture = noise(33, 20, 1);
   const std::string name(planted::kName);
   put(folder / ("in/cat/" + name + ".jpg"), planted::jpeg(picture, 6));
@@ -163,7 +147,7 @@ TEST_CASE("anonymize: nothing planted in any place of JPEG, PNG and BMP comes ou
 }
 
 TEST_CASE("anonymize: what lies under transparent pixels does not come out") {
-  const Folder folder;
+  const TempFolder folder;
   // A 2 x 1 PNG with alpha: red, opaque; blue, invisible.
   planted::Bytes png = image::encode_png(image::Image(2, 1, 3, 0));
   const planted::Bytes row{0, 255, 0, 0, 255, 0, 0, 255, 0};
@@ -193,7 +177,7 @@ TEST_CASE("anonymize: what lies under transparent pixels does not come out") {
 }
 
 TEST_CASE("anonymize: names depend on key, path and subject only") {
-  const Folder folder;
+  const TempFolder folder;
   for (const char* name : {"pat00001_a.png", "pat00001_b.png", "pat00002_a.png"})
     put(folder / (std::string("in/") + name), image::encode_png(noise(9, 9, 3)));
   put(folder / "in/deep/visit/pat00001_a.png", image::encode_png(noise(9, 9, 3)));
@@ -255,7 +239,7 @@ TEST_CASE("pseudonyms: HMAC-SHA-256 by the book, keys that are kept private") {
   CHECK(uid != key.uid("1.2.840.2"));
   CHECK(uid.size() <= 64);
 
-  const Folder folder;
+  const TempFolder folder;
   const std::string path = folder / "keys/a.key";
   const PseudonymKey made = PseudonymKey::create(path);
   struct stat info {};
@@ -275,7 +259,7 @@ TEST_CASE("pseudonyms: HMAC-SHA-256 by the book, keys that are kept private") {
 }
 
 TEST_CASE("anonymize: boxes are gone from the pixels, and a box without a picture stops all") {
-  const Folder folder;
+  const TempFolder folder;
   const image::Image picture = noise(96, 64, 5);
   put(folder / "in/a/one.png", image::encode_png(picture));
   put(folder / "in/b/one.png", image::encode_png(picture));
@@ -339,7 +323,7 @@ TEST_CASE("anonymize: boxes are gone from the pixels, and a box without a pictur
 }
 
 TEST_CASE("anonymize: originals and results never mix, damage is told file by file") {
-  const Folder folder;
+  const TempFolder folder;
   put(folder / "in/a.png", image::encode_png(noise(9, 9, 1)));
   put(folder / "in/b.png", image::encode_png(noise(9, 9, 2)));
   write_file(folder / "in/c.jpg", "no picture");

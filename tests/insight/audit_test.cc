@@ -16,21 +16,12 @@
 #include "insight/label_errors.h"
 #include "insight/slices.h"
 #include "models/load.h"
+#include "tests/insight/scene.h"
 
 using namespace fovea;
 using namespace fovea::insight;
 
 namespace {
-
-/// A picture of its own: smooth random colours with grain.
-image::Image scene(std::uint64_t seed, int width = 72, int height = 60) {
-  Rng rng(seed, "scene");
-  image::Image coarse(9, 8, 3);
-  for (std::uint8_t& v : coarse.pixels) v = static_cast<std::uint8_t>(rng.below(256));
-  image::Image out = image::resize(coarse, width, height, image::Filter::bicubic);
-  for (std::uint8_t& v : out.pixels) v = static_cast<std::uint8_t>(std::clamp(v + rng.normal() * 12, 0.0, 255.0));
-  return out;
-}
 
 class Pictures final : public Dataset {
  public:
@@ -157,7 +148,7 @@ TEST_CASE("audit: a border, a size or a file type that tells the class is a shor
     auto data = std::make_shared<Pictures>(std::vector<std::string>{"a", "b", "c"});
     for (int i = 0; i < 150; ++i) {
       const bool marked = i % 3 == 1 && i % 10 != 0;  // nine in ten
-      image::Image picture = scene(static_cast<std::uint64_t>(i), property == "width" && marked ? 73 : 72);
+      image::Image picture = scene(static_cast<std::uint64_t>(i), {.width = property == "width" && marked ? 73 : 72});
       if (property == "border" && marked) {
         for (int y = 0; y < picture.height; ++y) {
           for (int x = 0; x < picture.width; ++x) {

@@ -14,6 +14,7 @@
 #include "image/decode.h"
 #include "image/encode.h"
 #include "image/resize.h"
+#include "tests/insight/scene.h"
 
 using namespace fovea;
 using namespace fovea::insight;
@@ -39,25 +40,20 @@ std::vector<Strip> strips() {
   return out;
 }
 
-/// Smooth random colours with grain, no text.
-image::Image scene(std::uint64_t seed, int width, int height) {
-  Rng rng(seed, "text scene");
-  image::Image coarse(9, 8, 3);
-  for (std::uint8_t& v : coarse.pixels) v = static_cast<std::uint8_t>(rng.below(160));
-  image::Image out = image::resize(coarse, width, height, image::Filter::bicubic);
-  for (std::uint8_t& v : out.pixels) v = static_cast<std::uint8_t>(std::clamp(v + rng.normal() * 6, 0.0, 255.0));
-  return out;
+/// Dark enough for white text.
+image::Image ground(std::uint64_t seed, int width, int height) {
+  return scene(seed, {.width = width, .height = height, .brightest = 159, .grain = 6});
 }
 
 enum class Style { plain, banner, white_banner };
 
 /// Writes text at (x, y) in white, or black on white; plain text on too bright a ground gets a banner instead.
 void plant(image::Image& picture, const image::Image& coverage, int x, int y, Style style) {
-  double ground = 0;
+  double brightest = 0;
   for (int j = 0; j < coverage.height; ++j) {
-    for (int i = 0; i < coverage.width; ++i) ground = std::max<double>(ground, picture.at(x + i, y + j, 1));
+    for (int i = 0; i < coverage.width; ++i) brightest = std::max<double>(brightest, picture.at(x + i, y + j, 1));
   }
-  if (style == Style::plain && ground > 150) style = Style::banner;
+  if (style == Style::plain && brightest > 150) style = Style::banner;
   const int ink = style == Style::white_banner ? 0 : 255;
   for (int j = -3; j < coverage.height + 3; ++j) {
     for (int i = -3; i < coverage.width + 3; ++i) {
@@ -133,8 +129,8 @@ std::vector<std::string> pictures_of(const std::string& folder) {
 
 TEST_CASE("text: every line planted in plain scenes is found, and none where there is none") {
   std::vector<image::Image> grounds, clean;
-  for (std::uint64_t i = 0; i < 12; ++i) grounds.push_back(scene(i, 320, 240));
-  for (std::uint64_t i = 0; i < 12; ++i) clean.push_back(scene(100 + i, 240, 200));
+  for (std::uint64_t i = 0; i < 12; ++i) grounds.push_back(ground(i, 320, 240));
+  for (std::uint64_t i = 0; i < 12; ++i) clean.push_back(ground(100 + i, 240, 200));
   if (!text_recognition_available()) {
     CHECK_THROWS_AS(find_text(grounds[0]), Error);
     WARN("SKIPPED: Tesseract is not installed");
@@ -147,7 +143,7 @@ TEST_CASE("text: every line planted in plain scenes is found, and none where the
   CHECK(find_text(image::Image()).empty());
 
   // What it says comes along, and large letters of large pictures are found as well.
-  image::Image large = scene(7, 640, 400);
+  image::Image large = ground(7, 640, 400);
   const Strip s = strips()[6];
   const image::Image coverage = image::resize(s.coverage, 3 * s.coverage.width, 3 * s.coverage.height);
   plant(large, coverage, 40, 300, Style::plain);

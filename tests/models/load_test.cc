@@ -10,21 +10,13 @@
 #include "models/load.h"
 #include "models/transfer.h"
 #include "models/weights/weight_file.h"
+#include "tests/temp_folder.h"
 
 using namespace fovea;
+using test::TempFolder;
 using models::Layout;
 
 namespace {
-
-struct TemporaryFolder {
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "fovea-load-XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path); }
-  std::string operator/(const std::string& file) const { return path + "/" + file; }
-  std::string path;
-};
 
 weights::WeightFile in_memory(const std::vector<std::pair<std::string, Tensor>>& tensors) {
   weights::WeightFile file;
@@ -156,7 +148,7 @@ TEST_CASE("integers where weights belong are refused by name") {
 }
 
 TEST_CASE("heads: kept, replaced, removed; the rest stays bit-identical") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const Model model = small();
   const auto tensors = models::export_weights(model, Layout::torchvision);
   const std::string file = folder / "m.fovea";

@@ -10,19 +10,15 @@
 #include "core/rng.h"
 #include "models/model.h"
 #include "models/zoo.h"
+#include "tests/temp_folder.h"
 
 using namespace fovea;
+using test::TempFolder;
 
 namespace {
 struct TemporaryFile {
-  std::string path;
-  TemporaryFile() {
-    std::string name = (std::filesystem::temp_directory_path() / "fovea-model-XXXXXX").string();
-    folder = mkdtemp(name.data());
-    path = folder + "/m.fovea";
-  }
-  ~TemporaryFile() { std::filesystem::remove_all(folder); }
-  std::string folder;
+  TempFolder folder;
+  std::string path = folder / "m.fovea";
 };
 
 Tensor input_of(const Model& model, std::int64_t batch) {
@@ -71,7 +67,7 @@ TEST_CASE("a model file cut at any byte of its header, or in its data, is an err
         .write(reinterpret_cast<const char*>(good.data()), static_cast<std::streamsize>(n));
     REQUIRE_THROWS_AS(load_model(file.path), Error);
   }
-  CHECK_THROWS_AS(load_model(file.folder), Error);
+  CHECK_THROWS_AS(load_model(file.folder.path()), Error);
   CHECK_THROWS_AS(load_model(file.path + ".missing"), Error);
 }
 

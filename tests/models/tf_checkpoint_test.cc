@@ -10,8 +10,10 @@
 #include "models/weight_file_writer.h"
 #include "models/weights/formula.h"
 #include "models/weights/weight_file.h"
+#include "tests/temp_folder.h"
 
 using namespace fovea;
+using test::TempFolder;
 using weights::CheckpointShard;
 using weights::FileTensor;
 using weights::WeightFile;
@@ -152,20 +154,17 @@ TEST_CASE("TensorFlow: every cut and every flipped bit is noticed") {
 }
 
 TEST_CASE("TensorFlow: a missing data file is named") {
-  const std::filesystem::path folder = std::filesystem::temp_directory_path() / "fovea-tf-shard";
-  std::filesystem::create_directories(folder);
+  const TempFolder folder;
   std::filesystem::copy_file(data("types.ckpt.index"), folder / "types.ckpt.index",
                              std::filesystem::copy_options::overwrite_existing);
-  CHECK(writer::error_of([&] { weights::read_weight_file((folder / "types.ckpt").string()); }).find(".data-0000") !=
+  CHECK(writer::error_of([&] { weights::read_weight_file(folder / "types.ckpt"); }).find(".data-0000") !=
         std::string::npos);
-  std::filesystem::remove_all(folder);
 }
 
 TEST_CASE("TensorFlow: another file of a checkpoint is refused with the path to pass instead") {
-  const std::filesystem::path folder = std::filesystem::temp_directory_path() / "fovea-tf-parts";
-  std::filesystem::create_directories(folder);
+  const TempFolder folder;
   const auto refusal = [&](const std::string& name, std::string_view content) {
-    const std::string path = (folder / name).string();
+    const std::string path = folder / name;
     std::ofstream(path, std::ios::binary) << content;
     return writer::error_of([&] { weights::read_weight_file(path); });
   };
@@ -174,7 +173,7 @@ TEST_CASE("TensorFlow: another file of a checkpoint is refused with the path to 
     CAPTURE(part);
     CHECK(error.find(part) != std::string::npos);
   };
-  const std::string prefix = (folder / "m.ckpt").string(), data_file = "m.ckpt.data-00000-of-00001";
+  const std::string prefix = folder / "m.ckpt", data_file = "m.ckpt.data-00000-of-00001";
   const std::string listed = "model_checkpoint_path: \"/home/else/m.ckpt\"\nall_model_checkpoint_paths: \"m.ckpt-1\"\n";
 
   // Without the index.
@@ -202,6 +201,5 @@ TEST_CASE("TensorFlow: another file of a checkpoint is refused with the path to 
     says(refusal(name, "weights"), "is no weight file");
   std::filesystem::copy_file(std::string(FOVEA_SOURCE_DIR) + "/tests/models/data/keras_legacy.h5", folder / data_file,
                              std::filesystem::copy_options::overwrite_existing);
-  CHECK_NOTHROW(weights::read_weight_file((folder / data_file).string()));
-  std::filesystem::remove_all(folder);
+  CHECK_NOTHROW(weights::read_weight_file(folder / data_file));
 }

@@ -7,8 +7,10 @@
 #include "core/io/file.h"
 #include "core/io/safetensors.h"
 #include "models/weight_file_writer.h"
+#include "tests/temp_folder.h"
 
 using namespace fovea;
+using test::TempFolder;
 using namespace writer;
 
 namespace {
@@ -31,8 +33,7 @@ TEST_CASE("reading a 16 MB weight file costs less than 3 MB beside the tensors t
   if (anonymous() < 0) FOVEA_SKIP("needs Linux 4.5");
   constexpr int kTensors = 16;
   constexpr std::int64_t kElements = 1 << 18;  // 1 MB each
-  const std::filesystem::path folder = std::filesystem::temp_directory_path() / "fovea-weights-memory";
-  std::filesystem::create_directories(folder);
+  const TempFolder folder;
   {
     std::vector<std::pair<std::string, std::string>> items;
     Storages storages;
@@ -41,8 +42,8 @@ TEST_CASE("reading a 16 MB weight file costs less than 3 MB beside the tensors t
       items.emplace_back("w" + key, tensor(storage("FloatStorage", key, kElements), 0, {512, 512}, {512, 1}));
       storages.emplace_back(key, floats(std::vector<float>(kElements, static_cast<float>(i))));
     }
-    write_file((folder / "zip.pth").string(), pytorch_zip(dict(items), storages));
-    write_file((folder / "old.pth").string(), pytorch_old(dict(items), storages));
+    write_file(folder / "zip.pth", pytorch_zip(dict(items), storages));
+    write_file(folder / "old.pth", pytorch_old(dict(items), storages));
     std::string header = "{", content;
     for (int i = 0; i < kTensors; ++i) {
       header += str(i ? "," : "", "\"w", i, "\":{\"dtype\":\"F32\",\"shape\":[512,512],\"data_offsets\":[", i << 20,
@@ -51,14 +52,13 @@ TEST_CASE("reading a 16 MB weight file costs less than 3 MB beside the tensors t
     }
     header += "}";
     header.resize((header.size() + 7) / 8 * 8 + 1, ' ');  // every tensor at an odd address
-    write_file((folder / "odd.safetensors").string(),
-               little(static_cast<std::uint64_t>(header.size())) + header + content);
+    write_file(folder / "odd.safetensors", little(static_cast<std::uint64_t>(header.size())) + header + content);
   }
   for (const char* name : {"zip.pth", "old.pth", "odd.safetensors"}) {
     CAPTURE(name);
     const long before = anonymous();
     long peak = 0;
-    const weights::WeightFile file = weights::read_weight_file((folder / name).string());
+    const weights::WeightFile file = weights::read_weight_file(folder / name);
     REQUIRE(file.tensors.size() == kTensors);
     for (int i = 0; i < kTensors; ++i) {
       const Tensor t = file.tensors[static_cast<std::size_t>(i)].read();
@@ -68,5 +68,4 @@ TEST_CASE("reading a 16 MB weight file costs less than 3 MB beside the tensors t
     }
     CHECK(peak < 3 * 1024);
   }
-  std::filesystem::remove_all(folder);
 }

@@ -62,6 +62,15 @@ TEST_CASE("networks have as many parameters as published") {
   }
 }
 
+TEST_CASE("the network for private training has the published size, at any picture size no batch statistics") {
+  CHECK(models::create("private_cnn").network().parameter_count() == 26010);  // Papernot et al. 2021, table 1
+  for (const int size : {16, 17, 28, 40, 64, 97}) {
+    const Model model = models::create("private_cnn", {.classes = 3, .image_size = size, .channels = 3});
+    CHECK(model(Tensor::zeros({2, size, size, 3})).shape() == Shape{2, 3});
+    CHECK(model.network().buffers().empty());
+  }
+}
+
 TEST_CASE("every tensor of every zoo network has one name in each of its layouts") {
   for (const models::Architecture& a : models::architectures()) {
     if (!a.layer_names) continue;

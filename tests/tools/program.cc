@@ -17,19 +17,6 @@
 
 namespace tool {
 
-TempFolder::TempFolder() {
-  const bool memory = ::access("/dev/shm", W_OK) == 0;
-  std::string pattern = (memory ? fs::path("/dev/shm") : fs::temp_directory_path()) / "fovea_tools_XXXXXX";
-  REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-  path_ = pattern;
-  fs::permissions(path_, fs::perms(0755));
-}
-
-TempFolder::~TempFolder() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
-}
-
 std::string read(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};

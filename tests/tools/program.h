@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "catch.h"
+#include "tests/temp_folder.h"
 
 namespace tool {
 
@@ -16,18 +17,9 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 using Words = std::vector<std::string>;
 
-/// A new folder that is gone when the test ends; in memory where the system has such a place, since checkpoints are
-/// synced to the disk.
-class TempFolder {
- public:
-  TempFolder();
-  ~TempFolder();
-  TempFolder(const TempFolder&) = delete;
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  std::string path() const { return path_.string(); }
-
- private:
-  fs::path path_;
+/// In memory, since checkpoints are synced to the disk.
+struct TempFolder : fovea::test::TempFolder {
+  TempFolder() : fovea::test::TempFolder(true) { fs::permissions(path(), fs::perms(0755)); }
 };
 
 std::string read(const std::string& path);

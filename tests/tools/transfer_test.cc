@@ -99,3 +99,29 @@ TEST_CASE("transfer: options that do not go together say so") {
   refused(place.go("x", {"--unfreeze", "block_99", "--epochs", "1"}), "block_16");
   CHECK_FALSE(fs::exists(place.folder / "x"));
 }
+
+TEST_CASE("transfer: privately, the classifier alone learns, without the probe that would tell") {
+  const Place place;
+  REQUIRE(place.go("usual", {"--epochs", "1"}).code == 0);
+  CHECK(fs::exists(place.folder / "usual/probe.safetensors"));
+  const Outcome o = place.go("private", {"--private", "--epsilon", "3", "--epochs", "2", "--json"});
+  INFO(o.err);
+  REQUIRE(o.code == 0);
+  CHECK_FALSE(fs::exists(place.folder / "private/probe.safetensors"));
+  CHECK(o.json()["privacy"]["epsilon"] <= 3);
+  using namespace fovea;
+  const auto before = load_model(place.folder / "usual/model.fovea").network().named_tensors();
+  const auto trained = load_model(place.folder / "private/model.fovea").network().named_tensors();
+  const auto original =
+      models::load(place.folder / "weights.safetensors", {.image_size = 32}).network().named_tensors();
+  REQUIRE(trained.size() == original.size());
+  int moved = 0, moved_usually = 0;
+  for (std::size_t i = 0; i < original.size(); ++i) {
+    if (original[i].name.starts_with("classifier")) continue;
+    const std::vector<float> was = original[i].tensor.to_vector<float>();
+    moved += trained[i].tensor.to_vector<float>() != was;
+    moved_usually += before[i].tensor.to_vector<float>() != was;
+  }
+  CHECK(moved == 0);
+  CHECK(moved_usually > 0);
+}
