@@ -1,7 +1,8 @@
 // Depthwise convolutions with everything around them, some rows of an image at a time: they are read through the
 // normalisation into a ring of rows in L2, panel by panel of 32 channels; then each panel's result rows are made with
 // the rows below them in L1, and their sums taken before they leave it. Backward, one pass over the input's rows gives
-// both gradients: the ring holds the rows of dy under them. Arithmetic is f32, whatever the maps are kept in.
+// both gradients: the ring holds the rows of dy under them. Rows in the ring have the zeros beside the image with them,
+// so that no tile is one at an edge. Arithmetic is f32, whatever the maps are kept in.
 #include <algorithm>
 #include <limits>
 #include <vector>
@@ -80,16 +81,16 @@ void depthwise_norm_forward(const ConvNormForward& job) {
   const Element from = element_of(job.in.x.dtype), element = element_of(job.y.dtype);
   const NormColumns norm = columns_of(job.in);
   const float* const w = job.w.ptr<float>();
-  const std::int64_t sh = job.params.stride.h, in_row = s.w * s.c, out_row = s.wo * s.c,
-                     ring_row = s.panels * s.w * kPanel;
+  const std::int64_t sh = job.params.stride.h, in_row = s.w * s.c, out_row = s.wo * s.c, left = job.params.padding.left,
+                     width = left + s.w + job.params.padding.right, ring_row = s.panels * width * kPanel;
   const std::int64_t group =
       std::clamp<std::int64_t>((kRingBytes / 4 / ring_row - s.kh) / sh + 1, 1, std::min(kMostRows, s.ho));
   const std::int64_t slots = (group - 1) * sh + s.kh;
   DepthwiseRow row;
   row.taps = s.kw;
   row.step = job.params.stride.w;
-  row.first = -job.params.padding.left;
-  row.width = s.w;
+  row.first = 0;
+  row.width = width;
   row.low = -kInfinity;
   row.high = kInfinity;
   row.count = s.wo;
@@ -102,9 +103,10 @@ void depthwise_norm_forward(const ConvNormForward& job) {
   parallel_for(s.n * s.ho, s.grain(), [&](std::int64_t begin, std::int64_t end, int thread) {
     float* const memory = scratch<float>(Slot::block_a, slots * ring_row + group * s.wo * kPanel);
     float* const made = memory + slots * ring_row;
+    std::fill(memory, made, 0.0f);
     Ring ring(memory, slots, ring_row, [&](std::int64_t n, std::int64_t i, float* to) {
       NormalizedRows load{element_at(job.in.x.data, (n * s.h + i) * in_row, from), from, s.w, s.c, norm};
-      load.to = {to, Element::f32, kPanel, kPanel, s.w * kPanel};
+      load.to = {to + left * kPanel, Element::f32, kPanel, kPanel, width * kPanel};
       load_normalized(load);
     });
     const auto inside = [&](std::int64_t i) { return std::clamp<std::int64_t>(i, 0, s.h); };
@@ -126,7 +128,7 @@ void depthwise_norm_forward(const ConvNormForward& job) {
         for (std::int64_t b = 0; b < rows; ++b) {
           r.rows = 0;
           for (std::int64_t i = inside(top + b * sh); i < inside(top + b * sh + s.kh); ++i, ++r.rows) {
-            r.in[r.rows] = ring.at(i) + p * s.w * kPanel;
+            r.in[r.rows] = ring.at(i) + p * width * kPanel;
             r.weights[r.rows] = w + (i - top - b * sh) * s.kw * s.c + p * kPanel;
           }
           r.out = made + b * s.wo * kPanel;
@@ -171,7 +173,10 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
         std::copy_n(w + (k * s.kw + first_tap + sw * (taps - 1 - t)) * s.c, s.c, packed + filled);
     }
   }
-  const std::int64_t in_row = s.w * s.c, out_row = s.wo * s.c, ring_row = s.panels * s.wo * kPanel;
+  // Beside a row of dy as many zeros as a phase may reach; beside one of the input the padding.
+  const std::int64_t beside = s.kw - 1, dy_width = beside + s.wo + beside,
+                     z_width = left + s.w + job.params.padding.right;
+  const std::int64_t in_row = s.w * s.c, out_row = s.wo * s.c, ring_row = s.panels * dy_width * kPanel;
   const std::int64_t group =
       std::clamp<std::int64_t>(kRingBytes / 4 / (s.panels * s.w * kPanel), 1, std::min(kMostRows, s.h));
   const std::int64_t slots = (group + s.kh) / sh + 2;
@@ -182,9 +187,12 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
   const bool stream = job.dx && streamed(*job.dx);
   std::vector<std::vector<double>> dw(static_cast<std::size_t>(job.dw ? threads : 0));
   parallel_for(s.n * s.h, s.grain(), [&](std::int64_t begin, std::int64_t end, int thread) {
-    const std::int64_t block = group * s.w * kPanel;
-    float* const memory = scratch<float>(Slot::block_a, slots * ring_row + (s.panels + 1) * block + size);
-    float *const z = memory + slots * ring_row, *const made = z + s.panels * block, *const acc = made + block;
+    const std::int64_t block = group * z_width * kPanel;
+    float* const memory =
+        scratch<float>(Slot::block_a, slots * ring_row + s.panels * block + group * s.w * kPanel + size);
+    float *const z = memory + slots * ring_row, *const made = z + s.panels * block,
+                 *const acc = made + group * s.w * kPanel;
+    std::fill(memory, made, 0.0f);
     Ring ring(memory, slots, ring_row, [&](std::int64_t n, std::int64_t o, float* to) {
       const std::int64_t at = (n * s.ho + o) * out_row;
       GradientRows load{element_at(job.dy.g.data, at, element),
@@ -198,7 +206,7 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
         load.mean = job.dy.mean->ptr<float>();
         load.c = job.dy.c->ptr<float>();
       }
-      load.to = {to, Element::f32, kPanel, kPanel, s.wo * kPanel};
+      load.to = {to + beside * kPanel, Element::f32, kPanel, kPanel, dy_width * kPanel};
       load_gradient(load);
     });
     std::vector<double>* const total = job.dw ? &dw[static_cast<std::size_t>(thread)] : nullptr;
@@ -213,13 +221,18 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
     };
     const auto high_of = [&](std::int64_t i) { return std::clamp<std::int64_t>((i + top) / sh + 1, low_of(i), s.ho); };
     DepthwiseRow r;
-    r.width = s.wo;
+    r.width = dy_width;
     r.bias = no_bias;
     r.low = -kInfinity;
     r.high = kInfinity;
     r.in_pitch = kPanel;
     r.weight_pitch = s.c;
     r.out_pitch = sw * kPanel;
+    DepthwiseWeightRows weights;
+    weights.count = s.wo;
+    weights.step = sw;
+    weights.taps = s.kw;
+    weights.pitch = kPanel;
     Ahead ahead(s.panels);
     for (std::int64_t at = begin, rows; at < end; at += rows) {
       const std::int64_t n = at / s.h, first = at % s.h;
@@ -237,13 +250,15 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
                   std::min(rows, end - at - rows) * in_row * bytes_of(from));
       }
       if (total) {  // all channels at once: the rows come from memory in one stream
-        NormalizedRows load{element_at(job.in.x.data, at * in_row, from), from, rows * s.w, s.c, norm};
-        load.to = {z, Element::f32, kPanel, kPanel, block};
-        load_normalized(load);
+        for (std::int64_t b = 0; b < rows; ++b) {
+          NormalizedRows load{element_at(job.in.x.data, (at + b) * in_row, from), from, s.w, s.c, norm};
+          load.to = {z + (b * z_width + left) * kPanel, Element::f32, kPanel, kPanel, block};
+          load_normalized(load);
+        }
       }
       for (std::int64_t p = 0; p < s.panels; ++p) {
         ahead.step();
-        const std::int64_t c = p * kPanel, panel = p * s.wo * kPanel;
+        const std::int64_t c = p * kPanel, panel = p * dy_width * kPanel;
         const void* const x = element_at(job.in.x.data, at * in_row + c, from);
         const NormColumns columns =
             norm.mean ? NormColumns{norm.mean + c, norm.scale + c, norm.beta + c, norm.activation} : norm;
@@ -251,10 +266,13 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
         if (total) {
           for (std::int64_t b = 0; b < rows; ++b) {
             const std::int64_t i = first + b;
-            for (std::int64_t o = low_of(i); o < high_of(i); ++o) {
-              depthwise_weight_row_f32(z + p * block + b * s.w * kPanel, s.w, ring.at(o) + panel, s.wo, -left, sw, s.kw,
-                                       kPanel, acc + p * kernel + (i + top - o * sh) * s.kw * kPanel);
+            weights.x = z + p * block + b * z_width * kPanel;
+            weights.rows = 0;
+            for (std::int64_t o = low_of(i); o < high_of(i); ++o, ++weights.rows) {
+              weights.dy[weights.rows] = ring.at(o) + panel + beside * kPanel;
+              weights.acc[weights.rows] = acc + p * kernel + (i + top - o * sh) * s.kw * kPanel;
             }
+            depthwise_weight_rows_f32(weights);
           }
         }
         if (!job.dx) continue;
@@ -268,7 +286,7 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
               r.weights[r.rows++] = packed + phase.offset + (i + top - o * sh) * phase.taps * s.c + c;
             }
             r.taps = phase.taps;
-            r.first = phase.first;
+            r.first = phase.first + beside;
             r.out = made + (b * s.w + q) * kPanel;
             r.count = (s.w - q + sw - 1) / sw;
             depthwise_row(r);

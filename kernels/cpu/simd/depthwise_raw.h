@@ -79,4 +79,15 @@ void depthwise_weight_row_f32(const float* x, std::int64_t width, const float* d
                               std::int64_t first, std::int64_t step, std::int64_t taps, std::int64_t channels,
                               float* acc);
 
+/// The same for several rows of dy over one row of x, all of whose pixels lie inside: acc[r][t·pitch + c] +=
+/// Σ_j dy[r][j, c]·x[j·step + t, c] for all c < pitch, a multiple of the vector.
+struct DepthwiseWeightRows {
+  const float* x = nullptr;
+  const float* dy[kMaxKernelRows];
+  float* acc[kMaxKernelRows];
+  int rows = 0;
+  std::int64_t count = 0, step = 1, taps = 0, pitch = 0;
+};
+void depthwise_weight_rows_f32(const DepthwiseWeightRows&);
+
 }  // namespace fovea::kernels::simd

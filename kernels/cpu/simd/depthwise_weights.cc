@@ -87,6 +87,58 @@ void weight_row(const float* x, std::int64_t width, const float* dy, std::int64_
   for (std::int64_t j = 0; j < count; ++j) one_pixel(x, width, dy, j, first, step, taps, channels, 0, acc);
 }
 
+/// kRows rows of dy at once: a row of x is loaded once for all of them, and 3·kRows sums stay in registers.
+template <int kRows, int kTaps>
+void shared_rows(const DepthwiseWeightRows& job, int row) {
+  const Full d;
+  using V = hn::Vec<Full>;
+  const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d)), pitch = job.pitch;
+  for (std::int64_t c = 0; c < pitch; c += lanes) {
+    V sum[kRows][kTaps];
+    HWY_UNROLL(8)
+    for (int r = 0; r < kRows; ++r) {
+      HWY_UNROLL(8)
+      for (int t = 0; t < kTaps; ++t) sum[r][t] = hn::Zero(d);
+    }
+    const float* x = job.x + c;
+    for (std::int64_t j = 0; j < job.count; ++j, x += job.step * pitch) {
+      V taps[kTaps];
+      HWY_UNROLL(8)
+      for (int t = 0; t < kTaps; ++t) taps[t] = hn::LoadU(d, x + t * pitch);
+      HWY_UNROLL(8)
+      for (int r = 0; r < kRows; ++r) {
+        const V g = hn::LoadU(d, job.dy[row + r] + j * pitch + c);
+        HWY_UNROLL(8)
+        for (int t = 0; t < kTaps; ++t) sum[r][t] = hn::MulAdd(taps[t], g, sum[r][t]);
+      }
+    }
+    HWY_UNROLL(8)
+    for (int r = 0; r < kRows; ++r) {
+      HWY_UNROLL(8)
+      for (int t = 0; t < kTaps; ++t) {
+        float* to = job.acc[row + r] + t * pitch + c;
+        hn::StoreU(hn::Add(hn::LoadU(d, to), sum[r][t]), d, to);
+      }
+    }
+  }
+}
+
+template <int kTaps>
+void shared_by_rows(const DepthwiseWeightRows& job) {
+  int row = 0;
+  for (; row + 3 <= job.rows; row += 3) shared_rows<3, kTaps>(job, row);
+  if (row + 2 == job.rows) return shared_rows<2, kTaps>(job, row);
+  if (row + 1 == job.rows) shared_rows<1, kTaps>(job, row);
+}
+
+void weight_rows(const DepthwiseWeightRows& job) {
+  if (job.taps == 3) return shared_by_rows<3>(job);
+  if (job.taps == 5) return shared_by_rows<5>(job);
+  const std::int64_t width = (job.count - 1) * job.step + job.taps;
+  for (int r = 0; r < job.rows; ++r)
+    weight_row(job.x, width, job.dy[r], job.count, 0, job.step, job.taps, job.pitch, job.acc[r]);
+}
+
 }  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace fovea::kernels::simd
@@ -95,6 +147,9 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace fovea::kernels::simd {
 HWY_EXPORT(weight_row);
+HWY_EXPORT(weight_rows);
+
+void depthwise_weight_rows_f32(const DepthwiseWeightRows& job) { HWY_DYNAMIC_DISPATCH(weight_rows)(job); }
 
 void depthwise_weight_row_f32(const float* x, std::int64_t width, const float* dy, std::int64_t count,
                               std::int64_t first, std::int64_t step, std::int64_t taps, std::int64_t channels,
