@@ -24,6 +24,8 @@ namespace {
 constexpr std::int64_t kLanes = HWY_LANES(float);
 using V = hn::Vec<Full>;
 using Bf16 = std::uint16_t;
+// Maps are bf16 on CPUs with AVX-512 BF16 only (has_bf16()): for the other targets half a megabyte of code.
+constexpr bool kBf16 = HWY_TARGET == HWY_AVX3;
 
 template <bool kPart, class T>
 HWY_INLINE V load(const T* from, int count) {
@@ -32,7 +34,7 @@ HWY_INLINE V load(const T* from, int count) {
   return load_value(d, from);
 }
 
-/// Stores a whole vector as T. bf16 is asked for on CPUs that have it only (has_bf16()): one instruction for eight.
+/// Stores a whole vector as T; bf16 in one instruction instead of eight.
 HWY_INLINE void keep(V v, float* to) { store_value(v, Full(), to); }
 HWY_INLINE void keep(V v, Bf16* to) {
 #if HWY_TARGET == HWY_AVX3
@@ -254,7 +256,8 @@ void sums(const RowSums& job) {
     const auto row = [&](int i) FOVEA_INLINE HWY_ATTR {
       FOVEA_UNROLL(2)
       for (int v = 0; v < kVectors; ++v) {
-        const V y = put<kWay, kPart, sizeof(In) <= sizeof(Out)>(load<kPart>(from + v * kLanes, count), to + v * kLanes, count);
+        const V y =
+            put<kWay, kPart, sizeof(In) <= sizeof(Out)>(load<kPart>(from + v * kLanes, count), to + v * kLanes, count);
         const V away = hn::Sub(y, pivot[v]);
         sum[i][v] = hn::Add(sum[i][v], away);
         square[i][v] = hn::MulAdd(away, away, square[i][v]);
@@ -281,7 +284,8 @@ template <class In, class Out, Way kWay, class Grad>
 void masked(const MaskedRows& job, Grad grad) {
   const Full d;
   // A mask lets a value through or not.
-  constexpr bool kMask = std::is_same_v<Grad, IdentityGrad> || std::is_same_v<Grad, ReluGrad> || std::is_same_v<Grad, Relu6Grad>;
+  constexpr bool kMask =
+      std::is_same_v<Grad, IdentityGrad> || std::is_same_v<Grad, ReluGrad> || std::is_same_v<Grad, Relu6Grad>;
   constexpr bool kExact = kMask && sizeof(In) <= sizeof(Out);
   each_strip(job.g.columns, [&](auto part, auto vectors, std::int64_t c, int count) HWY_ATTR {
     constexpr bool kPart = decltype(part)::value;
@@ -304,7 +308,8 @@ void masked(const MaskedRows& job, Grad grad) {
       for (int v = 0; v < kVectors; ++v) {
         const V centered = hn::Sub(load<kPart>(x + v * kLanes, count), mean[v]);
         const V at = result ? load<kPart>(result + v * kLanes, count) : hn::MulAdd(centered, scale[v], beta[v]);
-        const V g = put<kWay, kPart, kExact>(grad(d, at, load<kPart>(from + v * kLanes, count)), to + v * kLanes, count);
+        const V g =
+            put<kWay, kPart, kExact>(grad(d, at, load<kPart>(from + v * kLanes, count)), to + v * kLanes, count);
         sum[v] = hn::Add(sum[v], g);
         product[v] = hn::MulAdd(g, centered, product[v]);
       }
@@ -343,35 +348,42 @@ bool streams(const RowsOut& rows) {
 
 // HWY_EXPORT wants external linkage.
 void normalized_rows(const NormalizedRows& job) {
-  if (job.element == Element::f32) {
-    return job.to.element == Element::f32 ? normalized_by_kind<float, float>(job)
-                                          : normalized_by_kind<float, Bf16>(job);
+  if constexpr (kBf16) {
+    const bool in = job.element == Element::f32, out = job.to.element == Element::f32;
+    if (in && !out) return normalized_by_kind<float, Bf16>(job);
+    if (!in) return out ? normalized_by_kind<Bf16, float>(job) : normalized_by_kind<Bf16, Bf16>(job);
   }
-  job.to.element == Element::f32 ? normalized_by_kind<Bf16, float>(job) : normalized_by_kind<Bf16, Bf16>(job);
+  normalized_by_kind<float, float>(job);
 }
 void gradient_rows(const GradientRows& job) {
-  if (job.element == Element::f32) {
-    return job.to.element == Element::f32 ? gradient<float, float>(job) : gradient<float, Bf16>(job);
+  if constexpr (kBf16) {
+    const bool in = job.element == Element::f32, out = job.to.element == Element::f32;
+    if (in && !out) return gradient<float, Bf16>(job);
+    if (!in) return out ? gradient<Bf16, float>(job) : gradient<Bf16, Bf16>(job);
   }
-  job.to.element == Element::f32 ? gradient<Bf16, float>(job) : gradient<Bf16, Bf16>(job);
+  gradient<float, float>(job);
 }
 void row_sums(const RowSums& job) {
-  const bool in = job.y.element == Element::f32, out = job.y.to_element == Element::f32;
-  if (!job.y.to) return in ? sums<float, float, Way::none>(job) : sums<Bf16, Bf16, Way::none>(job);
   const bool past = streams(job.y);
-  if (in && out && past) return sums<float, float, Way::stream>(job);
-  if (!in) return past ? sums<Bf16, Bf16, Way::stream>(job) : sums<Bf16, Bf16, Way::store>(job);
-  out ? sums<float, float, Way::store>(job) : sums<float, Bf16, Way::store>(job);
+  if constexpr (kBf16) {
+    const bool in = job.y.element == Element::f32, out = job.y.to_element == Element::f32;
+    if (!in && !job.y.to) return sums<Bf16, Bf16, Way::none>(job);
+    if (!in) return past ? sums<Bf16, Bf16, Way::stream>(job) : sums<Bf16, Bf16, Way::store>(job);
+    if (!out && job.y.to) return sums<float, Bf16, Way::store>(job);
+  }
+  if (!job.y.to) return sums<float, float, Way::none>(job);
+  past ? sums<float, float, Way::stream>(job) : sums<float, float, Way::store>(job);
 }
 void masked_rows(const MaskedRows& job) {
-  const bool in = job.g.element == Element::f32, out = job.g.to_element == Element::f32;
-  if (!job.g.to)
-    return in ? masked<float, float, Way::none>(job, IdentityGrad())
-              : masked<Bf16, Bf16, Way::none>(job, IdentityGrad());
   const bool past = streams(job.g);
-  if (in && out && past) return masked_by_kind<float, float, Way::stream>(job);
-  if (!in) return past ? masked_by_kind<Bf16, Bf16, Way::stream>(job) : masked_by_kind<Bf16, Bf16, Way::store>(job);
-  out ? masked_by_kind<float, float, Way::store>(job) : masked_by_kind<float, Bf16, Way::store>(job);
+  if constexpr (kBf16) {
+    const bool in = job.g.element == Element::f32, out = job.g.to_element == Element::f32;
+    if (!in && !job.g.to) return masked<Bf16, Bf16, Way::none>(job, IdentityGrad());
+    if (!in) return past ? masked_by_kind<Bf16, Bf16, Way::stream>(job) : masked_by_kind<Bf16, Bf16, Way::store>(job);
+    if (!out && job.g.to) return masked_by_kind<float, Bf16, Way::store>(job);
+  }
+  if (!job.g.to) return masked<float, float, Way::none>(job, IdentityGrad());
+  past ? masked_by_kind<float, float, Way::stream>(job) : masked_by_kind<float, float, Way::store>(job);
 }
 
 }  // namespace HWY_NAMESPACE
