@@ -71,6 +71,11 @@ void over_rows(const Shape& shape, F f) {
 bool conv_norm_takes_bf16() { return simd::has_bf16(); }
 bool conv_norm_takes(Activation activation) { return simd::normalizes(activation); }
 
+bool conv_norm_reads_normalized(const Conv2dParams& params, const Shape& x, const Shape& w) {
+  const Conv2dParams p = resolved(params, x, w);
+  return !simd::pointwise_norm_declines(p, x, w) || !simd::depthwise_norm_declines(p, x, w);
+}
+
 void conv_norm_forward(const Conv2dParams& params, const NormalizedView& in, ConstView w, View y,
                        std::optional<View> mean, std::optional<View> variance) {
   check_input(in);

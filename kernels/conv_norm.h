@@ -45,6 +45,9 @@ FOVEA_API void normalize_backward(const NormalizedView& in, OptionalView result,
 
 /// Whether this kind of activation can be left to the layer that reads (none, relu, relu6, hard_swish, silu).
 FOVEA_API bool conv_norm_takes(Activation activation);
+/// Whether such a convolution normalises its input while it reads: pointwise and depthwise ones do, others normalise a
+/// copy first.
+FOVEA_API bool conv_norm_reads_normalized(const Conv2dParams&, const Shape& x, const Shape& w);
 /// Whether maps may be bf16 on this CPU.
 FOVEA_API bool conv_norm_takes_bf16();
 

@@ -112,7 +112,8 @@ class FusedPass {
 
   bool conv_norm_at(std::size_t n) {
     const Node& conv = list_.nodes[n];
-    if (conv.op->type() != "conv2d" || (conv.inputs.size() > 2 && conv.inputs[2] >= 0)) return false;
+    if (conv.op->type() != "conv2d") return false;
+    const int bias = conv.inputs.size() > 2 ? conv.inputs[2] : -1;
     const Attributes conv_attributes = conv.op->attributes();
     if (kernels::get_activation(conv_attributes).kind != Activation::none) return false;
     const Node* const norm = only_user(conv.outputs[0], "batch_norm");
@@ -122,10 +123,18 @@ class FusedPass {
     options.norm = ops::get_batch_norm(norm->op->attributes());
     options.dtype = dtype_;
     if (!kernels::conv_norm_takes(options.norm.activation.kind)) return false;
+    // Other convolutions would normalise a copy of their input for every use; the network's own input needs none.
+    if (list_.values[index(conv.inputs[0])].kind != OpList::ValueKind::input &&
+        !kernels::conv_norm_reads_normalized(options.conv, list_.values[index(conv.inputs[0])].spec.shape,
+                                             list_.values[index(conv.inputs[1])].spec.shape)) {
+      return false;
+    }
     for (const int v : norm->inputs) {
       if (v >= 0 && v != conv.outputs[0] && list_.values[index(v)].kind != OpList::ValueKind::parameter) return false;
     }
-    if (list_.values[index(conv.inputs[1])].kind != OpList::ValueKind::parameter) return false;
+    for (const int v : {conv.inputs[1], bias}) {
+      if (v >= 0 && list_.values[index(v)].kind != OpList::ValueKind::parameter) return false;
+    }
     int result = norm->outputs[0];
     mark(*norm);
     if (options.norm.activation.kind == Activation::none) {
@@ -135,8 +144,9 @@ class FusedPass {
       }
     }
     const auto& p = norm->inputs;
-    values_[index(result)].lazy = conv_norm(readable(conv.inputs[0]), parameter(conv.inputs[1]), parameter(p[1]),
-                                            parameter(p[2]), parameter(p[3]), parameter(p[4]), options);
+    values_[index(result)].lazy =
+        conv_norm(readable(conv.inputs[0]), parameter(conv.inputs[1]), parameter(bias), parameter(p[1]),
+                  parameter(p[2]), parameter(p[3]), parameter(p[4]), options);
     ++fused_;
     return true;
   }

@@ -2,7 +2,8 @@
 // data, and run from its list of ops with the patterns below replaced. Nothing else changes: results, gradients and
 // running statistics are those of the network's own forward pass up to rounding, dropout's masks the same bits.
 //
-//   conv2d → batch_norm [→ activation]      conv_norm; what reads its result normalises it while reading
+//   conv2d → batch_norm [→ activation]      conv_norm, where the convolution is pointwise, depthwise, or reads the
+//                                           network's input; what reads its result normalises it while reading
 //   add of such a result [→ relu, relu6]    normalize with a residual
 //
 // Kept for backward is what each convolution made, once, instead of that and the normalised copy.

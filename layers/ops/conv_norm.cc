@@ -58,15 +58,15 @@ class ConvNormOp final : public Op {
   }
 
   std::vector<TensorSpec> infer(Specs in) const override {
-    if (in.size() != 9 || in[4].absent || in[7].absent || in[8].absent) {
+    if (in.size() != 10 || in[4].absent || in[7].absent || in[8].absent) {
       throw Error(ErrorKind::usage, type(),
-                  "needs x with mean, scale and beta, weights, gamma, beta, running mean and running variance");
+                  "needs x with mean, scale and beta, weights, gamma, beta, running mean, running variance and bias");
     }
     check_lazy(type(), in);
     check_rank(type(), "weights", in[4], 4, "HWIO");
     const std::int64_t channels = in[4].shape[3];
-    constexpr const char* kNames[] = {"gamma", "beta", "running mean", "running variance"};
-    for (std::size_t i = 0; i < 4; ++i) check_vector(type(), kNames[i], in[5 + i], channels, "result channels");
+    constexpr const char* kNames[] = {"gamma", "beta", "running mean", "running variance", "bias"};
+    for (std::size_t i = 0; i < 5; ++i) check_vector(type(), kNames[i], in[5 + i], channels, "result channels");
     const TensorSpec vector{Shape{channels}, DType::f32};
     return {{kernels::conv2d_shape(options_.conv, in[0].shape, in[4].shape), options_.dtype}, vector, vector, vector};
   }
@@ -83,12 +83,15 @@ class ConvNormOp final : public Op {
       variance = Tensor(context.out_spec[1], y.device());
       kernels::conv_norm_forward(options_.conv, input_of(in, input_), in[4].view(), y.mutable_view(),
                                  mean.mutable_view(), variance.mutable_view());
-      if (context.update_statistics && y.numel() > 0)
-        update_running_statistics(options_.norm, in[7], in[8], mean, variance, row_count(y.shape()));
+      // A bias moves the mean, and is gone when that is subtracted: y goes without it.
+      if (context.update_statistics && y.numel() > 0) {
+        update_running_statistics(options_.norm, in[7], in[8], in[9].defined() ? plus(mean, in[9], 1) : mean, variance,
+                                  row_count(y.shape()));
+      }
     } else {
       kernels::conv_norm_forward(options_.conv, input_of(in, input_), in[4].view(), y.mutable_view(), std::nullopt,
                                  std::nullopt);
-      mean.copy_from(in[7]);
+      mean.copy_from(in[9].defined() ? plus(in[7], in[9], -1) : in[7]);
       variance = in[8].clone();  // a later training pass may move the running one
     }
     const float* const v = variance.data<float>();
@@ -115,7 +118,7 @@ class ConvNormOp final : public Op {
     const float* const dscale = context.grad_out[2].defined() ? context.grad_out[2].data<float>() : nullptr;
     const float* const dbeta = context.grad_out[3].defined() ? context.grad_out[3].data<float>() : nullptr;
     float *const b = slope.mutable_data<float>(), *const c = offset.mutable_data<float>();
-    const auto gamma_to = wanted_grad(context, 5), beta_to = wanted_grad(context, 6);
+    const auto gamma_to = wanted_grad(context, 5), beta_to = wanted_grad(context, 6), bias_to = wanted_grad(context, 9);
     const double rows = static_cast<double>(std::max<std::int64_t>(1, row_count(context.out_spec[0].shape)));
     for (std::int64_t i = 0; i < channels; ++i) {
       const double inverse = inverse_deviation(v[i]), ds = dscale ? static_cast<double>(dscale[i]) : 0,
@@ -124,6 +127,7 @@ class ConvNormOp final : public Op {
       c[i] = static_cast<float>(-static_cast<double>(a[i]) * db / rows);
       if (gamma_to) gamma_to->ptr<float>()[i] = static_cast<float>(ds * inverse);
       if (beta_to) beta_to->ptr<float>()[i] = static_cast<float>(db);
+      if (bias_to) bias_to->ptr<float>()[i] = batch ? 0.0f : static_cast<float>(static_cast<double>(a[i]) * db);
     }
     if (!g.defined()) {  // nothing depends on the values themselves
       for (const std::size_t i : {std::size_t{0}, std::size_t{2}, std::size_t{3}, std::size_t{4}}) {
@@ -148,7 +152,7 @@ class ConvNormOp final : public Op {
     kernels::conv_norm_backward(options_.conv, input_of(in, input_), in[4].view(), dy, dw, dx, input_scale, input_beta);
   }
 
-  Keep keep() const override { return {0b000011111, 0b0111}; }
+  Keep keep() const override { return {0b0000011111, 0b0111}; }
 
   std::int64_t macs(Specs in, Specs out) const override {
     const Shape& w = in[4].shape;
@@ -159,6 +163,14 @@ class ConvNormOp final : public Op {
   bool from_batch(bool training) const { return training && !options_.norm.frozen; }
   double inverse_deviation(float variance) const {
     return 1.0 / std::sqrt(static_cast<double>(variance) + options_.norm.epsilon);
+  }
+  /// a + sign·b.
+  static Tensor plus(const Tensor& a, const Tensor& b, float sign) {
+    Tensor sum = a.clone();
+    float* const to = sum.mutable_data<float>();
+    const float* const term = b.data<float>();
+    for (std::int64_t i = 0; i < sum.numel(); ++i) to[i] += sign * term[i];
+    return sum;
   }
   static View wanted_or(BackwardContext& context, std::size_t i, Tensor& otherwise) {
     if (const auto wanted = wanted_grad(context, i)) return *wanted;
@@ -172,7 +184,8 @@ class ConvNormOp final : public Op {
 
 class NormalizeOp final : public Op {
  public:
-  NormalizeOp(const ActivationParams& activation, DType dtype) : activation_(activation), dtype_(dtype) {}
+  NormalizeOp(const ActivationParams& activation, DType dtype, bool residual)
+      : activation_(activation), dtype_(dtype), residual_(residual) {}
 
   std::string_view type() const override { return "normalize"; }
 
@@ -228,13 +241,14 @@ class NormalizeOp final : public Op {
   }
 
   Keep keep() const override {
-    const bool masks = activation_.kind != Activation::none && kernels::derivative_from_result(activation_.kind);
-    return {0b01111, masks ? 1u : 0u};
+    // Without a residual the mask is told from x again.
+    return {0b01111, residual_ && activation_.kind != Activation::none ? 1u : 0u};
   }
 
  private:
   ActivationParams activation_;
   DType dtype_;
+  bool residual_;
 };
 
 class CastOp final : public Op {
@@ -268,9 +282,10 @@ class CastOp final : public Op {
 
 }  // namespace
 
-Unnormalized conv_norm(const Unnormalized& x, const Tensor& w, const Tensor& gamma, const Tensor& beta,
-                       const Tensor& running_mean, const Tensor& running_variance, const ConvNormOptions& options) {
-  const Tensor in[] = {x.y, x.mean, x.scale, x.beta, w, gamma, beta, running_mean, running_variance};
+Unnormalized conv_norm(const Unnormalized& x, const Tensor& w, const Tensor& bias, const Tensor& gamma,
+                       const Tensor& beta, const Tensor& running_mean, const Tensor& running_variance,
+                       const ConvNormOptions& options) {
+  const Tensor in[] = {x.y, x.mean, x.scale, x.beta, w, gamma, beta, running_mean, running_variance, bias};
   std::vector<Tensor> out = run_op(std::make_shared<ConvNormOp>(options, x.activation), in);
   return {std::move(out[0]), std::move(out[1]), std::move(out[2]), std::move(out[3]), options.norm.activation};
 }
@@ -278,7 +293,8 @@ Unnormalized conv_norm(const Unnormalized& x, const Tensor& w, const Tensor& gam
 Tensor cast(const Tensor& x, DType dtype) { return run_op1(std::make_shared<CastOp>(dtype), {x}); }
 
 Tensor normalize(const Unnormalized& x, const Tensor& residual, DType dtype) {
-  return run_op1(std::make_shared<NormalizeOp>(x.activation, dtype), {x.y, x.mean, x.scale, x.beta, residual});
+  return run_op1(std::make_shared<NormalizeOp>(x.activation, dtype, residual.defined()),
+                 {x.y, x.mean, x.scale, x.beta, residual});
 }
 
 }  // namespace fovea

@@ -26,10 +26,11 @@ struct ConvNormOptions {
   DType dtype = DType::f32;  ///< of the result: f32 or bf16
 };
 
-/// conv2d and batch_norm: gamma, bn_beta, running_mean, running_variance as there. In training mode and not frozen the
+/// conv2d and batch_norm: bias, gamma, beta, running_mean, running_variance as there. A bias has no effect on batch
+/// statistics' results, only on the running mean, and no gradient then. In training mode and not frozen the
 /// batch's statistics normalise, and the running ones are updated if the mode says so.
-FOVEA_API Unnormalized conv_norm(const Unnormalized& x, const Tensor& w, const Tensor& gamma, const Tensor& beta,
-                                 const Tensor& running_mean, const Tensor& running_variance,
+FOVEA_API Unnormalized conv_norm(const Unnormalized& x, const Tensor& w, const Tensor& bias, const Tensor& gamma,
+                                 const Tensor& beta, const Tensor& running_mean, const Tensor& running_variance,
                                  const ConvNormOptions& options);
 
 /// The value itself: act((y − mean)·scale + beta + residual); residual, of y's type, may be undefined, and with one the
