@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/large_blocks_internal.h"
 #include "core/threads/parallel.h"
 
 namespace fovea::detail {
@@ -42,7 +43,8 @@ class CpuBackend final : public DeviceBackend {
     void* block = nullptr;
     {
       const std::lock_guard lock(mutex_);
-      block = take_cached(size);
+      block = bytes >= LargeBlocks::kSmallest ? take_large(bytes) : nullptr;
+      if (!block) block = take_cached(size);
     }
     if (!block) block = system_allocate(size);
     if (!block) {
@@ -66,6 +68,11 @@ class CpuBackend final : public DeviceBackend {
     std::size_t size = size_class(bytes);
     const std::lock_guard lock(mutex_);
     stats_.current -= static_cast<std::int64_t>(bytes);
+    if (large_.owns(data)) {
+      large_.give(data, bytes);  // its maps may throw where not even 100 bytes are left: then the process ends
+      stats_.cached += static_cast<std::int64_t>(bytes);
+      return;
+    }
     if (const auto lent = larger_.find(data); lent != larger_.end()) {
       size = lent->second;
       larger_.erase(lent);
@@ -130,6 +137,7 @@ class CpuBackend final : public DeviceBackend {
     {
       const std::lock_guard lock(mutex_);
       taken.swap(free_);
+      large_.release();
       stats_.cached = 0;
     }
     for (auto& [size, blocks] : taken) {
@@ -138,6 +146,19 @@ class CpuBackend final : public DeviceBackend {
   }
 
  private:
+  /// Call it with the mutex held.
+  void* take_large(std::size_t bytes) {
+    bool grew = false;
+    void* const block = large_.take(bytes, grew);
+    if (!block) return nullptr;
+    if (grew) {
+      ++stats_.system_allocations;
+    } else {  // of ranges whose pages were given back nothing was cached
+      stats_.cached = std::max<std::int64_t>(0, stats_.cached - static_cast<std::int64_t>(bytes));
+    }
+    return block;
+  }
+
   /// A free block of that class, or else the smallest of up to twice the size: an epoch's last, smaller batch and
   /// batches of other sizes (validation, features) would otherwise each keep a set of blocks of their own. Call it with
   /// the mutex held.
@@ -167,6 +188,7 @@ class CpuBackend final : public DeviceBackend {
   mutable std::mutex mutex_;
   std::map<std::size_t, std::vector<void*>> free_;
   std::unordered_map<void*, std::size_t> larger_;  // blocks in use that are of a larger class than was asked for
+  LargeBlocks large_;
   MemoryStats stats_;
 };
 
