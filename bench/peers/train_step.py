@@ -5,6 +5,9 @@ The network: conv3x3 1->32, 32->32, maxpool 2, 32->64, 64->64, maxpool 2, dense 
 biases, batch norm + ReLU after each conv, ReLU after dense 128; 28x28x1 images, Adam with learning rate 1e-3, f32, the
 loss is softmax cross-entropy. This is what `fovea bench small_cnn --train` runs.
 
+With --network NAME it is a network of torchvision (or timm) with 1000 classes, at 224 with SGD and momentum, in PyTorch
+and fovea: mobilenet_v2, mobilenet_v3_small, resnet18, efficientnet_lite0 (timm). --dtype bf16 is autocast in PyTorch.
+
 Every measurement is a process of its own, and the candidates alternate round by round (the order turns by one each
 round), so that a busy moment of the machine does not fall on one of them alone. Compare minima on a busy machine and
 medians on a quiet one. Memory is the peak resident size minus the resident size just before the model is built, so
@@ -12,6 +15,7 @@ that libraries' own code does not count.
 
     python3 bench/peers/train_step.py                       # all that is installed, 5 rounds
     python3 bench/peers/train_step.py --rounds 9 --only fovea,torch-channels-last-malloc
+    python3 bench/peers/train_step.py --network mobilenet_v2 --dtype bf16 --only fovea,torch-channels-last-malloc
     python3 bench/peers/train_step.py --check 1.2           # exit 1 unless fovea reaches 1.2x the best PyTorch and less memory
 """
 import argparse
@@ -53,7 +57,44 @@ def report(times, before_mb):
     print(json.dumps({"times_ms": times, "peak_memory_mb": resident_mb("VmHWM") - before_mb}))
 
 
+def torch_network(name):
+    import torchvision
+
+    if hasattr(torchvision.models, name):
+        return getattr(torchvision.models, name)(num_classes=1000)
+    import timm
+
+    return timm.create_model(name, num_classes=1000)
+
+
+def worker_torch_network(args):
+    import torch
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(1)
+    layout = torch.channels_last if args.layout == "channels_last" else torch.contiguous_format
+    x = torch.randn(args.batch, 3, args.size, args.size).to(memory_format=layout)
+    y = torch.randint(0, 1000, (args.batch,))
+    reset_peak()
+    before = resident_mb()
+    model = torch_network(args.network).to(memory_format=layout).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, **({"fused": True} if args.fused else {}))
+    loss_of = torch.nn.CrossEntropyLoss()
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.dtype == "bf16"):
+            loss = loss_of(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    report(timed(step, args.warmup, args.runs), before)
+
+
 def worker_torch(args):
+    if args.network != "small_cnn":
+        return worker_torch_network(args)
     import torch
     from torch import nn
 
@@ -80,7 +121,8 @@ def worker_torch(args):
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(forward(x), y)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.dtype == "bf16"):
+            loss = loss_of(forward(x), y)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -128,7 +170,7 @@ def run_peer(name, args):
     worker, layout, fused, compiled, extra = PEERS[name]
     command = [sys.executable, __file__, "--worker", worker, "--layout", layout, "--batch", str(args.batch),
                "--size", str(args.size), "--threads", str(args.threads), "--runs", str(args.runs),
-               "--warmup", str(args.warmup)]
+               "--warmup", str(args.warmup), "--network", args.network, "--dtype", args.dtype]
     command += ["--fused"] if fused else []
     command += ["--compile"] if compiled else []
     env = dict(os.environ, OMP_NUM_THREADS=str(args.threads), **extra)
@@ -142,7 +184,7 @@ def run_peer(name, args):
 
 
 def run_fovea(args):
-    command = [str(args.fovea), "bench", "small_cnn", "--train", "--batch", str(args.batch), "--size", str(args.size),
+    command = [str(args.fovea), "bench", args.network, "--train", "--dtype", args.dtype, "--batch", str(args.batch), "--size", str(args.size),
                "--threads", str(args.threads), "--runs", str(args.runs), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -166,7 +208,7 @@ def choose(args):
         names.append("fovea")
     else:
         print(f"fovea left out: {args.fovea} is not built (./dev build)", file=sys.stderr)
-    for module in ("torch", "tensorflow"):
+    for module in ("torch", "tensorflow") if args.network == "small_cnn" and args.dtype == "f32" else ("torch",):
         if installed(module):
             names += [n for n, peer in PEERS.items() if peer[0] == module and n not in BY_REQUEST]
         else:
@@ -175,12 +217,13 @@ def choose(args):
 
 
 def summarise(rounds, args):
-    """One line per candidate: best of the minima, median of the medians, and the same for memory."""
+    """One line per candidate: best of the minima, median of the medians and of the rounds' ratios, and memory."""
     rows = {}
     for name, results in rounds.items():
         lowest = min(r["min_ms"] for r in results)
         middle = statistics.median(r["median_ms"] for r in results)
-        rows[name] = {"min_ms": lowest, "median_ms": middle, "images_per_s": args.batch / lowest * 1e3,
+        ratios = [theirs["median_ms"] / ours["median_ms"] for theirs, ours in zip(results, rounds.get("fovea", results))]
+        rows[name] = {"ratio": statistics.median(ratios), "min_ms": lowest, "median_ms": middle, "images_per_s": args.batch / lowest * 1e3,
                       "images_per_s_median": args.batch / middle * 1e3,
                       "peak_memory_mb": statistics.median(r["peak_memory_mb"] for r in results)}
     return rows
@@ -194,11 +237,12 @@ def print_table(rows):
         line = (f"{name:36} {row['min_ms']:8.2f} {row['median_ms']:8.2f} {row['images_per_s']:8.0f} "
                 f"{row['images_per_s_median']:8.0f} {row['peak_memory_mb']:8.1f}")
         if ours:
-            line += (f" {row['min_ms'] / ours['min_ms']:8.2f} {row['median_ms'] / ours['median_ms']:8.2f}"
+            line += (f" {row['min_ms'] / ours['min_ms']:8.2f} {row['ratio']:8.2f}"
                      f" {row['peak_memory_mb'] / ours['peak_memory_mb']:8.2f}")
         print(line)
     if ours:
-        print("x speed, x median, x memory: how many times faster, and smaller, fovea is than that candidate")
+        print("x speed (of minima), x median (median of the rounds' ratios of medians), x memory: how many times faster, "
+              "and smaller, fovea is than that candidate")
 
 
 def check(rows, factor):
@@ -216,12 +260,14 @@ def check(rows, factor):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fovea", type=pathlib.Path, default=ROOT / "build/release/bin/fovea")
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--size", type=int, default=28)
+    parser.add_argument("--network", default="small_cnn")
+    parser.add_argument("--dtype", choices=("f32", "bf16"), default="f32")
+    parser.add_argument("--batch", type=int, help="pictures a step (128, of other networks 16)")
+    parser.add_argument("--size", type=int, help="height and width (28, of other networks 224)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--runs", type=int, default=30, help="timed steps per round")
-    parser.add_argument("--warmup", type=int, default=5)
+    parser.add_argument("--runs", type=int, help="timed steps per round (30, of other networks 6)")
+    parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--only", help="comma-separated candidates: fovea, " + ", ".join(PEERS))
     parser.add_argument("--json", type=pathlib.Path, help="also write every round's numbers to this file")
     parser.add_argument("--check", type=float, metavar="FACTOR", help="exit 1 unless fovea is FACTOR times as fast")
@@ -230,6 +276,10 @@ def main():
     parser.add_argument("--fused", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--compile", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    small = args.network == "small_cnn"
+    args.batch = args.batch or (128 if small else 16)
+    args.size = args.size or (28 if small else 224)
+    args.runs = args.runs or (30 if small else 6)
     if args.worker:
         return {"torch": worker_torch, "tensorflow": worker_tensorflow}[args.worker](args)
 
@@ -237,7 +287,7 @@ def main():
     if not names:
         sys.exit("train_step.py: nothing to run")
     rounds = {name: [] for name in names}
-    print(f"batch {args.batch}, {args.size}x{args.size}x1, {args.threads} threads, {args.rounds} rounds of {args.runs} "
+    print(f"{args.network} {args.dtype}, batch {args.batch} at {args.size}, {args.threads} threads, {args.rounds} rounds of {args.runs} "
           f"steps, load before {os.getloadavg()[0]:.2f}")
     for number in range(args.rounds):
         for name in turned(names, number):
