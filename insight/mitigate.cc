@@ -77,6 +77,7 @@ class Writer {
 
   void make(std::size_t k) {
     const std::vector<std::int64_t>& own = members_[k];
+    if (own.empty()) return;
     std::vector<Mitigation> kinds;
     for (const Mitigation kind : o_.kinds) {
       const bool pair = kind == Mitigation::mixup || kind == Mitigation::paste;
@@ -114,7 +115,7 @@ class Writer {
                         b < 0 ? std::string() : csv_field(from(folder_, train_.name(b))), ",", csv_field(parameters),
                         ",", sha256(bytes), "\n");
     }
-    for (std::int64_t n = 0; n < plan_[k].repeated && !own.empty(); ++n) {
+    for (std::int64_t n = 0; n < plan_[k].repeated; ++n) {
       const std::int64_t i = own[static_cast<std::size_t>(n) % own.size()];
       row(from(folder_, train_.name(i)), k, train_.group(i), "train", "repeated");
     }

@@ -85,6 +85,7 @@ std::vector<std::pair<std::string, DatasetPtr>> trained_parts(
     return {{"train", divided.train}, {"val", divided.val}};
   }
   std::vector<std::pair<std::string, DatasetPtr>> out;
+  out.reserve(parts.size());
   for (const auto& [name, data] : parts) {
     std::vector<std::int64_t> rows;
     for (std::size_t i = 0; i < numbers.size(); ++i) {

@@ -93,6 +93,9 @@ std::vector<const NamedRoc*> drawable(const std::vector<NamedRoc>& curves, const
 
 /// Names from `x` on, one below the other, the last at `y`.
 void curve_names(Svg& svg, double x, double y, const std::vector<std::string>& names) {
+  // Curves of poor classifiers pass here.
+  const double height = 18 * static_cast<double>(names.size());
+  svg.rect(x - 6, y - height + 2, 236, height + 4, "#ffffff", "fill-opacity=\"0.85\"");
   for (std::size_t i = 0; i < names.size(); ++i) {
     const double at = y - 18 * static_cast<double>(names.size() - 1 - i);
     svg.line(x, at - 4, x + 18, at - 4, kColors[i], 2.6);

@@ -123,11 +123,13 @@ void note_calibration(const Report& r, std::vector<Note>& notes) {
 
 void note_slices(const Report& r, std::vector<Note>& notes) {
   std::string worse;
+  int slices = 0;
   for (const SliceDetail& slice : r.slices.slices) {
     const std::string words = verdict(r, slice);
-    if (!words.empty())
-      worse += str(worse.empty() ? "" : ". ", escape(slice.attribute), " ", name(slice.name), ": ", words);
+    if (words.empty() || ++slices > 3) continue;
+    worse += str(worse.empty() ? "" : ". ", escape(slice.attribute), " ", name(slice.name), ": ", words);
   }
+  if (slices > 3) worse += str(". ", slices - 3, slices == 4 ? " slice more" : " slices more");
   if (!worse.empty()) {
     notes.push_back({Note::caution, str("Not all are served alike, by more than chance. ", worse,
                                         ". <a href=\"#slices\">Slices</a>")});

@@ -11,7 +11,7 @@
 namespace fovea::insight::html {
 namespace {
 
-constexpr std::size_t kMostClasses = 60, kMostFindings = 8;
+constexpr std::size_t kMostClasses = 60, kMostFindings = 5;
 
 /// Text with line ends kept as paragraphs.
 std::string paragraphs(const std::string& text) {

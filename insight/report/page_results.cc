@@ -250,11 +250,13 @@ std::string verdict(const Report& r, const SliceDetail& s) {
   std::string out;
   const auto say = [&](const std::string& text) { out += str(out.empty() ? "" : "; ", text); };
   if (s.worse) say(str("served worse (", percent(s.accuracy), " right, elsewhere ", percent(s.rest_accuracy), ")"));
+  int worse = 0;
   for (std::size_t k = 0; k < s.classes.size(); ++k) {
-    if (s.classes[k].worse)
-      say(str(class_name(r, k), " found less often (", percent(s.classes[k].recall), ", elsewhere ",
-              percent(s.classes[k].rest_recall), ")"));
+    if (!s.classes[k].worse || ++worse > 2) continue;
+    say(str(class_name(r, k), " found less often (", percent(s.classes[k].recall), ", elsewhere ",
+            percent(s.classes[k].rest_recall), ")"));
   }
+  if (worse > 2) say(str(worse - 2, worse == 3 ? " more class" : " more classes", " found less often"));
   if (s.miscalibrated) say(str("confidence promises ", s.gap() > s.rest_gap ? "more" : "less", " than elsewhere"));
   return out;
 }

@@ -39,7 +39,6 @@ nav a:hover { color: var(--accent); text-decoration: underline; }
 @media (min-width: 64rem) {
   .frame { display: grid; grid-template-columns: 10.5rem minmax(0, 1fr); gap: 2.5rem; align-items: start; }
   nav { position: sticky; top: 1rem; }
-  .tiles { grid-template-columns: repeat(3, minmax(0, 1fr)); }
   nav ol { display: block; border: 0; border-left: 2px solid var(--line); padding: 0 0 0 1rem; }
   nav li { padding: .22rem 0; }
 }
@@ -53,6 +52,7 @@ small { color: var(--muted); font-size: .85em; }
 small.i { display: block; font-weight: 400; line-height: 1.3; white-space: nowrap; }
 tr.flag small.i { white-space: normal; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 12rem), 1fr)); gap: .8rem; margin: 0 0 1.4rem; }
+@media (min-width: 64rem) { .tiles { grid-template-columns: repeat(3, minmax(0, 1fr)); } }
 .tile { background: var(--sheet); border: 1px solid var(--line); border-radius: 10px; padding: .8rem 1rem .9rem; }
 .tile dt { color: var(--muted); font-size: .88rem; }
 .tile dd { margin: 0; }
