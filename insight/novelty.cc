@@ -7,10 +7,13 @@
 
 #include "core/eigen.h"
 #include "core/error.h"
+#include "core/io/safetensors.h"
 #include "insight/rows_internal.h"
 
 namespace fovea::insight {
 namespace {
+
+constexpr const char* kFormat = "fovea features 1";
 
 /// ln Σ exp of a row.
 template <class T>
@@ -54,8 +57,8 @@ std::vector<double> energy_scores(const Tensor& logits) {
 }
 
 struct MahalanobisScore::Impl {
-  Eigen::MatrixXd means;  // classes × F; of classes with pictures
-  Eigen::LLT<Eigen::MatrixXd> covariance;
+  Eigen::MatrixXd means;   // classes × F; of classes with pictures
+  Eigen::MatrixXd factor;  // lower triangular: factor · factorᵀ is the covariance
 };
 
 MahalanobisScore::MahalanobisScore(const Tensor& features, const std::vector<std::int64_t>& labels, int classes,
@@ -91,7 +94,7 @@ MahalanobisScore::MahalanobisScore(const Tensor& features, const std::vector<std
   const double variance = std::max(covariance.trace() / static_cast<double>(x.cols()), 1e-300);
   covariance *= 1 - shrinkage;
   covariance.diagonal().array() += shrinkage * variance;
-  impl_->covariance.compute(covariance);
+  impl_->factor = Eigen::LLT<Eigen::MatrixXd>(covariance).matrixL();
 }
 MahalanobisScore::~MahalanobisScore() = default;
 MahalanobisScore::MahalanobisScore(MahalanobisScore&&) noexcept = default;
@@ -107,9 +110,47 @@ std::vector<double> MahalanobisScore::operator()(const Tensor& features) const {
   std::vector<double> out(static_cast<std::size_t>(x.rows()), std::numeric_limits<double>::infinity());
   for (Eigen::Index k = 0; k < impl_->means.rows(); ++k) {
     const Eigen::MatrixXd difference = (x.rowwise() - impl_->means.row(k)).transpose();
-    const Eigen::VectorXd distance = impl_->covariance.matrixL().solve(difference).colwise().squaredNorm();
+    const Eigen::VectorXd distance =
+        impl_->factor.triangularView<Eigen::Lower>().solve(difference).colwise().squaredNorm();
     for (std::size_t i = 0; i < out.size(); ++i) out[i] = std::min(out[i], distance(static_cast<Eigen::Index>(i)));
   }
+  return out;
+}
+
+MahalanobisScore::MahalanobisScore() : impl_(std::make_unique<Impl>()) {}
+
+std::int64_t MahalanobisScore::width() const { return static_cast<std::int64_t>(impl_->means.cols()); }
+
+void MahalanobisScore::save(const std::string& path) const {
+  const auto tensor = [](const Eigen::MatrixXd& m) {
+    Tensor out(Shape{static_cast<std::int64_t>(m.rows()), static_cast<std::int64_t>(m.cols())});
+    for (Eigen::Index i = 0; i < m.rows(); ++i) {
+      for (Eigen::Index j = 0; j < m.cols(); ++j)
+        out.mutable_data<float>()[i * m.cols() + j] = static_cast<float>(m(i, j));
+    }
+    return out;
+  };
+  write_safetensors(path, {{"means", tensor(impl_->means)}, {"factor", tensor(impl_->factor)}}, {{"format", kFormat}});
+}
+
+MahalanobisScore MahalanobisScore::load(const std::string& path) {
+  const Safetensors file = read_safetensors(path);
+  const std::string* format = file.find_metadata("format");
+  const Tensor means = file.find("means"), factor = file.find("factor");
+  const auto fail = [&](std::string_view what) {
+    return Error(ErrorKind::format, path, what,
+                 "`fovea evaluate RUN DATA --calibrate FILE --strangeness mahalanobis` writes one");
+  };
+  if (!format || *format != kFormat || !means.defined() || !factor.defined())
+    throw fail("does not say what ordinary features are");
+  if (means.dtype() != DType::f32 || factor.dtype() != DType::f32 || means.rank() != 2 || factor.rank() != 2 ||
+      means.dim(0) < 1 || means.dim(1) < 1 || factor.dim(0) != means.dim(1) || factor.dim(1) != means.dim(1))
+    throw fail("has means and a factor that do not fit");
+  MahalanobisScore out;
+  out.impl_->means = eigen_map<float>(means).cast<double>();
+  out.impl_->factor = eigen_map<float>(factor).cast<double>();
+  if (!out.impl_->means.allFinite() || !out.impl_->factor.allFinite() || !(out.impl_->factor.diagonal().minCoeff() > 0))
+    throw fail("has values out of range");
   return out;
 }
 

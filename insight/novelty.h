@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/tensor.h"
@@ -24,8 +25,17 @@ class FOVEA_API MahalanobisScore {
   MahalanobisScore(MahalanobisScore&&) noexcept;
   MahalanobisScore& operator=(MahalanobisScore&&) noexcept;
   std::vector<double> operator()(const Tensor& features) const;
+  /// Numbers per picture that it expects.
+  std::int64_t width() const;
+
+  /// As safetensors: `means` f32 [classes with pictures, F], `factor` f32 [F, F], the lower triangular Cholesky factor
+  /// of the covariance. Error{file}.
+  void save(const std::string& path) const;
+  /// Error{file}; Error{format} for anything else than save() writes.
+  static MahalanobisScore load(const std::string& path);
 
  private:
+  MahalanobisScore();
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

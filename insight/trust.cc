@@ -32,18 +32,19 @@ Trust Trust::fit(const Tensor& logits, const std::vector<std::int64_t>& labels, 
 }
 
 std::string Trust::to_json() const {
-  const ordered_json out{{"format", "fovea trust 1"},
-                         {"classes", classes},
-                         {"pictures", pictures},
-                         {"temperature", temperature},
-                         {"conformal",
-                          {{"score", std::string(insight::to_string(conformal.score))},
-                           {"coverage", conformal.coverage},
-                           {"penalty", conformal.penalty},
-                           {"free_classes", conformal.free_classes},
-                           {"seed", conformal.seed},
-                           {"threshold", number(set_threshold)}}},
-                         {"energy_threshold", number(energy_threshold)}};
+  ordered_json out{{"format", "fovea trust 1"},
+                   {"classes", classes},
+                   {"pictures", pictures},
+                   {"temperature", temperature},
+                   {"conformal",
+                    {{"score", std::string(insight::to_string(conformal.score))},
+                     {"coverage", conformal.coverage},
+                     {"penalty", conformal.penalty},
+                     {"free_classes", conformal.free_classes},
+                     {"seed", conformal.seed},
+                     {"threshold", number(set_threshold)}}},
+                   {"energy_threshold", number(energy_threshold)}};
+  if (!std::isnan(distance_threshold)) out["distance_threshold"] = number(distance_threshold);
   return out.dump(2) + "\n";
 }
 
@@ -63,6 +64,7 @@ Trust Trust::from_json(std::string_view text, const std::string& where) {
     out.conformal.seed = c.at("seed").get<std::uint64_t>();
     out.set_threshold = read_number(c.at("threshold"));
     out.energy_threshold = read_number(in.at("energy_threshold"));
+    if (in.contains("distance_threshold")) out.distance_threshold = read_number(in["distance_threshold"]);
     ConformalPredictor(out.set_threshold, out.conformal);
   } catch (const nlohmann::json::exception& e) {
     throw Error(ErrorKind::format, where, str("is no trust file: ", e.what()),
@@ -79,11 +81,17 @@ std::string_view to_string(Answer answer) {
   return answer == Answer::sure ? "sure" : answer == Answer::ambiguous ? "ambiguous" : "strange";
 }
 
-std::vector<Verdict> judge(const Trust& trust, const Tensor& logits, std::int64_t first) {
+std::vector<Verdict> judge(const Trust& trust, const Tensor& logits, std::int64_t first,
+                           const std::vector<double>& distances) {
   check_rows(logits, nullptr, "judge");
   if (logits.dim(1) != trust.classes) {
     throw Error(ErrorKind::shape, "judge",
                 str("calibrated for ", trust.classes, " classes, the logits are ", logits.to_string()));
+  }
+  const bool far = !std::isnan(trust.distance_threshold);
+  if (distances.size() != (far ? static_cast<std::size_t>(logits.dim(0)) : 0)) {
+    throw Error(ErrorKind::shape, "judge", str(logits.dim(0), " rows and ", distances.size(), " distances"),
+                far ? "the calibration goes by distances of features" : "the calibration knows no distances");
   }
   const Tensor p = tempered_probabilities(logits, trust.temperature);
   std::vector<std::vector<int>> sets = ConformalPredictor(trust.set_threshold, trust.conformal).sets(p, first);
@@ -92,9 +100,11 @@ std::vector<Verdict> judge(const Trust& trust, const Tensor& logits, std::int64_
   const auto classes = static_cast<std::ptrdiff_t>(p.dim(1));
   const float* row = p.data<float>();
   for (std::size_t i = 0; i < sets.size(); ++i, row += classes) {
-    Verdict v{{row, row + classes}, std::move(sets[i]), energies[i], Answer::sure};
+    Verdict v{{row, row + classes}, std::move(sets[i]), energies[i], {}, Answer::sure};
+    v.distance = far ? distances[i] : std::numeric_limits<double>::quiet_NaN();
     if (v.set.size() > 1) v.answer = Answer::ambiguous;
-    if (v.set.empty() || v.energy > trust.energy_threshold) v.answer = Answer::strange;
+    if (v.set.empty() || (far ? v.distance > trust.distance_threshold : v.energy > trust.energy_threshold))
+      v.answer = Answer::strange;
     out.push_back(std::move(v));
   }
   return out;

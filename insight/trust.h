@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,10 @@ struct FOVEA_API Trust {
   ConformalOptions conformal = {};
   double set_threshold = 0;     ///< of the conformal scores of tempered probabilities
   double energy_threshold = 0;  ///< energies beyond it are strange; infinite: none is
-  std::int64_t pictures = 0;    ///< it was calibrated on
+  /// Instead, where distances of features are known (MahalanobisScore): those beyond it are strange; NaN: energies
+  /// decide.
+  double distance_threshold = std::numeric_limits<double>::quiet_NaN();
+  std::int64_t pictures = 0;  ///< it was calibrated on
   int classes = 0;
 
   /// Fits all three on logits [N, classes] of pictures that neither trained nor chose the network. The temperature is
@@ -43,9 +47,12 @@ struct Verdict {
   std::vector<float> probabilities;  ///< tempered
   std::vector<int> set;              ///< likeliest first
   double energy = 0;
+  double distance = std::numeric_limits<double>::quiet_NaN();  ///< where it was given
   Answer answer = Answer::sure;
 };
-/// One per row of logits. Error{shape} unless they have as many classes as the calibration.
-FOVEA_API std::vector<Verdict> judge(const Trust& trust, const Tensor& logits, std::int64_t first = 0);
+/// One per row of logits. @param distances of the rows' features where the trust has a threshold for them, else empty.
+/// Error{shape} unless they have as many classes as the calibration, and as many distances as rows.
+FOVEA_API std::vector<Verdict> judge(const Trust& trust, const Tensor& logits, std::int64_t first = 0,
+                                     const std::vector<double>& distances = {});
 
 }  // namespace fovea::insight

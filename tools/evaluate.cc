@@ -18,6 +18,7 @@
 #include "tools/data_source.h"
 #include "tools/progress.h"
 #include "tools/report.h"
+#include "tools/strangeness.h"
 #include "train/evaluation.h"
 #include "train/observer.h"
 #include "train/run_log.h"
@@ -33,7 +34,7 @@ struct Options {
   bool skip_corrupt = false;
   ConsentOptions consent;
   int group_prefix = 0;
-  std::string calibrate, trust, conformal = "lac";
+  std::string calibrate, trust, conformal = "lac", strangeness = "energy";
   double coverage = 0.9;
   int bootstrap = 0;
   bool tta = false;
@@ -58,10 +59,10 @@ std::string interval(const Interval& i, bool share) {
 }
 
 /// What a calibration makes of these answers: lines for people, and the same for programs.
-void report_trust(const insight::Trust& trust, const Evaluation& result, bool fitted_here, std::string& text,
-                  nlohmann::ordered_json& json) {
+void report_trust(const insight::Trust& trust, const Evaluation& result, const std::vector<double>& distances,
+                  bool fitted_here, std::string& text, nlohmann::ordered_json& json) {
   const auto classes = static_cast<int>(result.logits.dim(1));
-  const std::vector<insight::Verdict> verdicts = insight::judge(trust, result.logits);
+  const std::vector<insight::Verdict> verdicts = insight::judge(trust, result.logits, 0, distances);
   const Tensor p = insight::tempered_probabilities(result.logits, trust.temperature);
   ClassificationMetrics metrics(classes);
   metrics.add_probabilities(p, Tensor::from(Shape{static_cast<std::int64_t>(result.labels.size())}, result.labels));
@@ -156,18 +157,29 @@ int run(const Options& o) {
                          {"log_loss", pair(i.log_loss)}, {"ece", pair(i.ece)}};
   }
   std::optional<insight::Trust> trust;
+  std::vector<double> distances;  // of features, where the trust goes by them
   if (!o.trust.empty()) {
     const std::vector<std::uint8_t> bytes = read_file(o.trust, std::size_t{1} << 20);
     trust = insight::Trust::from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, o.trust);
+    if (by_features(*trust))
+      distances =
+          FeatureDistance(source, o.trust).of(std::make_shared<Subset>(data, result.indices), &catch_interrupts());
   } else if (!o.calibrate.empty()) {
     insight::TrustOptions options;
     options.conformal.score = insight::conformal_score_from_string(o.conformal);
     options.conformal.coverage = o.coverage;
     options.conformal.seed = o.common.seed;
     trust = insight::Trust::fit(result.logits, result.labels, options);
+    if (o.strangeness == "mahalanobis") {
+      FeatureDistance::fit(o.run, &catch_interrupts()).save(o.calibrate);
+      // By the file's numbers, which are rounded: the limit is that of later runs to the last bit.
+      distances =
+          FeatureDistance(source, o.calibrate).of(std::make_shared<Subset>(data, result.indices), &catch_interrupts());
+      trust->distance_threshold = insight::novelty_threshold(distances, options.false_alarms);
+    }
     write_file(o.calibrate, trust->to_json());
   }
-  if (trust) report_trust(*trust, result, o.trust.empty(), text, json);
+  if (trust) report_trust(*trust, result, distances, o.trust.empty(), text, json);
   if (o.common.json) {
     std::printf("%s\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   } else {
@@ -218,6 +230,14 @@ void add_evaluate(CLI::App& app, Action& action) {
       ->group(group);
   command->add_option("--coverage", o->coverage, "Share of pictures whose set shall hold the true class")
       ->check(CLI::Range(0.5, 0.999))
+      ->capture_default_str()
+      ->group(group);
+  command
+      ->add_option("--strangeness", o->strangeness,
+                   "With --calibrate: what is strange is told by the answers' energy, or by how far the network's "
+                   "features lie from those of its "
+                   "training pictures (mahalanobis; a second file beside --calibrate's)")
+      ->check(CLI::IsMember({"energy", "mahalanobis"}))
       ->capture_default_str()
       ->group(group);
   command->add_option("--bootstrap", o->bootstrap, "Intervals for every figure from so many resamples")

@@ -17,6 +17,7 @@
 #include "tools/command.h"
 #include "tools/compute_type.h"
 #include "tools/report.h"
+#include "tools/strangeness.h"
 
 namespace fovea::tools {
 namespace {
@@ -40,6 +41,8 @@ int run(const Options& o) {
   const Answering model = open_answering(o.source, compute_type(o.dtype));
   const image::Preprocessing& p = model.preprocessing;
   const std::optional<insight::Trust> trust = read_trust(o.trust);
+  std::optional<FeatureDistance> distance;
+  if (trust && by_features(*trust)) distance.emplace(o.source, o.trust);
   int failed = 0;
   std::int64_t number = 0;
   for (const std::string& file : o.files) {
@@ -51,7 +54,7 @@ int run(const Options& o) {
       std::vector<float> probability = softmax(logits).to_vector<float>();
       insight::Verdict verdict;
       if (trust) {
-        verdict = insight::judge(*trust, logits, number++)[0];
+        verdict = insight::judge(*trust, logits, number++, distance ? distance->of(x) : std::vector<double>())[0];
         probability = verdict.probabilities;
       }
       std::vector<std::size_t> order(probability.size());
@@ -75,6 +78,7 @@ int run(const Options& o) {
           line["set"] = nlohmann::ordered_json::array();
           for (const int k : verdict.set) line["set"].push_back(name(static_cast<std::size_t>(k)));
           line["energy"] = verdict.energy;
+          if (distance) line["distance"] = verdict.distance;
         }
         // File names need not be valid UTF-8; a replacement character is better than no answer.
         std::printf("%s\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "core/threads/parallel.h"
+#include "layers/modules/containers.h"
 #include "layers/ops/dense.h"
 #include "models/transfer.h"
 #include "train/lbfgs_internal.h"
@@ -264,9 +265,28 @@ double choose(const Features& f, int classes, const LinearProbeOptions& o, std::
 
 }  // namespace
 
-Features compute_features(const Model& model, const DatasetPtr& dataset, const FeatureOptions& options) {
-  // The children before the classifier; dropout among them does nothing outside of training.
+namespace {
+
+/// What comes before the classifier; dropout in it does nothing outside of training. Of a network that was read from a
+/// file, which is a list of ops and no chain any more, all that its last dense layer reads.
+std::function<Tensor(const Tensor&)> trunk_of(const Model& model) {
+  if (dynamic_cast<const Sequential*>(&model.network()) == nullptr) {
+    OpList list = model.capture(1);
+    const auto last = std::find_if(list.nodes.rbegin(), list.nodes.rend(),
+                                   [&](const OpList::Node& n) { return n.outputs[0] == list.outputs[0]; });
+    if (last != list.nodes.rend() && last->op->type() == "dense") {
+      list.outputs = {last->inputs[0]};
+      return [list](const Tensor& x) { return list.run({&x, 1})[0]; };
+    }
+  }
   const ModulePtr trunk = split_at(model, "classifier").first;
+  return [trunk](const Tensor& x) { return (*trunk)(x); };
+}
+
+}  // namespace
+
+Features compute_features(const Model& model, const DatasetPtr& dataset, const FeatureOptions& options) {
+  const std::function<Tensor(const Tensor&)> trunk = trunk_of(model);
   LoaderOptions loading;
   loading.batch_size = std::min(options.batch_size, dataset->size());
   loading.workers = options.workers;
@@ -282,7 +302,7 @@ Features compute_features(const Model& model, const DatasetPtr& dataset, const F
   std::int64_t width = 0, done = 0;
   for (Batch batch; loader.next(batch);) {
     check(options.cancel);
-    const Tensor f = (*trunk)(batch.images);
+    const Tensor f = trunk(batch.images);
     width = f.dim(-1);
     const float* v = f.data<float>();
     values.insert(values.end(), v, v + f.numel());
@@ -295,6 +315,12 @@ Features compute_features(const Model& model, const DatasetPtr& dataset, const F
   out.values = Tensor::from(Shape{static_cast<std::int64_t>(out.labels.size()), width}, values);
   out.skipped = loader.skipped();
   return out;
+}
+
+Tensor features_of(const Model& model, const Tensor& images) {
+  const InferenceMode inference;
+  const NoGrad off;
+  return trunk_of(model)(images);
 }
 
 LinearProbe fit_linear_probe(const Features& f, int classes, const LinearProbeOptions& o) {

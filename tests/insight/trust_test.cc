@@ -2,14 +2,18 @@
 // was fitted on.
 #include "insight/trust.h"
 
+#include <unistd.h>
+
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
 #include <numeric>
 
 #include "augment/open.h"
 #include "catch.h"
 #include "core/error.h"
+#include "core/io/safetensors.h"
 #include "core/rng.h"
 #include "core/threads/parallel.h"
 #include "layers/ops/reduce.h"
@@ -263,10 +267,49 @@ TEST_CASE("trust: strange pictures have other scores, ordinary ones rarely cross
   const auto beyond = std::count_if(usual.begin(), usual.end(), [&](double v) { return v > limit; });
   CHECK(beyond > 2000 * 0.03);
   CHECK(beyond < 2000 * 0.07);
+  // As a file, in f32.
+  const std::string path =
+      (std::filesystem::temp_directory_path() / str("fovea-novelty-", ::getpid(), ".safetensors")).string();
+  score.save(path);
+  const MahalanobisScore loaded = MahalanobisScore::load(path);
+  CHECK(loaded.width() == 2);
+  CHECK(loaded(Tensor::from(Shape{1, 2}, {3.0f, 0.5f}))[0] ==
+        Approx(score(Tensor::from(Shape{1, 2}, {3.0f, 0.5f}))[0]).epsilon(1e-5));
+  for (const float bad : {0.0f, -1.0f, std::numeric_limits<float>::quiet_NaN()}) {
+    write_safetensors(path, {{"means", Tensor({1, 2})}, {"factor", Tensor::from(Shape{2, 2}, {1.0f, 0.0f, 0.0f, bad})}},
+                      {{"format", "fovea features 1"}});
+    CHECK(error_of([&] { MahalanobisScore::load(path); }) == ErrorKind::format);
+  }
+  write_safetensors(path, {{"means", Tensor({1, 3})}, {"factor", Tensor({2, 2})}}, {{"format", "fovea features 1"}});
+  CHECK(error_of([&] { MahalanobisScore::load(path); }) == ErrorKind::format);
+  std::filesystem::remove(path);
+  CHECK(error_of([&] { MahalanobisScore::load(path); }) == ErrorKind::file);
+
   CHECK(novelty_threshold({4, 1, 3, 2}, 0.4) == 3);
   CHECK(std::isinf(novelty_threshold({1, 2}, 0.05)));
   CHECK(error_of([] { novelty_threshold({}, 0.1); }) == ErrorKind::usage);
   CHECK(error_of([&] { score(Tensor({1, 3})); }) != ErrorKind::file);
+}
+
+TEST_CASE("trust: distances of features decide where the calibration goes by them") {
+  const Tensor logits = Tensor::from(Shape{2, 2}, {4.0f, 0.0f, 4.0f, 0.0f});
+  Trust trust;
+  trust.classes = 2;
+  trust.set_threshold = 0.9;
+  trust.energy_threshold = -1e9;  // every energy is beyond it
+  CHECK(judge(trust, logits)[0].answer == Answer::strange);
+  CHECK(error_of([&] { judge(trust, logits, 0, {1, 2}); }) == ErrorKind::shape);
+  trust.distance_threshold = 5;
+  const auto verdicts = judge(trust, logits, 0, {4.9, 5.1});
+  CHECK(verdicts[0].answer == Answer::sure);
+  CHECK(verdicts[0].distance == 4.9);
+  CHECK(verdicts[1].answer == Answer::strange);
+  CHECK(error_of([&] { judge(trust, logits); }) == ErrorKind::shape);
+  CHECK(error_of([&] { judge(trust, logits, 0, {1}); }) == ErrorKind::shape);
+  CHECK(Trust::from_json(trust.to_json()).distance_threshold == 5);
+  trust.distance_threshold = std::numeric_limits<double>::infinity();  // too few pictures for a limit
+  CHECK(std::isinf(Trust::from_json(trust.to_json()).distance_threshold));
+  CHECK(std::isnan(Trust::from_json(Trust{.classes = 2}.to_json()).distance_threshold));
 }
 
 TEST_CASE("trust: bootstrap intervals") {

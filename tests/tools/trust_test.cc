@@ -1,4 +1,5 @@
 // fovea evaluate --calibrate and --trust, fovea predict --trust.
+#include "image/encode.h"
 #include "tests/tools/program.h"
 
 using namespace tool;
@@ -50,4 +51,42 @@ TEST_CASE("trust: calibrate, evaluate and predict") {
   CHECK(run({"evaluate", folder / "run", folder / "other", "--calibrate", file, "--trust", file}).code == 2);
   write(folder / "bad.trust", "{}");
   CHECK(run({"predict", folder / "run", folder / "data/ant/picture0.png", "--trust", folder / "bad.trust"}).code == 1);
+}
+
+TEST_CASE("trust: strangeness by features") {
+  const TempFolder folder;
+  make_pictures(folder / "data", {"ant", "bee"}, 40);
+  make_pictures(folder / "other", {"ant", "bee"}, 60);
+  REQUIRE(run(quick_train(folder / "data", folder / "run", {"--epochs", "3"})).code == 0);
+  const std::string file = folder / "a.trust";
+  const Outcome fitted = run(
+      {"evaluate", folder / "run", folder / "other", "--calibrate", file, "--strangeness", "mahalanobis", "--json"});
+  INFO(fitted.err);
+  REQUIRE(fitted.code == 0);
+  CHECK(Json::parse(read(file))["distance_threshold"].is_number());
+  CHECK(fs::exists(file + ".safetensors"));
+  CHECK(fitted.json()["trust"]["strange"].get<int>() <= 120 * 0.05);
+  CHECK(run({"evaluate", folder / "run", folder / "other", "--trust", file, "--json"}).json()["trust"] == [&] {
+    Json same = fitted.json()["trust"];
+    same["calibrated_on_these"] = false;
+    return same;
+  }());
+  // A white picture is like nothing it was trained on.
+  fovea::image::write_png(folder / "white.png", fovea::image::Image(12, 12, 3, 255));
+  const Outcome white = run(
+      {"predict", folder / "run", folder / "white.png", folder / "data/ant/picture1.png", "--trust", file, "--json"});
+  REQUIRE(white.code == 0);
+  const std::size_t line = white.out.find('\n');
+  const Json strange = Json::parse(white.out.substr(0, line)), usual = Json::parse(white.out.substr(line));
+  CHECK(strange["answer"] == "strange");
+  CHECK(usual["answer"] != "strange");
+  CHECK(strange["distance"].get<double>() > usual["distance"].get<double>());
+
+  REQUIRE(run({"compile", folder / "run", "--out", folder / "small.fovea"}).code == 0);
+  CHECK(run({"predict", folder / "small.fovea", folder / "white.png", "--trust", file}).code == 2);
+  fs::remove(folder / "run/run.json");
+  CHECK(run({"evaluate", folder / "run", folder / "other", "--calibrate", file, "--strangeness", "mahalanobis"}).code ==
+        2);
+  fs::remove(file + ".safetensors");
+  CHECK(run({"predict", folder / "run", folder / "white.png", "--trust", file}).code == 1);
 }

@@ -1,7 +1,10 @@
 // Linear probe: scikit-learn's solution, the choice of its penalty, and its way into a network.
 #include "train/linear_probe.h"
 
+#include <unistd.h>
+
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -9,6 +12,7 @@
 #include "catch.h"
 #include "core/error.h"
 #include "core/rng.h"
+#include "layers/modules.h"
 #include "models/zoo.h"
 #include "train/evaluation.h"
 #include "train/lbfgs_internal.h"
@@ -155,6 +159,27 @@ TEST_CASE("linear probe: what it says of features, the network says of pictures"
   const Tensor wanted = probe_probabilities(probe, f.values), got = evaluate(model, data).probabilities;
   for (std::int64_t i = 0; i < wanted.numel(); ++i)
     CHECK(std::abs(wanted.data<float>()[i] - got.data<float>()[i]) < 1e-4F);
+}
+
+TEST_CASE("linear probe: a network has the same features after it was a file") {
+  Rng rng(4, "features");
+  for (const char* name : {"mobilenet_v2", "efficientnet_lite0"}) {
+    const Model model = models::create(name, {.classes = 3, .image_size = 32, .channels = 3});
+    const std::string path =
+        (std::filesystem::temp_directory_path() / str("fovea-features-", ::getpid(), ".fovea")).string();
+    save(model, path);
+    const Model read = load_model(path);
+    std::filesystem::remove(path);
+    Tensor x({5, 32, 32, 3});
+    for (std::int64_t i = 0; i < x.numel(); ++i) x.mutable_data<float>()[i] = static_cast<float>(rng.normal());
+    const Tensor chain = features_of(model, x), list = features_of(read, x);
+    REQUIRE(chain.shape() == list.shape());
+    for (std::int64_t i = 0; i < chain.numel(); ++i)
+      REQUIRE(list.data<float>()[i] == Approx(chain.data<float>()[i]).margin(1e-6));
+  }
+  // Of one's own, in no chain and no file: nothing says where features end.
+  const Model own(Sequential(Flatten(), Dense(12, 3)));
+  CHECK_THROWS_AS(features_of(own, Tensor({1, 2, 2, 3})), Error);
 }
 
 TEST_CASE("l-bfgs: Rosenbrock's valley and a badly scaled bowl") {
