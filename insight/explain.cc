@@ -44,6 +44,7 @@ void check(const ExplainOptions& o, int classes) {
   check(l.samples >= 2 && l.samples <= 1'000'000, "samples must lie in 2 to 1000000");
   check(l.seeds >= 1 && l.seeds <= 100, "seeds must lie in 1 to 100");
   check(l.top >= 1, "top must be at least 1");
+  check(l.keep > 0 && l.keep < 1, "keep must lie between 0 and 1");
   check(l.compactness > 0 && l.kernel_width > 0 && l.ridge > 0, "compactness, kernel_width and ridge must be above 0");
 }
 

@@ -216,6 +216,10 @@ void add_explain(CLI::App& app, Action& action) {
       ->check(CLI::Range(2, 1000))
       ->capture_default_str()
       ->group(group);
+  command->add_option("--keep", o->explain.lime.keep, "lime: probability of a piece to stay")
+      ->check(CLI::Range(0.01, 0.99))
+      ->capture_default_str()
+      ->group(group);
   command->add_option("--seeds", o->explain.lime.seeds, "lime: fits to average, whose agreement is told")
       ->check(CLI::Range(1, 100))
       ->capture_default_str()

@@ -83,8 +83,10 @@ TEST_CASE("explain: integrated gradients of a trained network are PyTorch's") {
   Lite0* net = lite0();
   if (!net) FOVEA_SKIP(kNeeds);
   const Safetensors golden = read_safetensors(FOVEA_SOURCE_DIR "/tests/insight/data/lite0.safetensors");
-  // One photograph of three: some 10 s. tests/interop/explain_torch.py does them all.
-  const Explanation why = net->explainer(input(net->model, "chelsea.png"), {.method = Method::integrated_gradients});
+  // One photograph of three, 8 steps: some 3 s. tests/interop/explain_torch.py does them all, with 50 steps.
+  ExplainOptions options{.method = Method::integrated_gradients};
+  options.integrated_gradients.steps = 8;
+  const Explanation why = net->explainer(input(net->model, "chelsea.png"), options);
   const Tensor largest = golden.find("chelsea.ig.largest");
   Tensor rows({4, 224, 3}), squares = Tensor::zeros({28, 28});
   for (std::int64_t y = 0; y < 224; ++y) {
@@ -140,29 +142,33 @@ TEST_CASE("explain: maps forget what was learned when weights are drawn anew (Ad
   CHECK(error(net->model.network().parameters().back().tensor, weight_before) == 0);
 }
 
-TEST_CASE("explain: LIME is stable over seeds and beats chance") {
+TEST_CASE("explain: LIME is stable over seeds, and beats chance") {
   Lite0* net = lite0();
   if (!net) FOVEA_SKIP(kNeeds);
-  const Tensor x = input(net->model, "coffee.png");
-  ExplainOptions options{.method = Method::lime};
-  options.lime.seeds = 5;
-  const Explanation why = net->explainer(x, options);
-  INFO("fit " << why.fit << ", stability " << why.stability << ", segments " << why.raw.numel());
-  CHECK(why.raw.numel() >= 40);
-  CHECK(why.raw.numel() <= 60);
-  CHECK(why.stability > 0.7);
-  double random = 0;
-  for (std::uint64_t seed = 0; seed < 5; ++seed) {
-    // Whole superpixels in a random order, so that only the order differs.
-    Rng rng(seed, "order");
-    std::vector<float> value(static_cast<std::size_t>(why.raw.numel()));
-    for (float& v : value) v = static_cast<float>(rng.uniform());
-    Tensor map(why.map.shape());
-    for (std::int64_t p = 0; p < map.numel(); ++p)
-      map.mutable_data<float>()[p] = value[static_cast<std::size_t>(why.segments.data<std::int32_t>()[p])];
-    random += deletion_curve(net->explainer, x, why.target, map).area / 5;
+  // Of the three the two that are less stable: 1.00, 0.87 (china.jpg 1.00).
+  for (const char* photograph : {"chelsea.png", "coffee.png"}) {
+    const Tensor x = input(net->model, photograph);
+    ExplainOptions options{.method = Method::lime};
+    options.lime.seeds = 5;
+    const Explanation why = net->explainer(x, options);
+    INFO(photograph << ": fit " << why.fit << ", stability " << why.stability << ", segments " << why.raw.numel());
+    CHECK(why.raw.numel() >= 40);
+    CHECK(why.raw.numel() <= 60);
+    CHECK(why.stability > 0.7);
+    CHECK(why.fit > 0.6);
+    double random = 0;
+    for (std::uint64_t seed = 0; seed < 5; ++seed) {
+      // Whole superpixels in a random order, so that only the order differs.
+      Rng rng(seed, "order");
+      std::vector<float> value(static_cast<std::size_t>(why.raw.numel()));
+      for (float& v : value) v = static_cast<float>(rng.uniform());
+      Tensor map(why.map.shape());
+      for (std::int64_t p = 0; p < map.numel(); ++p)
+        map.mutable_data<float>()[p] = value[static_cast<std::size_t>(why.segments.data<std::int32_t>()[p])];
+      random += deletion_curve(net->explainer, x, why.target, map).area / 5;
+    }
+    const double ours = deletion_curve(net->explainer, x, why.target, why.map).area;
+    INFO("deletion " << ours << ", random " << random);
+    CHECK(ours < 0.8 * random);
   }
-  const double ours = deletion_curve(net->explainer, x, why.target, why.map).area;
-  INFO("deletion " << ours << ", random " << random);
-  CHECK(ours < 0.8 * random);
 }
