@@ -126,6 +126,25 @@ TEST_CASE("explain: gradient methods on a linear network are its weights") {
   CHECK(static_cast<double>(smooth.map.data<float>()[17]) == Approx(want).epsilon(1e-5));
 }
 
+TEST_CASE("explain: integrated gradients take midpoints, which are exact where gradients are linear") {
+  // logit k = Σ w_k·x²: one step is enough, and where it is taken shows.
+  class Squares : public Module {
+   public:
+    std::string_view kind() const override { return "Squares"; }
+    Tensor forward(const Tensor& x) override { return multiply(x, x); }
+  };
+  Sequential net;
+  net.add("square", Squares());
+  net.add("flatten", Flatten());
+  net.add("classifier", Dense(kSide * kSide * 3, 3));
+  const Model model = with_preprocessing(std::move(net));
+  for (const int steps : {1, 3}) {
+    ExplainOptions options{.method = Method::integrated_gradients, .target = 1};
+    options.integrated_gradients.steps = steps;
+    CHECK(explain(model, noise({1, kSide, kSide, 3}, 4), options).completeness == Approx(1).epsilon(1e-4));
+  }
+}
+
 TEST_CASE("explain: the gradient at a layer inside a branch is that of finite differences") {
   Sequential body(Conv2d(6, 6, {.padding = 1}), ReLU(), Conv2d(6, 6, {.padding = 1}));
   Sequential net;
