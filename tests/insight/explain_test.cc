@@ -218,10 +218,18 @@ TEST_CASE("explain: occlusion and LIME find the square that decides") {
       (inside(p) ? in : out) += static_cast<double>(why.map.data<float>()[p]);
     CHECK(in / 16 > 5 * std::abs(out / (kSide * kSide - 16)));
     CHECK(why.is_signed);
-    if (options.method != Method::lime) continue;
+    if (options.method != Method::lime) {
+      // Squares begin at -2, 0, …, 10, so that the corners are covered as often as the middle.
+      CHECK(why.raw.shape() == Shape{7, 7});
+      continue;
+    }
     CHECK(why.stability == 1);
     CHECK(why.fit > 0.8);
     CHECK(why.top.size() == 2);
+    ExplainOptions once = options;
+    once.lime.seeds = 1;
+    CHECK(greatest_difference(explainer(x, once).raw, why.raw) <
+          0.2 * greatest_difference(why.raw, Tensor::zeros(why.raw.shape())));
     // The same seed gives the same bits, another one other bits.
     CHECK(greatest_difference(explainer(x, options).map, why.map) == 0);
     ExplainOptions other = options;
@@ -327,6 +335,12 @@ TEST_CASE("explain: deletion and insertion follow a known network; ranks of maps
   CHECK(deletion.probability.front() == Approx(insertion.probability.back()).epsilon(1e-5));
   CHECK(deletion.probability.back() == Approx(insertion.probability.front()).epsilon(1e-5));
   CHECK(deletion.share.back() == 1);
+  double area = 0;
+  for (std::size_t i = 1; i < insertion.share.size(); ++i) {
+    const double width = insertion.share[i] - insertion.share[i - 1];
+    area += width * (insertion.probability[i - 1] + insertion.probability[i]) / 2;
+  }
+  CHECK(insertion.area == Approx(area).epsilon(1e-9));
   // On a linear network the order by attribution is the best one for the difference of its logit.
   Tensor opposite = why.map.clone();
   for (float *v = opposite.mutable_data<float>(), *end = v + opposite.numel(); v != end; ++v) *v = -*v;

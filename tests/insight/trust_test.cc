@@ -374,6 +374,12 @@ TEST_CASE("trust: test-time augmentation is the mean over views") {
   CHECK(energy_scores(plain)[1] == Approx(energy_scores(forward(x))[1]).epsilon(1e-6));
   const Tensor tall = x.view_as(Shape{2, 3, 1, 1});
   CHECK(error_of([&] { augmented_logits(forward, tall, {.shift = 1}); }) == ErrorKind::usage);
+  // Where all views answer alike, that is the answer: the logits' own level too, from which energies are made.
+  const Tensor same = Tensor::from(Shape{1, 3}, {1.0f, 4.0f, -2.0f});
+  const std::vector<float> kept =
+      augmented_logits([&](const Tensor&) { return same; }, Tensor::zeros({1, 8, 8, 1}), {.shift = 1})
+          .to_vector<float>();
+  for (std::size_t k = 0; k < 3; ++k) CHECK(kept[k] == Approx(same.data<float>()[k]).epsilon(1e-5));
 }
 
 TEST_CASE("trust: a file of it, and the answers it leads to") {
