@@ -39,6 +39,7 @@ std::vector<std::vector<double>> oracle(Module& net, const Tensor& x, const Tens
                                         std::vector<double>& norms) {
   std::vector<std::vector<double>> sum;
   const auto parameters = net.parameters(true);
+  sum.reserve(parameters.size());
   for (const NamedTensor& p : parameters) sum.emplace_back(static_cast<std::size_t>(p.tensor.numel()), 0.0);
   for (std::int64_t i = 0; i < x.dim(0); ++i) {
     net.zero_grad();
@@ -92,6 +93,7 @@ DatasetPtr pictures(std::int64_t n, int classes = 2, std::uint64_t seed = 1) {
   Tensor images({n, 8, 8, 1}, DType::u8);
   std::vector<std::int64_t> labels;
   std::vector<std::string> names;
+  labels.reserve(static_cast<std::size_t>(n));
   Rng rng(seed, "pictures");
   for (std::int64_t i = 0; i < n; ++i) {
     labels.push_back(i % classes);
@@ -99,6 +101,7 @@ DatasetPtr pictures(std::int64_t n, int classes = 2, std::uint64_t seed = 1) {
       images.mutable_data<std::uint8_t>()[i * 64 + p] =
           static_cast<std::uint8_t>(40 + 150 * labels.back() / classes + static_cast<std::int64_t>(rng.below(60)));
   }
+  names.reserve(static_cast<std::size_t>(classes));
   for (int c = 0; c < classes; ++c) names.push_back("c" + std::to_string(c));
   return std::make_shared<TensorDataset>(images, labels, names);
 }
