@@ -181,9 +181,8 @@ int run(const Options& o) {
   for (int i = 0; i < o.warmup + o.runs; ++i) {
     const auto start = std::chrono::steady_clock::now();
     if (o.train) {
-      const TrainingMode mode({.seed = o.common.seed,
-                               .step = static_cast<std::uint64_t>(i),
-                               .precision = o.train ? dtype : DType::f32});
+      const TrainingMode mode(
+          {.seed = o.common.seed, .step = static_cast<std::uint64_t>(i), .precision = o.train ? dtype : DType::f32});
       Tape tape;
       const Tensor loss = cross_entropy(model(x), labels);
       tape.backward(loss);

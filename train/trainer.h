@@ -64,8 +64,8 @@ struct TrainerOptions {
   bool skip_corrupt = false;
   bool cache = true;
 
-  /// bf16: maps between convolutions and their products in bf16, everything else in f32; no loss scaling is needed. On a
-  /// CPU without AVX-512 BF16 the training is f32, with a warning.
+  /// bf16: maps between convolutions and their products in bf16, everything else in f32; no loss scaling is needed. On
+  /// a CPU without AVX-512 BF16 the training is f32, with a warning.
   DType precision = DType::f32;
   int accumulate = 1;             ///< batches whose gradients are averaged into one optimizer step
   double clip_norm = 0;           ///< 0: off

@@ -29,8 +29,8 @@
 #include "tests/temp_folder.h"
 
 using namespace fovea;
-using test::TempFolder;
 using test::noise;
+using test::TempFolder;
 
 extern char** environ;
 

@@ -13,8 +13,8 @@
 #include "tests/temp_folder.h"
 
 using namespace fovea;
-using test::TempFolder;
 using models::Layout;
+using test::TempFolder;
 
 namespace {
 

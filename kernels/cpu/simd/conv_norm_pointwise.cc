@@ -271,8 +271,7 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
         if (load.b) ahead.add(element_at(job.dy.y.data, next * s.n, element), more * s.n * bytes_of(element));
         ahead.add(element_at(job.in.x.data, next * s.k, from), more * s.k * bytes_of(from));
       }
-      if (job.dx && !stream)
-        ahead.add(element_at(job.dx->data, begin * s.k, from), rows * s.k * bytes_of(from), true);
+      if (job.dx && !stream) ahead.add(element_at(job.dx->data, begin * s.k, from), rows * s.k * bytes_of(from), true);
       if (job.dw) {
         NormalizedRows input{x, from, rows, s.k, norm};
         input.to = inputs.to(z);
