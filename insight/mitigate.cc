@@ -94,7 +94,8 @@ class Writer {
       ++done_;
       // Pictures and kinds take turns, so that none is favoured, and each picture meets each kind.
       const auto turn = static_cast<std::size_t>(n);
-      const std::size_t place = (turn + turn / std::lcm(own.size(), kinds.size())) % own.size();
+      const std::size_t both = std::max<std::size_t>(1, std::lcm(own.size(), kinds.size()));
+      const std::size_t place = (turn + turn / both) % own.size();
       const std::int64_t a = own[place];
       const Mitigation kind = kinds[turn % kinds.size()];
       Rng rng(o_.seed, str("mitigation ", k), static_cast<std::uint64_t>(n));

@@ -152,6 +152,7 @@ int run(const Options& o) {
   std::vector<std::string> names = available_splits(path);
   if (names.empty()) names.emplace_back();
   const Groups groups = o.groups.empty() ? Groups() : Groups::read(o.groups, path);
+  parts.reserve(names.size());
   for (const std::string& name : names) {
     parts.emplace_back(name, regrouped(open_dataset(path, name, {.group_prefix = o.group_prefix}), groups));
   }
