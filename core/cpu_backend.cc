@@ -101,22 +101,19 @@ class CpuBackend final : public DeviceBackend {
   void copy_to_host(void* to, const void* from, std::size_t bytes, int i) override { copy(to, from, bytes, i); }
 
   void accumulate(void* to, const void* from, std::int64_t count, DType dtype, int) override {
-    const auto add = [&]<class T>(T* sum, const T* term) {
+    // bf16 is added in f32.
+    const auto add = [&]<class T, class Wide>(T* sum, const T* term, Wide) {
       parallel_for(count, 1 << 15, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) sum[i] += term[i];
+        for (std::int64_t i = begin; i < end; ++i)
+          sum[i] = static_cast<T>(static_cast<Wide>(sum[i]) + static_cast<Wide>(term[i]));
       });
     };
     if (dtype == DType::f32) {
-      add(static_cast<float*>(to), static_cast<const float*>(from));
+      add(static_cast<float*>(to), static_cast<const float*>(from), float{});
     } else if (dtype == DType::f64) {
-      add(static_cast<double*>(to), static_cast<const double*>(from));
+      add(static_cast<double*>(to), static_cast<const double*>(from), double{});
     } else if (dtype == DType::bf16) {
-      auto* const sum = static_cast<bf16*>(to);
-      const auto* const term = static_cast<const bf16*>(from);
-      parallel_for(count, 1 << 15, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i)
-          sum[i] = bf16(static_cast<float>(sum[i]) + static_cast<float>(term[i]));
-      });
+      add(static_cast<bf16*>(to), static_cast<const bf16*>(from), float{});
     } else {
       throw Error(ErrorKind::usage, "accumulate", str("gradients are f32, f64 or bf16, not ", fovea::to_string(dtype)));
     }

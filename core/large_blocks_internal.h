@@ -1,6 +1,6 @@
 // Large blocks of CPU memory from one range of addresses, in which what was freed grows together again. A training step
 // frees its maps in another order and in other sizes than it asks for gradients: kept apart by size they would take a
-// third more (MobileNetV2, 16 pictures of 224: 665 instead of 520 MB). Internal to core.
+// third more (MobileNetV2, 16 pictures of 224: 665 instead of 504 MB). Internal to core.
 #pragma once
 
 #include <cstddef>

@@ -1,11 +1,7 @@
 // Entry points of convolution and batch norm trained as one: checks, empty batches, and which part takes a problem.
 #include "kernels/conv_norm.h"
 
-#include <algorithm>
-
-#include "core/threads/parallel.h"
 #include "kernels/check_internal.h"
-#include "kernels/cpu/simd/common.h"
 #include "kernels/cpu/simd/conv_norm.h"
 #include "kernels/cpu/simd/planned_gemm.h"
 
@@ -52,18 +48,6 @@ Conv2dParams resolved(const Conv2dParams& params, const Shape& x, const Shape& w
 
 void zero(const std::optional<View>& view) {
   if (view) fill_zero(*view);
-}
-
-std::int64_t rows_of(const Shape& shape) { return shape.numel() / shape.dim(-1); }
-
-/// f(begin, end, thread) over blocks of rows that fit L1 or nearly.
-template <class F>
-void over_rows(const Shape& shape, F f) {
-  const std::int64_t channels = shape.dim(-1), block = std::clamp<std::int64_t>(16384 / channels, 1, 256);
-  parallel_for(rows_of(shape), std::max<std::int64_t>(1, simd::kGrain / channels),
-               [&](std::int64_t begin, std::int64_t end, int thread) {
-                 for (std::int64_t row = begin; row < end; row += block) f(row, std::min(end, row + block), thread);
-               });
 }
 
 }  // namespace
@@ -150,15 +134,7 @@ void normalize_forward(const NormalizedView& in, OptionalView residual, View y) 
     check_dtype(kName, {"residual", residual}, in.x.dtype, in.x);
   }
   if (y.numel() == 0) return;
-  const simd::Element from = simd::element_of(in.x.dtype), element = simd::element_of(y.dtype);
-  const std::int64_t channels = y.shape.dim(-1);
-  over_rows(y.shape, [&](std::int64_t begin, std::int64_t end, int) {
-    const std::int64_t at = begin * channels;
-    simd::NormalizedRows job{simd::element_at(in.x.data, at, from), from, end - begin, channels, simd::columns_of(in)};
-    if (residual) job.residual = simd::element_at(residual->data, at, from);
-    job.to = {simd::element_at(y.data, at, element), element, channels, channels, 0};
-    simd::load_normalized(job);
-  });
+  simd::normalize(in, residual, y);
 }
 
 void normalize_backward(const NormalizedView& in, OptionalView result, View g, View dscale, View dbeta) {
@@ -177,23 +153,7 @@ void normalize_backward(const NormalizedView& in, OptionalView result, View g, V
     fill_zero(dscale);
     return fill_zero(dbeta);
   }
-  const simd::Element element = simd::element_of(g.dtype);
-  simd::ChannelSums sums(num_threads(), channels);
-  over_rows(g.shape, [&](std::int64_t begin, std::int64_t end, int thread) {
-    const std::int64_t at = begin * channels;
-    void* const here = simd::element_at(g.data, at, element);
-    simd::MaskedRows job;
-    job.g = {here, element, channels, here, element, channels, end - begin, channels, false};
-    if (in.activation.kind == Activation::none) job.g.to = nullptr;
-    job.x = simd::element_at(in.x.data, at, element);
-    if (result) job.result = simd::element_at(result->data, at, element);
-    job.x_stride = channels;
-    job.norm = simd::columns_of(in);
-    job.sum = sums.first(thread);
-    job.product = sums.second(thread);
-    simd::mask_rows(job);
-  });
-  sums.totals(dbeta.ptr<float>(), dscale.ptr<float>());
+  simd::normalize_gradient(in, result, g, dscale, dbeta);
 }
 
 }  // namespace fovea::kernels

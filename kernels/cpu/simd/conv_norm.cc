@@ -18,6 +18,29 @@ NormColumns columns_of(const NormalizedView& in) {
   return {in.mean->ptr<float>(), in.scale->ptr<float>(), in.beta->ptr<float>(), in.activation.kind};
 }
 
+GradientRows gradient_rows_of(const NormGradient& dy, std::int64_t begin, std::int64_t rows) {
+  const std::int64_t channels = dy.g.shape.dim(-1);
+  GradientRows out;
+  out.element = element_of(dy.g.dtype);
+  out.g = element_at(dy.g.data, begin * channels, out.element);
+  out.y = element_at(dy.y.data, begin * channels, out.element);
+  out.rows = rows;
+  out.channels = channels;
+  out.a = dy.a.ptr<float>();
+  if (dy.b) {
+    out.b = dy.b->ptr<float>();
+    out.mean = dy.mean->ptr<float>();
+    out.c = dy.c->ptr<float>();
+  }
+  return out;
+}
+
+const float* no_bias(std::int64_t count) {
+  float* const to = scratch<float>(Slot::columns, count + 32);
+  std::fill(to, to + count + 32, 0.0f);
+  return to;
+}
+
 ChannelSums::ChannelSums(int threads, std::int64_t channels)
     : threads_(threads),
       channels_(channels),
@@ -85,11 +108,44 @@ std::int64_t rows_of(const Shape& shape) { return shape.numel() / shape.dim(-1);
 ConstView normalized(const NormalizedView& in, Tensor& memory) {
   if (!in.mean && in.activation.kind == Activation::none && in.x.dtype == DType::f32) return in.x;
   memory = Tensor(in.x.shape, DType::f32);
-  normalize_forward(in, std::nullopt, memory.mutable_view());
+  normalize(in, std::nullopt, memory.mutable_view());
   return memory.view();
 }
 
 }  // namespace
+
+void normalize(const NormalizedView& in, OptionalView residual, View y) {
+  const Element from = element_of(in.x.dtype), element = element_of(y.dtype);
+  const std::int64_t channels = y.shape.dim(-1);
+  over_rows(rows_of(y.shape), channels, [&](std::int64_t begin, std::int64_t end, int) {
+    const std::int64_t at = begin * channels;
+    NormalizedRows job{element_at(in.x.data, at, from), from, end - begin, channels, columns_of(in)};
+    if (residual) job.residual = element_at(residual->data, at, from);
+    job.to = plain_rows(element_at(y.data, at, element), element, channels);
+    load_normalized(job);
+  });
+}
+
+void normalize_gradient(const NormalizedView& in, OptionalView result, View g, View dscale, View dbeta) {
+  const Element element = element_of(g.dtype);
+  const std::int64_t channels = g.shape.dim(-1);
+  ChannelSums sums(num_threads(), channels);
+  over_rows(rows_of(g.shape), channels, [&](std::int64_t begin, std::int64_t end, int thread) {
+    const std::int64_t at = begin * channels;
+    void* const here = element_at(g.data, at, element);
+    MaskedRows job;
+    job.g = {here, element, channels, here, element, channels, end - begin, channels, false};
+    if (in.activation.kind == Activation::none) job.g.to = nullptr;
+    job.x = element_at(in.x.data, at, element);
+    if (result) job.result = element_at(result->data, at, element);
+    job.x_stride = channels;
+    job.norm = columns_of(in);
+    job.sum = sums.first(thread);
+    job.product = sums.second(thread);
+    mask_rows(job);
+  });
+  sums.totals(dbeta.ptr<float>(), dscale.ptr<float>());
+}
 
 void any_norm_forward(const ConvNormForward& job) {
   Tensor z_memory, y_memory;
@@ -120,20 +176,9 @@ void any_norm_forward(const ConvNormForward& job) {
 void any_norm_backward(const ConvNormBackward& job) {
   const Shape& shape = job.dy.g.shape;
   const std::int64_t channels = shape.dim(-1);
-  const Element element = element_of(job.dy.g.dtype);
   Tensor dy(shape, DType::f32);
   over_rows(rows_of(shape), channels, [&](std::int64_t begin, std::int64_t end, int) {
-    GradientRows rows{element_at(job.dy.g.data, begin * channels, element),
-                      element_at(job.dy.y.data, begin * channels, element),
-                      element,
-                      end - begin,
-                      channels,
-                      job.dy.a.ptr<float>()};
-    if (job.dy.b) {
-      rows.b = job.dy.b->ptr<float>();
-      rows.mean = job.dy.mean->ptr<float>();
-      rows.c = job.dy.c->ptr<float>();
-    }
+    GradientRows rows = gradient_rows_of(job.dy, begin, end - begin);
     rows.to = plain_rows(dy.mutable_data<float>() + begin * channels, Element::f32, channels);
     load_gradient(rows);
   });
@@ -153,7 +198,7 @@ void any_norm_backward(const ConvNormBackward& job) {
       to_bf16(dx.ptr<float>() + at, static_cast<std::uint16_t*>(job.dx->data) + at, n);
     });
   }
-  if (job.in.mean) normalize_backward(job.in, std::nullopt, *job.dx, *job.dscale, *job.dbeta);
+  if (job.in.mean) normalize_gradient(job.in, std::nullopt, *job.dx, *job.dscale, *job.dbeta);
 }
 
 }  // namespace fovea::kernels::simd

@@ -33,12 +33,19 @@ void depthwise_norm_forward(const ConvNormForward&);
 void depthwise_norm_backward(const ConvNormBackward&);
 void any_norm_forward(const ConvNormForward&);
 void any_norm_backward(const ConvNormBackward&);
+/// normalize_forward and normalize_backward of kernels/conv_norm.h.
+void normalize(const NormalizedView& in, OptionalView residual, View y);
+void normalize_gradient(const NormalizedView& in, OptionalView result, View g, View dscale, View dbeta);
 
 /// Maps beyond this size are not written into the caches: they would be gone before anybody reads them.
 inline constexpr std::int64_t kStreamedBytes = 16 << 20;
 inline Element element_of(DType dtype) { return dtype == DType::bf16 ? Element::bf16 : Element::f32; }
 inline bool streamed(const View& map) { return map.numel() * bytes_of(element_of(map.dtype)) > kStreamedBytes; }
 NormColumns columns_of(const NormalizedView&);
+/// Rows [begin, begin + rows) of the gradient in front of the norm; where they go is the caller's to say.
+GradientRows gradient_rows_of(const NormGradient&, std::int64_t begin, std::int64_t rows);
+/// So many zeros and a vector more, the caller's until it asks again: for products without a bias.
+const float* no_bias(std::int64_t count);
 
 /// Sums of two quantities per channel by each of `threads` threads, in double, around a pivot per thread.
 class ChannelSums {

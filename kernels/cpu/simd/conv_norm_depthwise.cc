@@ -59,12 +59,6 @@ class Ring {
   Load load_;
 };
 
-const float* zeros(std::int64_t channels) {
-  float* const to = scratch<float>(Slot::columns, channels + 16);
-  std::fill(to, to + channels + 16, 0.0f);
-  return to;
-}
-
 }  // namespace
 
 const char* depthwise_norm_declines(const Conv2dParams& p, const Shape& x, const Shape& w) {
@@ -72,7 +66,7 @@ const char* depthwise_norm_declines(const Conv2dParams& p, const Shape& x, const
   if (w[3] != x[3]) return "several results per channel";
   if (p.dilation != Size2{1, 1}) return "dilation";
   if (w[0] > kMaxKernelRows) return "kernel higher than 16";
-  if (p.stride.w > 8) return "stride above 8";
+  if (p.stride.w > kMaxStep) return "stride above 8";
   return nullptr;
 }
 
@@ -94,7 +88,7 @@ void depthwise_norm_forward(const ConvNormForward& job) {
   row.low = -kInfinity;
   row.high = kInfinity;
   row.count = s.wo;
-  row.bias = zeros(kPanel);
+  row.bias = no_bias(kPanel);
   row.in_pitch = row.out_pitch = kPanel;
   row.weight_pitch = s.c;
   const int threads = parallel_chunk_count(s.n * s.ho, s.grain());
@@ -156,23 +150,9 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
   const std::int64_t sh = job.params.stride.h, sw = job.params.stride.w, top = job.params.padding.top,
                      left = job.params.padding.left;
   const float* const w = job.w.ptr<float>();
-  // Pixels q, q+sw, … of a row of dx meet the kernel columns first_tap, first_tap + sw, …: packed for each phase,
-  // reversed (as in simd_depthwise.cc).
-  struct Phase {
-    std::int64_t taps, first, offset;
-  };
-  std::vector<Phase> phases;
+  DepthwisePhase phases[kMaxStep];
   float* const packed = scratch<float>(Slot::weights, s.kh * s.kw * s.c);
-  std::int64_t filled = 0;
-  for (std::int64_t q = 0; q < sw; ++q) {
-    const std::int64_t first_tap = (q + left) % sw;
-    const std::int64_t taps = first_tap < s.kw ? (s.kw - first_tap + sw - 1) / sw : 0;
-    phases.push_back({taps, (q + left - first_tap) / sw - (taps - 1), filled});
-    for (std::int64_t k = 0; k < s.kh; ++k) {
-      for (std::int64_t t = 0; t < taps; ++t, filled += s.c)
-        std::copy_n(w + (k * s.kw + first_tap + sw * (taps - 1 - t)) * s.c, s.c, packed + filled);
-    }
-  }
+  pack_phases(w, s.kh, s.kw, s.c, sw, left, packed, phases);
   // Beside a row of dy as many zeros as a phase may reach; beside one of the input the padding.
   const std::int64_t beside = s.kw - 1, dy_width = beside + s.wo + beside,
                      z_width = left + s.w + job.params.padding.right;
@@ -181,7 +161,7 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
       std::clamp<std::int64_t>(kRingBytes / 4 / (s.panels * s.w * kPanel), 1, std::min(kMostRows, s.h));
   const std::int64_t slots = (group + s.kh) / sh + 2;
   const std::int64_t kernel = s.kh * s.kw * kPanel, size = s.panels * kernel;  // of padded weights
-  const float* const no_bias = zeros(kPanel);
+  const float* const bias = no_bias(kPanel);
   const int threads = parallel_chunk_count(s.n * s.h, s.grain());
   ChannelSums sums(threads, norm.mean ? s.c : 0);
   const bool stream = job.dx && streamed(*job.dx);
@@ -194,18 +174,7 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
                  *const acc = made + group * s.w * kPanel;
     std::fill(memory, made, 0.0f);
     Ring ring(memory, slots, ring_row, [&](std::int64_t n, std::int64_t o, float* to) {
-      const std::int64_t at = (n * s.ho + o) * out_row;
-      GradientRows load{element_at(job.dy.g.data, at, element),
-                        element_at(job.dy.y.data, at, element),
-                        element,
-                        s.wo,
-                        s.c,
-                        job.dy.a.ptr<float>()};
-      if (job.dy.b) {
-        load.b = job.dy.b->ptr<float>();
-        load.mean = job.dy.mean->ptr<float>();
-        load.c = job.dy.c->ptr<float>();
-      }
+      GradientRows load = gradient_rows_of(job.dy, (n * s.ho + o) * s.wo, s.wo);
       load.to = {to + beside * kPanel, Element::f32, kPanel, kPanel, dy_width * kPanel};
       load_gradient(load);
     });
@@ -222,7 +191,7 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
     const auto high_of = [&](std::int64_t i) { return std::clamp<std::int64_t>((i + top) / sh + 1, low_of(i), s.ho); };
     DepthwiseRow r;
     r.width = dy_width;
-    r.bias = no_bias;
+    r.bias = bias;
     r.low = -kInfinity;
     r.high = kInfinity;
     r.in_pitch = kPanel;
@@ -279,7 +248,7 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
         for (std::int64_t b = 0; b < rows; ++b) {
           const std::int64_t i = first + b;
           for (std::int64_t q = 0; q < std::min(sw, s.w); ++q) {
-            const Phase& phase = phases[static_cast<std::size_t>(q)];
+            const DepthwisePhase& phase = phases[q];
             r.rows = 0;
             for (std::int64_t o = high_of(i) - 1; o >= low_of(i) && phase.taps > 0; --o) {
               r.in[r.rows] = ring.at(o) + panel;

@@ -57,13 +57,23 @@ struct Panels {
     }
   }
   RowsTo to(void* data) const { return {data, element, width, width, panel_stride()}; }
-  void describe(PlannedGemm& gemm, const void* data, std::int64_t rows) const {
-    gemm.in = element;
+  /// The product of so many of these rows with packed columns, into a buffer of one panel's width.
+  PlannedGemm times(const void* data, std::int64_t rows, const void* packed, std::int64_t columns, const float* bias,
+                    void* made) const {
+    PlannedGemm gemm;
+    gemm.in = gemm.out = element;
     gemm.a = data;
     gemm.a_stride = width;
     gemm.rows = rows;
     gemm.runs = runs.data();
     gemm.run_count = static_cast<int>(runs.size());
+    for (const Run& run : runs) gemm.k += run.length;
+    gemm.packed = packed;
+    gemm.columns = columns;
+    gemm.bias = bias;
+    gemm.c = made;
+    gemm.c_stride = panel_width();
+    return gemm;
   }
 };
 
@@ -160,12 +170,6 @@ void weights_of_chunk(const Panels& inputs, const char* z, const Panels& gradien
   }
 }
 
-const float* zeros(std::int64_t count) {
-  float* const to = scratch<float>(Slot::columns, count + 32);
-  std::fill(to, to + count + 32, 0.0f);
-  return to;
-}
-
 }  // namespace
 
 const char* pointwise_norm_declines(const Conv2dParams& p, const Shape&, const Shape& w) {
@@ -182,7 +186,7 @@ void pointwise_norm_forward(const ConvNormForward& job) {
   const Chunks chunks = cut(s.rows, s.k + s.n);
   const Panels panels(s.k, chunks.rows, element);
   const void* const packed = pack(job.w.ptr<float>(), s.k, s.n, false, element);
-  const float* const bias = zeros(s.n);
+  const float* const bias = no_bias(s.n);
   const NormColumns norm = columns_of(job.in);
   const int threads = parallel_chunk_count(chunks.count, 1);
   ChannelSums sums(threads, s.n);
@@ -201,16 +205,8 @@ void pointwise_norm_forward(const ConvNormForward& job) {
         ahead.add(element_at(job.in.x.data, (begin + rows) * s.k, from),
                   std::min(chunks.rows, s.rows - begin - rows) * s.k * bytes_of(from));
       if (!stream) ahead.add(element_at(job.y.data, begin * s.n, element), rows * s.n * bytes_of(element), true);
-      PlannedGemm gemm;
-      panels.describe(gemm, a, rows);
-      gemm.out = element;
-      gemm.k = element == Element::bf16 ? (s.k + 1) / 2 * 2 : s.k;
-      gemm.packed = packed;
-      gemm.columns = s.n;
-      gemm.bias = bias;
+      const PlannedGemm gemm = panels.times(a, rows, packed, s.n, bias, made);
       const std::int64_t width = panel_width();
-      gemm.c = made;
-      gemm.c_stride = width;
       for (std::int64_t p = 0; p < panel_count(s.n); ++p) {
         const std::int64_t c = p * width, columns = std::min(width, s.n - c);
         multiply(gemm, p, ahead);
@@ -251,17 +247,7 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
     for (std::int64_t chunk = first; chunk < last; ++chunk) {
       const std::int64_t begin = chunk * chunks.rows, rows = std::min(chunks.rows, s.rows - begin);
       const void* const x = element_at(job.in.x.data, begin * s.k, from);
-      GradientRows load{element_at(job.dy.g.data, begin * s.n, element),
-                        element_at(job.dy.y.data, begin * s.n, element),
-                        element,
-                        rows,
-                        s.n,
-                        job.dy.a.ptr<float>()};
-      if (job.dy.b) {
-        load.b = job.dy.b->ptr<float>();
-        load.mean = job.dy.mean->ptr<float>();
-        load.c = job.dy.c->ptr<float>();
-      }
+      GradientRows load = gradient_rows_of(job.dy, begin, rows);
       load.to = gradients.to(d);
       load_gradient(load);
       ahead.start();
@@ -283,16 +269,8 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
         weights_of_chunk(inputs, z, gradients, d, rows, dw, pitch, chunk > first, ahead);
       }
       if (!job.dx) continue;
-      PlannedGemm gemm;
-      gradients.describe(gemm, d, rows);
-      gemm.out = element;
-      gemm.k = element == Element::bf16 ? (s.n + 1) / 2 * 2 : s.n;
-      gemm.packed = packed;
-      gemm.columns = s.k;
-      gemm.bias = shared;
+      const PlannedGemm gemm = gradients.times(d, rows, packed, s.k, shared, made);
       const std::int64_t width = panel_width();
-      gemm.c = made;
-      gemm.c_stride = width;
       for (std::int64_t p = 0; p < panel_count(s.k); ++p) {
         const std::int64_t c = p * width;
         multiply(gemm, p, ahead);

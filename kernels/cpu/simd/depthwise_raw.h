@@ -30,6 +30,18 @@ struct DepthwiseRow {
 };
 void depthwise_row(const DepthwiseRow&);
 
+/// Longest step from column to column; beyond, the problem is declined.
+inline constexpr std::int64_t kMaxStep = 8;
+/// Pixels q, q + step, … of a row of dx meet the kernel columns f, f + step, … of one phase, in reversed order.
+struct DepthwisePhase {
+  std::int64_t taps = 0;
+  std::int64_t first = 0;   ///< pixel of dy that the first result's first tap meets
+  std::int64_t offset = 0;  ///< of its weights [kernel row][tap][channel] in `packed`
+};
+/// Packs weights [kh, kw, channels] by phases; packed holds as many values.
+void pack_phases(const float* weights, std::int64_t kh, std::int64_t kw, std::int64_t channels, std::int64_t step,
+                 std::int64_t left, float* packed, DepthwisePhase (&phases)[kMaxStep]);
+
 /// The same on bf16 with weights in bf16, a square kernel, for CPUs with AVX-512 BF16.
 struct DepthwiseRowBf16 {
   const std::uint16_t* in[kMaxKernelRows];  ///< `size` rows; null: outside the image

@@ -71,26 +71,9 @@ void backward_data(const Conv2dProblem& p) {
   float* dx = p.out.ptr<float>();
   float* zeros = scratch<float>(Slot::columns, channels);
   std::fill(zeros, zeros + channels, 0.0f);
-  // Pixels q, q+sw, … of a row of dx meet the kernel columns first_tap, first_tap + sw, …: packed for each phase,
-  // reversed.
-  struct Phase {
-    std::int64_t taps, first, offset;
-  };
-  constexpr std::int64_t kMaxPhases = 8;
-  Phase phases[kMaxPhases] = {};
+  DepthwisePhase phases[kMaxStep];
   float* packed = scratch<float>(Slot::weights, kh * kw * channels);
-  std::int64_t filled = 0;
-  for (std::int64_t q = 0; q < sw; ++q) {
-    const std::int64_t first_tap = (q + left) % sw;
-    const std::int64_t taps = first_tap < kw ? (kw - first_tap + sw - 1) / sw : 0;
-    phases[q] = {taps, (q + left - first_tap) / sw - (taps - 1), filled};
-    for (std::int64_t k = 0; k < kh; ++k) {
-      for (std::int64_t t = 0; t < taps; ++t, filled += channels) {
-        const float* from = w + (k * kw + first_tap + sw * (taps - 1 - t)) * channels;
-        std::copy(from, from + channels, packed + filled);
-      }
-    }
-  }
+  pack_phases(w, kh, kw, channels, sw, left, packed, phases);
   parallel_for(p.n() * h, rows_per_thread(p, width), [&](std::int64_t begin, std::int64_t end) {
     DepthwiseRow r;
     r.width = wo;
@@ -102,7 +85,7 @@ void backward_data(const Conv2dProblem& p) {
     for (std::int64_t at = begin; at < end; ++at) {
       const std::int64_t n = at / h, row = at % h;
       for (std::int64_t q = 0; q < std::min(sw, width); ++q) {
-        const Phase& phase = phases[q];
+        const DepthwisePhase& phase = phases[q];
         r.rows = 0;
         for (std::int64_t k = (row + top) % sh; k < kh && phase.taps > 0; k += sh) {
           const std::int64_t i = (row + top - k) / sh;
@@ -157,13 +140,27 @@ void backward_weights(const Conv2dProblem& p) {
 
 }  // namespace
 
+void pack_phases(const float* weights, std::int64_t kh, std::int64_t kw, std::int64_t channels, std::int64_t step,
+                 std::int64_t left, float* packed, DepthwisePhase (&phases)[kMaxStep]) {
+  std::int64_t filled = 0;
+  for (std::int64_t q = 0; q < step; ++q) {
+    const std::int64_t first_tap = (q + left) % step;
+    const std::int64_t taps = first_tap < kw ? (kw - first_tap + step - 1) / step : 0;
+    phases[q] = {taps, (q + left - first_tap) / step - (taps - 1), filled};
+    for (std::int64_t k = 0; k < kh; ++k) {
+      for (std::int64_t t = 0; t < taps; ++t, filled += channels)
+        std::copy_n(weights + (k * kw + first_tap + step * (taps - 1 - t)) * channels, channels, packed + filled);
+    }
+  }
+}
+
 const char* depthwise_declines(const Conv2dProblem& p) {
   if (const char* reason = needs_cpu_f32(p.x)) return reason;
   if (!p.depthwise()) return "not depthwise";
   if (p.co() != p.ci()) return "several results per channel";
   if (p.params.dilation != Size2{1, 1}) return "dilation";
   if (p.kh() > kMaxKernelRows) return "kernel higher than 16";
-  if (p.params.stride.w > 8) return "stride above 8";
+  if (p.params.stride.w > kMaxStep) return "stride above 8";
   return nullptr;
 }
 
