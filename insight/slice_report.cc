@@ -59,22 +59,15 @@ double permutation_p(const std::vector<double>& gaps, std::size_t n, double own_
   return static_cast<double>(as_extreme + 1) / static_cast<double>(permutations + 1);
 }
 
-SliceDetail measure(const std::vector<Item>& items, const std::vector<std::size_t>& in, const Tensor& p,
-                    std::int64_t classes) {
+SliceDetail measure(const std::vector<Item>& items, const std::vector<std::size_t>& in, const Tensor& p) {
   SliceDetail s;
-  Tensor rows(Shape{static_cast<std::int64_t>(in.size()), classes});
   std::vector<std::int64_t> labels;
-  float* to = rows.mutable_data<float>();
   for (const std::size_t i : in) {
-    const float* from = p.data<float>() + static_cast<std::int64_t>(i) * classes;
-    to = std::copy(from, from + classes, to);
     labels.push_back(items[i].label);
     s.correct += items[i].right();
     s.confidence += items[i].confidence / static_cast<double>(in.size());
   }
-  ClassificationMetrics metrics(static_cast<int>(classes));
-  metrics.add_probabilities(rows, Tensor::from(Shape{static_cast<std::int64_t>(labels.size())}, labels));
-  const MetricValues v = metrics.compute();
+  const MetricValues v = metrics_of(take_rows(p, in), labels);
   s.n = v.n;
   s.accuracy = v.accuracy;
   s.interval = v.accuracy_interval;
@@ -140,7 +133,7 @@ SliceReport audit_slices(const Tensor& probabilities, const std::vector<std::int
         ++out.left_out;
         continue;
       }
-      SliceDetail s = measure(items, in, p, classes);
+      SliceDetail s = measure(items, in, p);
       s.attribute = attribute.name;
       s.name = name;
       const std::int64_t rest = static_cast<std::int64_t>(known.size()) - s.n, rest_right = right - s.correct;

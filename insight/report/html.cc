@@ -1,4 +1,6 @@
 // HTML text by small pieces.
+#include <openssl/evp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -68,15 +70,9 @@ std::string escape(std::string_view text) {
 std::string name(std::string_view text) { return str("<bdi>", escape(text), "</bdi>"); }
 
 std::string data_uri(const std::vector<std::uint8_t>& bytes) {
-  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out = "data:image/jpeg;base64,";
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const std::size_t left = std::min<std::size_t>(3, bytes.size() - i);
-    std::uint32_t v = 0;
-    for (std::size_t k = 0; k < 3; ++k) v = v << 8 | (k < left ? bytes[i + k] : 0u);
-    for (std::size_t k = 0; k < 4; ++k) out += k <= left ? kDigits[v >> (18 - 6 * k) & 63u] : '=';
-  }
-  return out;
+  std::string text(4 * ((bytes.size() + 2) / 3), '\0');  // and the zero behind a string, which EVP_EncodeBlock writes
+  EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), bytes.data(), static_cast<int>(bytes.size()));
+  return "data:image/jpeg;base64," + text;
 }
 
 std::string fixed(double value, int decimals) {

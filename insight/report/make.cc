@@ -14,6 +14,8 @@
 #include "insight/explain.h"
 #include "insight/render.h"
 #include "insight/report/report.h"
+#include "insight/rows_internal.h"
+#include "models/summary.h"
 #include "train/evaluation.h"
 
 namespace fovea::insight {
@@ -43,26 +45,11 @@ std::string processor() {
   return {};
 }
 
-std::int64_t multiply_adds(const Model& model) {
-  const OpList list = model.capture(1);
-  const auto spec = [&](int v) {
-    return v < 0 ? TensorSpec{{}, DType::f32, true} : list.values[static_cast<std::size_t>(v)].spec;
-  };
-  std::int64_t sum = 0;
-  for (const OpList::Node& node : list.nodes) {
-    std::vector<TensorSpec> in, out;
-    for (const int v : node.inputs) in.push_back(spec(v));
-    for (const int v : node.outputs) out.push_back(spec(v));
-    sum += node.op->macs(in, out);
-  }
-  return sum;
-}
-
 ReportCost measure_cost(const Model& model, const Dataset& data, const std::function<Tensor(const Tensor&)>& forward,
                         const ReportOptions& o) {
   ReportCost cost;
   cost.parameters = model.network().parameter_count();
-  cost.multiply_adds = multiply_adds(model);
+  cost.multiply_adds = models::cost(model).macs;
   cost.threads = num_threads();
   cost.processor = processor();
   if (o.seconds <= 0) return cost;
@@ -91,20 +78,6 @@ ReportCost measure_cost(const Model& model, const Dataset& data, const std::func
   return cost;
 }
 
-MetricValues metrics_of(const Tensor& probabilities, const std::vector<std::int64_t>& labels) {
-  ClassificationMetrics metrics(static_cast<int>(probabilities.dim(1)));
-  metrics.add_probabilities(probabilities, Tensor::from(Shape{static_cast<std::int64_t>(labels.size())}, labels));
-  return metrics.compute();
-}
-
-Tensor rows_of(const Tensor& all, const std::vector<std::int64_t>& which) {
-  Tensor out(Shape{static_cast<std::int64_t>(which.size()), all.dim(1)});
-  float* to = out.mutable_data<float>();
-  for (const std::int64_t i : which)
-    to = std::copy_n(all.data<float>() + i * all.dim(1), static_cast<std::size_t>(all.dim(1)), to);
-  return out;
-}
-
 /// Each fifth by the temperature of the other four: the same pictures cannot both fit and praise it.
 void calibrate_across(Report& r, const Tensor& logits, std::uint64_t seed) {
   const auto n = static_cast<std::int64_t>(r.labels.size());
@@ -121,9 +94,9 @@ void calibrate_across(Report& r, const Tensor& logits, std::uint64_t seed) {
     for (std::size_t k = 0; k < order.size(); ++k)
       (static_cast<int>(k % kFolds) == fold ? out : in).push_back(order[k]);
     for (const std::int64_t i : in) labels.push_back(r.labels[static_cast<std::size_t>(i)]);
-    const Temperature t = fit_temperature(rows_of(logits, in), labels);
+    const Temperature t = fit_temperature(take_rows(logits, in), labels);
     if (t.at_limit) return;
-    const Tensor p = tempered_probabilities(rows_of(logits, out), t.value);
+    const Tensor p = tempered_probabilities(take_rows(logits, out), t.value);
     for (std::size_t k = 0; k < out.size(); ++k)
       std::copy_n(p.data<float>() + static_cast<std::int64_t>(k) * p.dim(1), static_cast<std::size_t>(p.dim(1)),
                   tempered.mutable_data<float>() + out[k] * p.dim(1));
