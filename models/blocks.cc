@@ -78,4 +78,12 @@ void add_top(Sequential& net, int features, double dropout, const Options& o) {
   net.add("classifier", Dense(features, o.classes));
 }
 
+Model stretching(Sequential net, int size, int channels) {
+  Model model(std::move(net));
+  model.preprocessing.width = model.preprocessing.height = size;
+  model.preprocessing.channels = channels;
+  model.preprocessing.rule = image::ResizeRule::stretch;
+  return model;
+}
+
 }  // namespace fovea::models

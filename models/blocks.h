@@ -6,6 +6,7 @@
 
 #include "layers/modules.h"
 #include "models/conventions.h"
+#include "models/model.h"
 
 namespace fovea::models {
 
@@ -85,5 +86,8 @@ class ScaleChannels final : public Module {
 
 /// Appends "pool", "dropout" and "classifier" as far as `options.top` says. `features` is the number of channels.
 void add_top(Sequential& net, int features, double dropout, const Options& options);
+
+/// The model of a network for small pictures, which are stretched to size×size.
+Model stretching(Sequential net, int size, int channels);
 
 }  // namespace fovea::models

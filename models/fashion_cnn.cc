@@ -9,6 +9,7 @@
 //   max pool 2, then     64               128, residual   7×7
 //   max pool over all, dense → classes
 #include "layers/modules.h"
+#include "models/blocks.h"
 #include "models/zoo.h"
 
 namespace fovea::models {
@@ -22,11 +23,7 @@ Model finish(Sequential net, const Options& o, int size, int channels, int featu
   net.add("pool3", MaxPool2d(size / 2 / 2));
   net.add("flatten", Flatten());
   net.add("fc", Dense(features, o.classes));
-  Model model(std::move(net));
-  model.preprocessing.width = model.preprocessing.height = size;
-  model.preprocessing.channels = channels;
-  model.preprocessing.rule = image::ResizeRule::stretch;
-  return model;
+  return stretching(std::move(net), size, channels);
 }
 
 Model wide(const Options& o) {

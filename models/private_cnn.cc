@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "layers/modules.h"
+#include "models/blocks.h"
 #include "models/zoo.h"
 
 namespace fovea::models {
@@ -28,11 +29,7 @@ Model private_cnn(const Architecture&, const Options& o) {
   const int side = std::min(last, 4);
   net.add("fc1", Dense(side * side * 32, 32, {.activation = tanh}));
   net.add("fc2", Dense(32, o.classes));
-  Model model(std::move(net));
-  model.preprocessing.width = model.preprocessing.height = size;
-  model.preprocessing.channels = channels;
-  model.preprocessing.rule = image::ResizeRule::stretch;
-  return model;
+  return stretching(std::move(net), size, channels);
 }
 
 }  // namespace fovea::models

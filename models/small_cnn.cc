@@ -6,6 +6,7 @@
 //   conv 3×3 → 64, batch norm, ReLU, max pool 2
 //   dense → 128, ReLU; dense → classes      7×7
 #include "layers/modules.h"
+#include "models/blocks.h"
 #include "models/zoo.h"
 
 namespace fovea::models {
@@ -27,11 +28,7 @@ Model small_cnn(const Architecture&, const Options& o) {
   net.add("flatten", Flatten());
   net.add("fc1", Dense(last * last * 64, 128, {.activation = {Activation::relu}}));
   net.add("fc2", Dense(128, o.classes));
-  Model model(std::move(net));
-  model.preprocessing.width = model.preprocessing.height = size;
-  model.preprocessing.channels = channels;
-  model.preprocessing.rule = image::ResizeRule::stretch;
-  return model;
+  return stretching(std::move(net), size, channels);
 }
 
 }  // namespace fovea::models
