@@ -205,10 +205,7 @@ int run(const Options& o) {
     evaluating.cancel = &catch_interrupts();
     evaluating.forward = infer::fast_forward(model);
     // By pictures that training kept apart, where the data has such a part.
-    std::string part;
-    for (const char* wanted : {"val", "test"}) {
-      if (std::find(names.begin(), names.end(), wanted) != names.end()) part = wanted;
-    }
+    const std::string part = judged_split(names);
     std::vector<std::int64_t> rows, pictures;
     for (std::size_t i = 0; i < numbers.size(); ++i) {
       if (!part.empty() && audit.pictures[static_cast<std::size_t>(numbers[i])].part != part) continue;

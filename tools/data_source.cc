@@ -17,6 +17,18 @@ std::string data_path(const std::string& given, const std::string& folder) {
       "install it with `apt-get install dataset-fashion-mnist`, or give the folder of the four IDX files instead");
 }
 
+std::string judged_split(const std::vector<std::string>& parts) {
+  for (const char* wanted : {"test", "val"}) {
+    if (std::find(parts.begin(), parts.end(), wanted) != parts.end()) return wanted;
+  }
+  return {};
+}
+
+std::filesystem::path last_name(const std::filesystem::path& path) {
+  const std::filesystem::path clean = path.lexically_normal();
+  return (clean.has_filename() ? clean : clean.parent_path()).filename();
+}
+
 std::optional<SmallPictures> small_pictures(const Dataset& data) {
   std::optional<SmallPictures> result;
   const std::int64_t looked_at = std::min<std::int64_t>(data.size(), 5);

@@ -1,8 +1,10 @@
 // Data that users may call by a name instead of a path. Internal to tools/.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "augment/dataset.h"
 
@@ -14,6 +16,12 @@ inline constexpr double kValidationShare = 0.2;
 /// The path a user means: "fashion-mnist" is `folder` if given, else where Debian's package has it (Error{file} with
 /// what to install); anything else is a path already.
 std::string data_path(const std::string& given, const std::string& folder = {});
+
+/// Of a data set's parts, that by which a network is judged: "test", or else "val", or else "" (all there is).
+std::string judged_split(const std::vector<std::string>& parts);
+
+/// The last name of a path, of a folder with a slash at its end too.
+std::filesystem::path last_name(const std::filesystem::path& path);
 
 /// Pictures of MNIST's or CIFAR's kind, which want a network and augmentation of their own.
 struct SmallPictures {

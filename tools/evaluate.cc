@@ -116,13 +116,7 @@ int run(const Options& o) {
   model.preprocessing = answering.preprocessing;
   model.class_names = answering.class_names;
   const std::string path = data_path(o.data);
-  std::string split = o.split;
-  if (split.empty()) {
-    const std::vector<std::string> parts = available_splits(path);
-    for (const char* wanted : {"val", "test"}) {
-      if (std::find(parts.begin(), parts.end(), wanted) != parts.end()) split = wanted;
-    }
-  }
+  const std::string split = !o.split.empty() ? o.split : judged_split(available_splits(path));
   const DatasetPtr data = open_dataset(path, split, {.class_names = model.class_names, .group_prefix = o.group_prefix});
   check_consent(o.consent, insight::subjects_of({{"evaluation", data}}));
   Evaluation result;

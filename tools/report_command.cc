@@ -92,16 +92,9 @@ Pictures of_data(const Options& o, const std::vector<std::string>& class_names,
                  const std::optional<RunRecord>& record) {
   Pictures out;
   out.folder = data_path(o.data);
-  std::string split = o.split;
-  if (split.empty()) {
-    const std::vector<std::string> parts = available_splits(out.folder);
-    for (const char* wanted : {"val", "test"}) {
-      if (std::find(parts.begin(), parts.end(), wanted) != parts.end()) split = wanted;
-    }
-  }
+  const std::string split = !o.split.empty() ? o.split : judged_split(available_splits(out.folder));
   out.judged = open_dataset(out.folder, split, {.class_names = class_names, .group_prefix = o.group_prefix});
-  const fs::path clean = fs::path(out.folder).lexically_normal();
-  const std::string name = (clean.has_filename() ? clean : clean.parent_path()).filename().string();
+  const std::string name = last_name(out.folder).string();
   out.description = str(counted(out.judged->size(), ""), " of ", name, split.empty() ? "" : ", part ", split);
   if (record) {
     try {
@@ -240,10 +233,7 @@ int run(Options o) {
     options.calibration = {other.logits, other.labels};
     options.calibration_name = pictures.calibration_name;
   }
-  if (options.title.empty()) {
-    const fs::path clean = fs::absolute(o.run).lexically_normal();
-    options.title = (clean.has_filename() ? clean : clean.parent_path()).stem().string();
-  }
+  if (options.title.empty()) options.title = last_name(fs::absolute(o.run)).stem().string();
   insight::Report report = insight::make_report(model, pictures.judged, options);
   bar.clear();
   report.card = card;

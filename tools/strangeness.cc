@@ -33,10 +33,13 @@ FeatureOptions computing(const CancelToken* cancel) {
 
 bool by_features(const insight::Trust& trust) { return !std::isnan(trust.distance_threshold); }
 
+FeatureDistance::FeatureDistance(Model model, insight::MahalanobisScore score)
+    : model_(std::move(model)), features_(feature_extractor(model_)), score_(std::move(score)) {}
+
 FeatureDistance::FeatureDistance(const ModelSource& source, const std::string& trust_file)
-    : model_(open_features(source)), score_(insight::MahalanobisScore::load(beside(trust_file))) {
+    : FeatureDistance(open_features(source), insight::MahalanobisScore::load(beside(trust_file))) {
   const image::Preprocessing& p = model_.preprocessing;
-  const std::int64_t width = features_of(model_, Tensor({1, p.height, p.width, p.channels})).dim(1);
+  const std::int64_t width = features_(Tensor({1, p.height, p.width, p.channels})).dim(1);
   if (width != score_.width()) {
     throw Error(ErrorKind::shape, beside(trust_file),
                 str("is about ", score_.width(), " features, the network has ", width),
@@ -60,7 +63,7 @@ FeatureDistance FeatureDistance::fit(const std::string& run, const CancelToken* 
 
 void FeatureDistance::save(const std::string& trust_file) const { score_.save(beside(trust_file)); }
 
-std::vector<double> FeatureDistance::of(const Tensor& images) const { return score_(features_of(model_, images)); }
+std::vector<double> FeatureDistance::of(const Tensor& images) const { return score_(features_(images)); }
 
 std::vector<double> FeatureDistance::of(const DatasetPtr& data, const CancelToken* cancel) const {
   return score_(compute_features(model_, data, computing(cancel)).values);

@@ -2,6 +2,7 @@
 // tools/.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,8 +30,10 @@ class FeatureDistance {
   std::vector<double> of(const DatasetPtr& data, const CancelToken* cancel) const;
 
  private:
-  FeatureDistance(Model model, insight::MahalanobisScore score) : model_(std::move(model)), score_(std::move(score)) {}
+  FeatureDistance(Model model, insight::MahalanobisScore score);
+
   Model model_;
+  std::function<Tensor(const Tensor&)> features_;
   insight::MahalanobisScore score_;
 };
 

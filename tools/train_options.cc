@@ -45,9 +45,7 @@ TrainData open_data(const TrainOptions& o) {
   TrainData result;
   const bool fashion = o.data == "fashion-mnist";
   const std::string path = data_path(o.data, o.data_dir);
-  // A trailing slash would give an empty name.
-  const std::filesystem::path clean = std::filesystem::path(path).lexically_normal();
-  result.name = fashion ? "fashion-mnist" : (clean.has_filename() ? clean : clean.parent_path()).stem().string();
+  result.name = fashion ? "fashion-mnist" : last_name(path).stem().string();
   if (result.name.empty() || result.name == "." || result.name == "..") result.name = "run";
   const std::vector<std::string> parts = available_splits(path);
   const auto has = [&](const char* part) { return std::find(parts.begin(), parts.end(), part) != parts.end(); };

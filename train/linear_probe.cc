@@ -317,10 +317,12 @@ Features compute_features(const Model& model, const DatasetPtr& dataset, const F
   return out;
 }
 
-Tensor features_of(const Model& model, const Tensor& images) {
-  const InferenceMode inference;
-  const NoGrad off;
-  return trunk_of(model)(images);
+std::function<Tensor(const Tensor&)> feature_extractor(const Model& model) {
+  return [trunk = trunk_of(model)](const Tensor& images) {
+    const InferenceMode inference;
+    const NoGrad off;
+    return trunk(images);
+  };
 }
 
 LinearProbe fit_linear_probe(const Features& f, int classes, const LinearProbeOptions& o) {

@@ -35,8 +35,9 @@ struct Features {
 /// The values that reach the model's classifier, one row per picture, unaugmented. Error{usage} unless the network is a
 /// chain that ends in "classifier" (models/transfer.h), or was read from a file and ends in a dense layer.
 FOVEA_API Features compute_features(const Model& model, const DatasetPtr& dataset, const FeatureOptions& options = {});
-/// The same of pictures as the model's preprocessing makes them: f32 [N, F] of f32 [N,H,W,C].
-FOVEA_API Tensor features_of(const Model& model, const Tensor& images);
+/// What makes them of pictures as the model's preprocessing makes these: f32 [N, F] of f32 [N,H,W,C]. It holds the
+/// network, which may go on learning.
+FOVEA_API std::function<Tensor(const Tensor&)> feature_extractor(const Model& model);
 
 struct LinearProbeOptions {
   /// Inverse strengths of the penalty to choose from, ascending (scikit-learn's C: the loss is Σ cross-entropy +

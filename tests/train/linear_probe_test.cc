@@ -172,14 +172,14 @@ TEST_CASE("linear probe: a network has the same features after it was a file") {
     std::filesystem::remove(path);
     Tensor x({5, 32, 32, 3});
     for (std::int64_t i = 0; i < x.numel(); ++i) x.mutable_data<float>()[i] = static_cast<float>(rng.normal());
-    const Tensor chain = features_of(model, x), list = features_of(read, x);
+    const Tensor chain = feature_extractor(model)(x), list = feature_extractor(read)(x);
     REQUIRE(chain.shape() == list.shape());
     for (std::int64_t i = 0; i < chain.numel(); ++i)
       REQUIRE(list.data<float>()[i] == Approx(chain.data<float>()[i]).margin(1e-6));
   }
   // Of one's own, in no chain and no file: nothing says where features end.
   const Model own(Sequential(Flatten(), Dense(12, 3)));
-  CHECK_THROWS_AS(features_of(own, Tensor({1, 2, 2, 3})), Error);
+  CHECK_THROWS_AS(feature_extractor(own)(Tensor({1, 2, 2, 3})), Error);
 }
 
 TEST_CASE("l-bfgs: Rosenbrock's valley and a badly scaled bowl") {
