@@ -67,57 +67,39 @@ def torch_network(name):
     return timm.create_model(name, num_classes=1000)
 
 
-def worker_torch_network(args):
-    import torch
-
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(1)
-    layout = torch.channels_last if args.layout == "channels_last" else torch.contiguous_format
-    x = torch.randn(args.batch, 3, args.size, args.size).to(memory_format=layout)
-    y = torch.randint(0, 1000, (args.batch,))
-    reset_peak()
-    before = resident_mb()
-    model = torch_network(args.network).to(memory_format=layout).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, **({"fused": True} if args.fused else {}))
-    loss_of = torch.nn.CrossEntropyLoss()
-
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.dtype == "bf16"):
-            loss = loss_of(model(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    report(timed(step, args.warmup, args.runs), before)
-
-
-def worker_torch(args):
-    if args.network != "small_cnn":
-        return worker_torch_network(args)
-    import torch
+def torch_small_cnn(size):
     from torch import nn
-
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(1)
-    layout = torch.channels_last if args.layout == "channels_last" else torch.contiguous_format
-    x = torch.randn(args.batch, 1, args.size, args.size).to(memory_format=layout)
-    y = torch.randint(0, 10, (args.batch,))
-    reset_peak()
-    before = resident_mb()
 
     def block(cin, cout):
         return [nn.Conv2d(cin, cout, 3, padding=1), nn.BatchNorm2d(cout), nn.ReLU(inplace=True)]
 
-    side = args.size // 4
-    model = nn.Sequential(
+    side = size // 4
+    return nn.Sequential(
         *block(1, 32), *block(32, 32), nn.MaxPool2d(2), *block(32, 64), *block(64, 64), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(64 * side * side, 128), nn.ReLU(inplace=True), nn.Linear(128, 10),
-    ).to(memory_format=layout)
+    )
+
+
+def worker_torch(args):
+    import torch
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(1)
+    small = args.network == "small_cnn"
+    layout = torch.channels_last if args.layout == "channels_last" else torch.contiguous_format
+    x = torch.randn(args.batch, 1 if small else 3, args.size, args.size).to(memory_format=layout)
+    y = torch.randint(0, 10 if small else 1000, (args.batch,))
+    reset_peak()
+    before = resident_mb()
+    model = (torch_small_cnn(args.size) if small else torch_network(args.network)).to(memory_format=layout)
     model.train()
     forward = torch.compile(model) if args.compile else model
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, **({"fused": True} if args.fused else {}))
-    loss_of = nn.CrossEntropyLoss()
+    fused = {"fused": True} if args.fused else {}
+    if small:
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, **fused)
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, **fused)
+    loss_of = torch.nn.CrossEntropyLoss()
 
     def step():
         optimizer.zero_grad(set_to_none=True)
