@@ -12,8 +12,11 @@ namespace html {
 
 bool helps(const Report& r) { return r.calibrated && r.calibrated->log_loss < r.metrics.log_loss; }
 
+std::string plain_name(const Report& r, std::size_t k) {
+  return k < r.class_names.size() ? r.class_names[k] : str("class ", k);
+}
 std::string class_name(const Report& r, std::size_t k) {
-  return k < r.class_names.size() ? name(r.class_names[k]) : str("class ", k);
+  return k < r.class_names.size() ? name(r.class_names[k]) : plain_name(r, k);
 }
 
 namespace {

@@ -23,7 +23,7 @@ std::string picture(const ReportCase& c, const std::vector<std::uint8_t>& jpeg, 
 std::string shown(const Report& r, const ReportCase& c) {
   const auto label = static_cast<std::size_t>(c.label), predicted = static_cast<std::size_t>(c.predicted);
   const bool right = c.label == c.predicted;
-  const std::string plain = predicted < r.class_names.size() ? r.class_names[predicted] : str("class ", predicted);
+  const std::string plain = plain_name(r, predicted);
   std::string out = "<li><figure>";
   if (!c.picture.empty()) {
     out += str("<div class=\"pair\">", picture(c, c.picture, str("Picture ", base_name(c.name))));

@@ -7,7 +7,8 @@
 
 namespace fovea::insight::html {
 
-/// The name of a class, as HTML.
+/// "ants", or "class 3" where classes have no names: as it is, and as HTML.
+std::string plain_name(const Report& report, std::size_t k);
 std::string class_name(const Report& report, std::size_t k);
 
 /// In what way a slice fares worse than the rest by more than chance, as HTML; empty: in none that is known.

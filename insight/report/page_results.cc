@@ -74,7 +74,7 @@ std::string two_class_decisions(const Report& r) {
   const auto& c = r.metrics.confusion;
   const BinaryCounts likely{
       .true_positives = c[p][p], .false_negatives = c[p][q], .true_negatives = c[q][q], .false_positives = c[q][p]};
-  const std::string plain = p < r.class_names.size() ? r.class_names[p] : str("class ", p);
+  const std::string plain = plain_name(r, p);
   Table table(
       str("What comes of calling a picture ", class_name(r, p), " from which probability on; 95\u00a0% intervals"),
       {"rule", "from>", "sensitivity>", "specificity>", "missed>", "false alarms>", "alarms that are right>"});
@@ -114,7 +114,7 @@ std::string many_class_decisions(const Report& r) {
   std::vector<NamedRoc> curves;
   std::string words;
   for (const std::size_t k : order) {
-    curves.push_back({k < r.class_names.size() ? r.class_names[k] : str("class ", k), curve_of(r, k)});
+    curves.push_back({plain_name(r, k), curve_of(r, k)});
     words += str(words.empty() ? "" : ", ", curves.back().name, " ", fixed(curves.back().curve.auc));
   }
   return str("<div class=\"plots\">", figure(roc_curves_svg(curves), str("ROC curves, area: ", words)),
