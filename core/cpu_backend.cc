@@ -27,13 +27,6 @@ constexpr std::size_t kAlignment = 64;
 // faults.
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
-/// Rounds up to a size class: multiples of 1/8 of the power of two below, so that at most 12.5 % is wasted.
-std::size_t size_class(std::size_t bytes) {
-  if (bytes <= 512) return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  const std::size_t step = std::max(kAlignment, std::bit_floor(bytes - 1) / 8);
-  return (bytes + step - 1) / step * step;
-}
-
 class CpuBackend final : public DeviceBackend {
  public:
   void* allocate(std::size_t bytes, int) override {
@@ -145,14 +138,13 @@ class CpuBackend final : public DeviceBackend {
  private:
   /// Call it with the mutex held.
   void* take_large(std::size_t bytes) {
-    bool grew = false;
-    void* const block = large_.take(bytes, grew);
+    std::size_t fresh = 0;
+    void* const block = large_.take(bytes, fresh);
     if (!block) return nullptr;
-    if (grew) {
-      ++stats_.system_allocations;
-    } else {  // of ranges whose pages were given back nothing was cached
-      stats_.cached = std::max<std::int64_t>(0, stats_.cached - static_cast<std::int64_t>(bytes));
-    }
+    if (fresh > 0) ++stats_.system_allocations;
+    // Of ranges whose pages were given back nothing was cached.
+    const std::int64_t reused = static_cast<std::int64_t>(bytes) - static_cast<std::int64_t>(fresh);
+    stats_.cached = std::max<std::int64_t>(0, stats_.cached - std::max<std::int64_t>(0, reused));
     return block;
   }
 
@@ -190,6 +182,12 @@ class CpuBackend final : public DeviceBackend {
 };
 
 }  // namespace
+
+std::size_t size_class(std::size_t bytes) {
+  if (bytes <= 512) return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  const std::size_t step = std::max(kAlignment, std::bit_floor(bytes - 1) / 8);
+  return (bytes + step - 1) / step * step;
+}
 
 DeviceBackend& cpu_backend() {
   static auto* made = new CpuBackend;

@@ -32,9 +32,9 @@ LargeBlocks::LargeBlocks() {
 #endif
 }
 
-void* LargeBlocks::take(std::size_t bytes, bool& grew) {
+void* LargeBlocks::take(std::size_t bytes, std::size_t& fresh) {
   const std::size_t size = rounded(bytes);
-  grew = false;
+  fresh = 0;
   if (const auto fit = by_size_.lower_bound({size, nullptr}); fit != by_size_.end()) {
     char* const block = fit->second;
     const std::size_t all = fit->first;
@@ -48,8 +48,8 @@ void* LargeBlocks::take(std::size_t bytes, bool& grew) {
   if (last != free_.end() && last->first + last->second == top_) block = last->first;
   if (size > reserved_ - static_cast<std::size_t>(block - base_)) return nullptr;
   if (block != top_) erase(last);
+  fresh = size - static_cast<std::size_t>(top_ - block);
   top_ = block + size;
-  grew = true;
   return block;
 }
 

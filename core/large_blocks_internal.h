@@ -22,8 +22,8 @@ class LargeBlocks {
   LargeBlocks& operator=(const LargeBlocks&) = delete;
 
   /// The smallest free range that holds so many bytes, or fresh memory behind all others, 64-byte aligned; null where
-  /// the range is used up. `grew` says whether fresh memory was taken.
-  void* take(std::size_t bytes, bool& grew);
+  /// the range is used up. `fresh` says how much of it was never used before.
+  void* take(std::size_t bytes, std::size_t& fresh);
   bool owns(const void* block) const { return block >= base_ && block < base_ + reserved_; }
   void give(void* block, std::size_t bytes);
   /// Gives the pages of all free ranges back to the system; the ranges can still be taken.

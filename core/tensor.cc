@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "core/allocation_trace_internal.h"
 #include "core/poison.h"
 #include "core/threads/parallel.h"
 
@@ -73,7 +74,9 @@ Storage::Storage(std::size_t bytes, Device device)
       device_(device),
       id_(next_storage_id()),
       owned_(true) {
-  if (poisoning > 0 && data_ && device.type == DeviceType::cpu) std::memset(data_, 0xFF, bytes);
+  if (device.type != DeviceType::cpu) return;
+  if (poisoning > 0 && data_) std::memset(data_, 0xFF, bytes);
+  AllocationTrace::taken(id_, bytes);
 }
 
 PoisonAllocations::PoisonAllocations() { ++poisoning; }
@@ -83,7 +86,9 @@ Storage::Storage(void* data, std::size_t bytes, Device device, std::shared_ptr<c
     : data_(data), bytes_(bytes), device_(device), id_(next_storage_id()), owner_(std::move(owner)) {}
 
 Storage::~Storage() {
-  if (owned_) backend(device_).deallocate(data_, bytes_, device_.index);
+  if (!owned_) return;
+  backend(device_).deallocate(data_, bytes_, device_.index);
+  AllocationTrace::freed(id_);
 }
 
 Tensor::Tensor(const Shape& shape, DType dtype, Device device) : impl_(std::make_shared<Impl>()) {

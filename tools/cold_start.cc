@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <fstream>
 
+#include "core/available_memory.h"
 #include "core/error.h"
 #include "infer/graph/network.h"
 #include "tools/subprocess.h"
@@ -20,21 +20,10 @@ long long now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(since).count();
 }
 
-/// A field of /proc/self/status in MB. ru_maxrss would include what the process that started this one held.
-double status_mb(const std::string& field) {
-  std::ifstream in("/proc/self/status");
-  std::string word;
-  double kilobytes = 0;
-  while (in >> word) {
-    if (word == field) in >> kilobytes;
-  }
-  return kilobytes / 1024.0;
-}
-
 }  // namespace
 
-double resident_mb() { return status_mb("VmRSS:"); }
-double peak_resident_mb() { return status_mb("VmHWM:"); }
+double resident_mb() { return static_cast<double>(resident_memory()) / (1 << 20); }
+double peak_resident_mb() { return static_cast<double>(peak_resident_memory()) / (1 << 20); }
 
 int answer_once(const std::string& path, std::int64_t batch, int size, DType dtype) {
   infer::Network network = infer::load(path, dtype);

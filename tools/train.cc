@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "core/available_memory.h"
 #include "core/io/file.h"
 #include "core/threads/parallel.h"
 #include "tools/command.h"
@@ -14,6 +15,7 @@
 #include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/run_record.h"
+#include "tools/train_forecast.h"
 #include "tools/train_options.h"
 #include "tools/train_private.h"
 #include "tools/train_transfer.h"
@@ -128,6 +130,9 @@ int run(TrainOptions o) {
       insight::subjects_of({{"train", data.train}, {"val", data.val}, {"test", data.test}});
   check_consent(o.consent, subjects);
   if (o.is_private) apply_private_preset(o, data);
+  if (o.is_private && (o.auto_batch || o.dry_run))
+    throw Error(ErrorKind::usage, o.dry_run ? "--dry-run" : "--batch-size",
+                "private training's batches are of random size: its memory is not forecast", "give a --batch-size");
   if (pretrained) {
     apply_transfer_preset(o, data.train->size());
   } else {
@@ -140,6 +145,8 @@ int run(TrainOptions o) {
     trainer.optimizer_options.lr_scales =
         begin_finetuning(model, {.unfreeze = o.unfreeze, .lr_decay = o.lr_decay, .train_norm = o.train_bn});
   }
+  choose_batch(o, trainer, data, model);
+  if (o.dry_run) return dry_run(o, trainer, data, model);
   if (o.find_lr) return find_lr(o, data, model, trainer);
 
   const std::string folder = choose_folder(o, data.name);
@@ -201,8 +208,11 @@ int run(TrainOptions o) {
   // The last word is on pictures that training never saw.
   const DatasetPtr judged = data.test ? data.test : data.val;
   const std::string part = data.test ? "test" : "validation";
-  nlohmann::ordered_json summary{
-      {"run", folder}, {"model", inside("model.fovea")}, {"epochs", history.epochs.size()}, {"seconds", seconds}};
+  nlohmann::ordered_json summary{{"run", folder},
+                                 {"model", inside("model.fovea")},
+                                 {"epochs", history.epochs.size()},
+                                 {"seconds", seconds},
+                                 {"peak_memory_bytes", peak_resident_memory()}};
   if (judged) {
     TrainView quiet(show && data.test != nullptr, false);
     EvaluateOptions evaluating;

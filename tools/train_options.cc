@@ -218,7 +218,16 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
   c.add_option("--epochs", o.epochs, "Passes over the training pictures")
       ->check(CLI::Range(1, 100000))
       ->group(training);
-  c.add_option("--batch-size", o.batch_size, "Pictures per step")->check(CLI::Range(1, 1 << 16))->group(training);
+  c.add_option_function<std::string>(
+       "--batch-size,--batch",
+       [&o](const std::string& text) {
+         o.auto_batch = text == "auto";
+         if (!o.auto_batch && !CLI::detail::lexical_cast(text, o.batch_size))
+           throw CLI::ValidationError("--batch-size", "a number of pictures, or auto");
+       },
+       "Pictures per step, or auto: the largest power of two up to 256 that fits into memory. Learning rates stay")
+      ->check(CLI::IsMember({"auto"}) | CLI::Range(1, 1 << 16))
+      ->group(training);
   c.add_option(
        "--precision", o.precision,
        "f32, or bf16: maps and products of convolutions in 16 bits, up to twice as fast where the CPU has AVX-512 "
@@ -265,6 +274,9 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
       ->group(training);
   c.add_option("--checkpoint-every", o.checkpoint_every, "Also write a checkpoint every so many steps")
       ->check(CLI::Range(1, 1 << 30))
+      ->group(training);
+  c.add_flag("--dry-run", o.dry_run,
+             "Only say how much memory the training will take at its highest, and how long an epoch")
       ->group(training);
   c.add_flag("--find-lr", o.find_lr, "Only try learning rates, suggest one, and draw the curve")->group(training);
 

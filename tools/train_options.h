@@ -28,6 +28,8 @@ struct TrainOptions {
   int image_size = 0;
   int epochs = 0;
   int batch_size = 0;
+  bool auto_batch = false;
+  std::string batch_reason;  ///< why batch_size is what it is, where it was chosen
   std::string precision = "f32";
   std::string optimizer, schedule;
   double lr = 0, weight_decay = -1, label_smoothing = -1, momentum = 0.9, ema = -1, clip_norm = -1;
@@ -45,6 +47,7 @@ struct TrainOptions {
   bool is_private = false;
   bool linear_probe = false, train_bn = false;
   bool resume = false, overwrite = false, skip_corrupt = false, find_lr = false, no_cache = false;
+  bool dry_run = false;
 };
 
 void add_train_options(CLI::App& command, TrainOptions& options);

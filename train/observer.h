@@ -49,6 +49,8 @@ class FOVEA_API TrainObserver {
   virtual void on_checkpoint(std::string_view /*path*/) {}
   /// Something went wrong that training survives: a checkpoint that could not be written, pictures left out.
   virtual void on_warning(std::string_view) {}
+  /// What the trainer decided by itself, before on_start(): the batch size.
+  virtual void on_note(std::string_view) {}
   virtual void on_end(const History&) {}
 };
 

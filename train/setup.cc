@@ -48,7 +48,9 @@ void check_options(const TrainerOptions& o) {
     if (!good) throw Error(ErrorKind::usage, "trainer", what, hint);
   };
   require(o.epochs >= 1, str("epochs is ", o.epochs), "at least 1");
-  require(o.batch_size >= 1, str("batch_size is ", o.batch_size), "at least 1");
+  require(o.batch_size >= 1 || o.batch_size == kAutoBatch, str("batch_size is ", o.batch_size), "at least 1");
+  require(o.batch_size != kAutoBatch || !o.privacy, "the batch size of private training is not chosen automatically",
+          "what a batch holds is part of the promise: set batch_size");
   require(o.precision == DType::f32 || o.precision == DType::bf16, str("precision is ", to_string(o.precision)),
           "f32 or bf16");
   require(o.accumulate >= 1, str("accumulate is ", o.accumulate), "at least 1");

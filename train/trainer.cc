@@ -16,6 +16,7 @@
 #include "train/checkpoint.h"
 #include "train/diagnose_internal.h"
 #include "train/files_internal.h"
+#include "train/forecast.h"
 #include "train/gradients.h"
 #include "train/privacy/private_steps_internal.h"
 #include "train/setup_internal.h"
@@ -488,6 +489,13 @@ History Trainer::fit(const DatasetPtr& train, const DatasetPtr& val) {
   require(!val || val->size() > 0, "the validation data is empty", "leave it out to train without");
   require(!val || val->class_names() == train->class_names(), "training and validation data have different classes");
   if (options_.threads > 0) set_num_threads(options_.threads);
+  if (options_.batch_size == kAutoBatch) {
+    const BatchChoice choice = choose_batch_size(model_, train, options_, val);
+    options_.batch_size = choice.batch_size;
+    for (TrainObserver* observer : options_.observers) {
+      if (observer) observer->on_note("batch size " + choice.reason);
+    }
+  }
   Run run(*this, train, val);
   return run.fit();
 }

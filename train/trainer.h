@@ -46,13 +46,16 @@ struct EarlyStopping {
   double min_delta = 0;  ///< smaller improvements do not count
 };
 
+/// As batch_size: the largest that fits into memory (choose_batch_size(), train/forecast.h).
+constexpr std::int64_t kAutoBatch = 0;
+
 struct TrainerOptions {
   OptimizerConfig optimizer = AdamW{};
   OptimizerOptions optimizer_options;
   ScheduleConfig schedule = ConstantLr{};
   Warmup warmup;
   int epochs = 10;
-  std::int64_t batch_size = 32;
+  std::int64_t batch_size = 32;  ///< or kAutoBatch
   LossOptions loss;
   std::uint64_t seed = 0;
 

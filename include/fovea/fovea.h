@@ -40,6 +40,7 @@
 #include "models/transfer.h"
 #include "train/evaluation.h"
 #include "train/finetune.h"
+#include "train/forecast.h"
 #include "train/linear_probe.h"
 #include "train/optimizer.h"
 #include "train/plot.h"

@@ -12,12 +12,12 @@ using fovea::detail::LargeBlocks;
 
 TEST_CASE("large blocks never overlap, and free ones grow together again") {
   LargeBlocks blocks;
-  bool grew = false;
-  void* const first = blocks.take(LargeBlocks::kSmallest, grew);
+  std::size_t fresh = 0;
+  void* const first = blocks.take(LargeBlocks::kSmallest, fresh);
   if (!first) FOVEA_SKIP("no range of addresses could be reserved here (a sanitizer, or a limit)");
-  CHECK(grew);
+  CHECK(fresh);
   CHECK(blocks.owns(first));
-  CHECK_FALSE(blocks.owns(&grew));
+  CHECK_FALSE(blocks.owns(&fresh));
   blocks.give(first, LargeBlocks::kSmallest);
 
   struct Block {
@@ -30,7 +30,7 @@ TEST_CASE("large blocks never overlap, and free ones grow together again") {
   for (int step = 0; step < 4000; ++step) {
     if (live.empty() || (rng.chance(0.55) && held < (std::size_t{64} << 20))) {
       const std::size_t bytes = 1 + rng.below(3 << 20);
-      auto* const at = static_cast<char*>(blocks.take(bytes, grew));
+      auto* const at = static_cast<char*>(blocks.take(bytes, fresh));
       REQUIRE(at);
       CHECK(reinterpret_cast<std::uintptr_t>(at) % 64 == 0);
       for (const Block& other : live) CHECK((at + bytes <= other.at || other.at + other.bytes <= at));
@@ -48,14 +48,14 @@ TEST_CASE("large blocks never overlap, and free ones grow together again") {
   }
   for (const Block& block : live) blocks.give(block.at, block.bytes);
   // All that was ever held together fits what is free now, in one piece.
-  void* const all = blocks.take(most, grew);
-  CHECK_FALSE(grew);
+  void* const all = blocks.take(most, fresh);
+  CHECK_FALSE(fresh);
   blocks.give(all, most);
   blocks.release();
-  auto* const again = static_cast<char*>(blocks.take(most, grew));
-  CHECK_FALSE(grew);
+  auto* const again = static_cast<char*>(blocks.take(most, fresh));
+  CHECK_FALSE(fresh);
   again[most - 1] = 1;
   blocks.give(again, most);
   // More than the machine has is refused.
-  CHECK(blocks.take(std::size_t{1} << 50, grew) == nullptr);
+  CHECK(blocks.take(std::size_t{1} << 50, fresh) == nullptr);
 }
