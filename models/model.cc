@@ -12,7 +12,7 @@ Module& Model::network() const {
 
 Tensor Model::operator()(const Tensor& x) const {
   Module& module = network();
-  if (!fuses_training(x)) return module(x);
+  if (!rewrites_training(x)) return module(x);
   return fused_forward([&](const Tensor& in) { return module(in); }, x);
 }
 

@@ -31,7 +31,7 @@ namespace {
 struct Options {
   Common common;
   std::string model;
-  bool train = false, frozen_norms = false, uncompiled = false, profile = false;
+  bool train = false, frozen_norms = false, checkpoint_blocks = false, uncompiled = false, profile = false;
   std::string weights;
   std::int64_t batch = 1;
   int size = 0;
@@ -181,8 +181,10 @@ int run(const Options& o) {
   for (int i = 0; i < o.warmup + o.runs; ++i) {
     const auto start = std::chrono::steady_clock::now();
     if (o.train) {
-      const TrainingMode mode(
-          {.seed = o.common.seed, .step = static_cast<std::uint64_t>(i), .precision = o.train ? dtype : DType::f32});
+      const TrainingMode mode({.seed = o.common.seed,
+                               .step = static_cast<std::uint64_t>(i),
+                               .precision = dtype,
+                               .checkpoint_blocks = o.checkpoint_blocks});
       Tape tape;
       const Tensor loss = cross_entropy(model(x), labels);
       tape.backward(loss);
@@ -260,6 +262,7 @@ void add_bench(CLI::App& app, Action& action) {
       ->required();
   command->add_flag("--train", o->train, "Time training steps (forward, loss, backward, optimizer)");
   command->add_flag("--frozen-norms", o->frozen_norms, "With --train: batch norms frozen, as fine-tuning does");
+  command->add_flag("--checkpoint-blocks", o->checkpoint_blocks, "With --train: blocks run again in backward");
   command->add_flag("--uncompiled", o->uncompiled, "Run the model op by op instead of compiling it first");
   command->add_flag("--profile", o->profile, "Print where the time goes, step by step");
   command->add_option("--weights", o->weights, "Model or weight file instead of seeded random weights");

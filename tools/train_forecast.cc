@@ -73,7 +73,7 @@ int dry_run(const TrainOptions& o, const TrainerOptions& trainer, const TrainDat
               megabytes(memory.pictures).c_str(), megabytes(memory.scratch).c_str());
   if (available > 0)
     std::printf("  available: %s%s\n", megabytes(available).c_str(),
-                fits ? "" : ", which is not enough: use --batch-size auto");
+                fits ? "" : ", which is not enough: use --batch-size auto or --checkpoint-blocks");
   if (!fits) return 0;
   std::printf("time per epoch: %s (the first %s); %d epochs %s\n", format_duration(time.epoch_seconds).c_str(),
               format_duration(time.first_epoch_seconds).c_str(), trainer.epochs, format_duration(all).c_str());

@@ -106,8 +106,11 @@ Batch StepRehearsal::noise(std::int64_t size) const {
 
 void StepRehearsal::pass(const Batch& batch) {
   const Tensor images = batch.images.to(tensors_.front().tensor.dtype());
-  const TrainingMode training(
-      {.seed = options_.seed, .step = 0, .update_statistics = false, .precision = options_.precision});
+  const TrainingMode training({.seed = options_.seed,
+                               .step = 0,
+                               .update_statistics = false,
+                               .precision = options_.precision,
+                               .checkpoint_blocks = options_.checkpoint_blocks});
   Tape tape;
   const Tensor logits = model_(images);
   const Tensor loss = training_loss(logits, batch, classes_, options_.loss, class_weights_);

@@ -81,8 +81,10 @@ LrFinderResult find_learning_rate(const Model& model, const DatasetPtr& train, c
       loader.start_epoch(++epoch);
       if (!loader.next(batch)) throw Error(ErrorKind::usage, "lr finder", "there is no readable picture");
     }
-    TrainingMode training(
-        {.seed = options.seed, .step = static_cast<std::uint64_t>(step), .precision = options.precision});
+    TrainingMode training({.seed = options.seed,
+                           .step = static_cast<std::uint64_t>(step),
+                           .precision = options.precision,
+                           .checkpoint_blocks = options.checkpoint_blocks});
     Tape tape;
     const Tensor loss = training_loss(model(batch.images.to(dtype)), batch, classes, options.loss, class_weights);
     const double value = loss.item();

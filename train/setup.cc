@@ -53,6 +53,8 @@ void check_options(const TrainerOptions& o) {
           "what a batch holds is part of the promise: set batch_size");
   require(o.precision == DType::f32 || o.precision == DType::bf16, str("precision is ", to_string(o.precision)),
           "f32 or bf16");
+  require(!o.checkpoint_blocks || !o.privacy,
+          "private training reads every block's values: checkpoint_blocks is refused");
   require(o.accumulate >= 1, str("accumulate is ", o.accumulate), "at least 1");
   require(o.clip_norm >= 0 && o.clip_value >= 0, "clipping limits are negative", "0 switches clipping off");
   require(o.loss.label_smoothing >= 0 && o.loss.label_smoothing < 1, str("label_smoothing is ", o.loss.label_smoothing),

@@ -213,8 +213,11 @@ struct Trainer::Run {
   double train_batch(const Batch& batch) {
     if (privacy) return train_private(batch);
     const auto number = static_cast<std::uint64_t>(progress.epoch * batches + progress.batch);
-    const TrainingMode::Options mode{
-        .seed = options.seed, .step = number, .update_statistics = true, .precision = options.precision};
+    const TrainingMode::Options mode{.seed = options.seed,
+                                     .step = number,
+                                     .update_statistics = true,
+                                     .precision = options.precision,
+                                     .checkpoint_blocks = options.checkpoint_blocks};
     Tensor images = batch.images.to(tensors.front().tensor.dtype());
     TrainingMode training(mode);
     Tape tape;

@@ -70,6 +70,9 @@ struct TrainerOptions {
   /// bf16: maps between convolutions and their products in bf16, everything else in f32; no loss scaling is needed. On
   /// a CPU without AVX-512 BF16 the training is f32, with a warning.
   DType precision = DType::f32;
+  /// Less memory for a third more time: of the network's blocks only what goes in and out is kept, and backward runs
+  /// them again, to the same bits (docs/training.md has figures). Not with privacy.
+  bool checkpoint_blocks = false;
   int accumulate = 1;             ///< batches whose gradients are averaged into one optimizer step
   double clip_norm = 0;           ///< 0: off
   double clip_value = 0;          ///< 0: off

@@ -22,6 +22,10 @@ class FOVEA_API TrainingMode {
     /// parameters and gradients of parameters stay f32. Where fused passes run (layers/fused) on a CPU that can;
     /// elsewhere the pass is f32.
     DType precision = DType::f32;
+    /// Of a network's blocks (parts with two convolutions or more, by the modules that ran them) only what goes in and
+    /// out is kept; backward runs them again, to the same bits. Less memory, about a third more time. Where passes are
+    /// captured (Model, layers/fused); elsewhere nothing changes.
+    bool checkpoint_blocks = false;
   };
   TrainingMode() : TrainingMode(Options{}) {}
   explicit TrainingMode(const Options& options);
@@ -61,6 +65,19 @@ class FOVEA_API NoGrad {
 };
 
 namespace detail {
+/// What the TrainingMode on this thread was made with; the defaults outside one.
+FOVEA_API TrainingMode::Options training_options();
+/// While alive, tapes of this thread record, also inside a NoGrad: for work that is done again during a backward pass.
+class FOVEA_API RecordAgain {
+ public:
+  RecordAgain();
+  ~RecordAgain();
+  RecordAgain(const RecordAgain&) = delete;
+  RecordAgain& operator=(const RecordAgain&) = delete;
+
+ private:
+  bool outer_;
+};
 /// The number of the random stream that the next op of this training pass draws from, 0 outside one; and another from
 /// here on: for passes that are replayed with ops taken together.
 FOVEA_API std::uint64_t random_stream();

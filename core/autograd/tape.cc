@@ -27,6 +27,8 @@ InferenceMode::InferenceMode() : outer_(current_training) { current_training = n
 InferenceMode::~InferenceMode() { current_training = outer_; }
 NoGrad::NoGrad() : outer_(grad_disabled) { grad_disabled = true; }
 NoGrad::~NoGrad() { grad_disabled = outer_; }
+detail::RecordAgain::RecordAgain() : outer_(grad_disabled) { grad_disabled = false; }
+detail::RecordAgain::~RecordAgain() { grad_disabled = outer_; }
 PerExampleMode::PerExampleMode() : outer_(per_example) { per_example = true; }
 PerExampleMode::~PerExampleMode() { per_example = outer_; }
 bool is_per_example() { return per_example; }
@@ -35,7 +37,9 @@ bool is_recording() { return current_tape != nullptr && !grad_disabled; }
 
 struct ModeAccess {
   static std::uint64_t stream() { return current_training ? current_training->next_stream_ : 0; }
-  static DType precision() { return current_training ? current_training->options_.precision : DType::f32; }
+  static TrainingMode::Options options() {
+    return current_training ? current_training->options_ : TrainingMode::Options{};
+  }
   static void use_stream(std::uint64_t number) {
     if (current_training) current_training->next_stream_ = number;
   }
@@ -49,7 +53,8 @@ struct ModeAccess {
   }
 };
 
-DType training_precision() { return ModeAccess::precision(); }
+DType training_precision() { return ModeAccess::options().precision; }
+TrainingMode::Options detail::training_options() { return ModeAccess::options(); }
 std::uint64_t detail::random_stream() { return ModeAccess::stream(); }
 void detail::use_random_stream(std::uint64_t number) { ModeAccess::use_stream(number); }
 
@@ -189,7 +194,6 @@ void Tape::backward(const Tensor& loss, const Tensor& seed) { backward(loss, see
 void Tape::backward(const Tensor& loss, const Tensor& seed, LeafSink& sink) { backward(loss, seed, &sink); }
 
 void Tape::backward(const Tensor& loss, const Tensor& seed, LeafSink* sink) {
-  State& s = *state_;
   if (!loss.defined() || !TapeAccess::recorded(*this, loss)) {
     throw Error(ErrorKind::usage, "backward",
                 "the loss does not depend on any tensor that requires a gradient on this tape",
@@ -199,9 +203,25 @@ void Tape::backward(const Tensor& loss, const Tensor& seed, LeafSink* sink) {
     throw Error(ErrorKind::shape, "backward", str("the loss has shape ", loss.shape(), ", expected one element"),
                 "reduce it with mean() or pass a seed gradient");
   }
-  if (seed.defined() && (seed.shape() != loss.shape() || seed.dtype() != loss.dtype())) {
-    throw Error(ErrorKind::shape, "backward",
-                str("seed ", seed.to_string(), " does not fit the loss ", loss.to_string()));
+  std::vector<Tensor> results(1, loss), seeds(1, seed);
+  if (!seed.defined()) seeds[0] = Tensor::ones(loss.shape(), loss.dtype(), loss.device());
+  walk(std::move(results), std::move(seeds), sink);
+}
+
+void Tape::backward(std::vector<Tensor> results, std::vector<Tensor> seeds) {
+  if (results.size() != seeds.size())
+    throw Error(ErrorKind::usage, "backward", str(seeds.size(), " seeds for ", results.size(), " results"));
+  walk(std::move(results), std::move(seeds), nullptr);
+}
+
+void Tape::walk(std::vector<Tensor> results, std::vector<Tensor> seeds, LeafSink* sink) {
+  State& s = *state_;
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const Tensor &result = results[i], &seed = seeds[i];
+    if (seed.defined() && (seed.shape() != result.shape() || seed.dtype() != result.dtype())) {
+      throw Error(ErrorKind::shape, "backward",
+                  str("seed ", seed.to_string(), " does not fit the loss ", result.to_string()));
+    }
   }
   const bool outer_disabled = grad_disabled;
   grad_disabled = true;  // gradients of gradients are not recorded
@@ -215,9 +235,12 @@ void Tape::backward(const Tensor& loss, const Tensor& seed, LeafSink* sink) {
   } restore{*this, outer_disabled};
 
   std::vector<Tensor> grads(static_cast<std::size_t>(s.slots));
-  const std::int32_t loss_slot = TapeAccess::slot_of(*this, loss);
-  grads[static_cast<std::size_t>(loss_slot)] =
-      seed.defined() ? seed : Tensor::ones(loss.shape(), loss.dtype(), loss.device());
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    if (!seeds[i].defined() || !TapeAccess::recorded(*this, results[i])) continue;
+    const std::int32_t slot = TapeAccess::slot_of(*this, results[i]);
+    add_gradient(grads[static_cast<std::size_t>(slot)], std::move(seeds[i]));
+  }
+  results.clear();
 
   std::vector<Tensor> leaf_of(sink ? grads.size() : 0), leaves;  // by slot, by operand
   if (sink) {

@@ -36,6 +36,8 @@ class FOVEA_API Tape {
   void backward(const Tensor& loss, const Tensor& seed = {});
   /// The same, but gradients of leaves go to `sink`; their grad() stays as it is.
   void backward(const Tensor& loss, const Tensor& seed, LeafSink& sink);
+  /// The same of Σ results·seeds; results without a seed, and such as were not recorded here, do not count.
+  void backward(std::vector<Tensor> results, std::vector<Tensor> seeds);
   /// Number of recorded ops.
   std::size_t size() const;
   void clear();
@@ -44,6 +46,7 @@ class FOVEA_API Tape {
   friend struct TapeAccess;
   struct State;
   void backward(const Tensor& loss, const Tensor& seed, LeafSink* sink);
+  void walk(std::vector<Tensor> results, std::vector<Tensor> seeds, LeafSink* sink);
   std::unique_ptr<State> state_;
 };
 

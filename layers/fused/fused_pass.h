@@ -20,12 +20,16 @@ namespace fovea {
 /// captures. PerExampleMode, NoFusion, and FOVEA_IMPL=reference or FOVEA_IMPL=-fused in the environment turn it off.
 FOVEA_API bool fuses_training(const Tensor& x);
 
+/// Whether a pass over x is captured and run from its list of ops: to be fused, or because the TrainingMode asks that
+/// blocks be computed again instead of kept.
+FOVEA_API bool rewrites_training(const Tensor& x);
+
 /// What maps are kept in here: bf16 where the TrainingMode asks for it and the CPU computes it (AVX-512 BF16), else
 /// f32.
 FOVEA_API DType fused_precision();
 
-/// forward(x), fused where fuses_training(x), otherwise as it is. A forward pass that cannot be captured, because it
-/// looks at values, runs as it is too.
+/// forward(x), run from its list of ops where rewrites_training(x), otherwise as it is. A forward pass that cannot be
+/// captured, because it looks at values, runs as it is too.
 FOVEA_API Tensor fused_forward(const std::function<Tensor(const Tensor&)>& forward, const Tensor& x);
 
 /// While alive, this thread's passes run op by op: for comparisons.

@@ -8,6 +8,7 @@
 #include "core/autograd/tape.h"
 #include "kernels/conv_norm.h"
 #include "layers/fused/fused_pass.h"
+#include "layers/fused/pass_internal.h"
 #include "layers/ops.h"
 #include "support.h"
 
@@ -27,6 +28,7 @@ class RandomNetwork {
     Tensor x = images;
     const int blocks = 2 + static_cast<int>(rng.below(4));
     for (int i = 0; i < blocks; ++i) {
+      const NameScope scope(str("block_", i));
       const Tensor before = x;
       if (rng.chance(0.4)) {  // an inverted residual
         const std::int64_t c = x.dim(3);
@@ -100,18 +102,22 @@ class RandomNetwork {
 };
 
 struct Pass {
+  std::size_t recorded = 0;  // ops
   std::vector<double> result;
   std::map<std::string, std::vector<double>> gradients, statistics;
 };
 
-Pass run(std::uint64_t seed, const Tensor& images, bool fused, DType precision = DType::f32) {
+Pass run(std::uint64_t seed, const Tensor& images, bool fused, DType precision = DType::f32, bool blocks = false) {
   RandomNetwork network(seed);
   std::optional<NoFusion> off;
   if (!fused) off.emplace();
-  const TrainingMode mode({.seed = 3, .step = seed, .precision = precision});
+  std::optional<TrainingMode> mode;
+  mode.emplace(TrainingMode::Options{.seed = 3, .step = seed, .precision = precision, .checkpoint_blocks = blocks});
   Tape tape;
   const Tensor y = fused_forward([&](const Tensor& x) { return network(x); }, images);
   Pass out;
+  out.recorded = tape.size();
+  mode.reset();  // a block that runs again brings its own
   out.result = y.to_vector<double>();
   tape.backward(y, random(y.shape(), str("seed", seed)).to(DType::f32));
   for (const auto& [name, tensor] : network.tensors()) {
@@ -220,4 +226,94 @@ TEST_CASE("fused training passes in bf16 differ from f32 by its rounding") {
   CHECK(results / passes < 0.006);  // 0.0032 where this was written
   CHECK(gradients / count < 0.1);   // 0.057
   CHECK(far * 100 <= count);        // networks of few pixels that amplify whatever they are given
+}
+
+TEST_CASE("blocks that run again in backward give the same bits") {
+  int with_blocks = 0;
+  for (std::uint64_t seed = 0; seed < kNetworks; ++seed) {
+    Rng rng(seed, "images");
+    const std::int64_t n = 2 + static_cast<std::int64_t>(rng.below(3)),
+                       h = 5 + static_cast<std::int64_t>(rng.below(12)),
+                       w = 5 + static_cast<std::int64_t>(rng.below(12));
+    const Tensor images = random({n, h, w, 7}, str("images", seed), -1, 2).to(DType::f32);
+    const bool fused = seed % 3 != 0;
+    const DType precision = seed % 3 == 1 ? DType::bf16 : DType::f32;
+    CAPTURE(seed, n, h, w, fused);
+    Pass kept;
+    try {
+      kept = run(seed, images, fused, precision);
+    } catch (const Error&) {
+      continue;  // nothing trainable was drawn
+    }
+    const Pass again = run(seed, images, fused, precision, true);
+    with_blocks += again.recorded < kept.recorded;
+    CHECK(again.result == kept.result);
+    CHECK(again.statistics == kept.statistics);
+    for (const auto& [name, gradient] : kept.gradients) {
+      CAPTURE(name);
+      CHECK(again.gradients.at(name) == gradient);
+    }
+  }
+  CHECK(with_blocks * 3 > static_cast<int>(kNetworks));
+}
+
+TEST_CASE("blocks are what one module ran, with two convolutions or more") {
+  Tensor w({1, 1, 2, 2});
+  w.fill(0.5);
+  const auto captured = [&](std::initializer_list<const char*> scopes) {
+    Capture capture;
+    Tensor x({1, 3, 3, 2}, DType::f32, kMeta);
+    capture.input(x);
+    for (const char* name : scopes) {
+      const NameScope scope(name);
+      x = conv2d(x, w, {}, {});
+    }
+    return capture.finish({&x, 1});
+  };
+  using Ranges = std::vector<NodeRange>;
+  CHECK(blocks_of(captured({"stem", "a.x", "a.y", "b.x", "b.y", "head"})) == Ranges{{1, 3}, {3, 5}});
+  // One module that holds nearly all of the network is looked into, and so are modules without a name below it.
+  CHECK(blocks_of(captured({"features.0", "features.1.x", "features.1.y", "features.2.x", "features.2.y", "head"})) ==
+        Ranges{{1, 3}, {3, 5}});
+  CHECK(blocks_of(captured({"", "", "", ""})).empty());
+  CHECK(blocks_of(captured({"a", "b", "c"})).empty());
+}
+
+TEST_CASE("a block's results may be read by several others, and by none") {
+  // What enters, a tensor used by two later blocks, reaches gradients by another order of sums.
+  const Tensor images = random({2, 9, 9, 8}, "images", -1, 1).to(DType::f32);
+  std::vector<Tensor> weights;
+  for (int i = 0; i < 6; ++i) {
+    weights.push_back(random({1, 1, 8, 8}, str("w", i), -0.6, 0.6).to(DType::f32));
+    weights.back().set_requires_grad(true);
+  }
+  const Tensor statistics = Tensor::ones({8});
+  const auto network = [&](const Tensor& x) {
+    const auto layer = [&](const Tensor& in, int i) {
+      return batch_norm(conv2d(in, weights[static_cast<std::size_t>(i)], {}, {}), {}, {}, statistics.clone(),
+                        statistics.clone(), {.activation = {Activation::relu}});
+    };
+    std::vector<Tensor> y = {x};
+    for (int i = 0; i < 3; ++i) {
+      const NameScope scope(str("block_", i));
+      Tensor in = y.back();
+      for (std::size_t k = 1; k + 1 < y.size(); ++k) in = add(in, y[k]);
+      layer(in, 2 * i);  // read by nobody
+      y.push_back(layer(layer(in, 2 * i), 2 * i + 1));
+    }
+    return global_average_pool(y.back());
+  };
+  std::vector<std::vector<double>> gradients[2];
+  for (const bool blocks : {false, true}) {
+    const TrainingMode mode({.checkpoint_blocks = blocks});
+    Tape tape;
+    const Tensor y = fused_forward(network, images);
+    CHECK((tape.size() < 6) == blocks);
+    tape.backward(y, random(y.shape(), "seed").to(DType::f32));
+    for (Tensor& w : weights) {
+      gradients[blocks].push_back(w.grad().to_vector<double>());
+      w.zero_grad();
+    }
+  }
+  for (std::size_t i = 0; i < weights.size(); ++i) CHECK(distance(gradients[1][i], gradients[0][i]) < 1e-6);
 }

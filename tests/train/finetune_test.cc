@@ -9,6 +9,7 @@
 #include "core/rng.h"
 #include "models/transfer.h"
 #include "models/zoo.h"
+#include "tests/temp_folder.h"
 #include "train/trainer.h"
 
 using namespace fovea;
@@ -125,4 +126,33 @@ TEST_CASE("fine-tuning: errors say what there is") {
   }
   CHECK_THROWS_AS(begin_finetuning(model, {.lr_decay = 0}), Error);
   CHECK_THROWS_AS(begin_finetuning(model, {.lr_decay = 1.5}), Error);
+}
+
+TEST_CASE("training with blocks that run again ends in the same bits, and takes up a run without") {
+  const test::TempFolder folder(true);
+  const auto trained = [&](bool first_epoch, bool second_epoch) {
+    Model model = models::create("mobilenet_v2", {.classes = 2, .image_size = 32, .seed = 3, .width = 0.35});
+    TrainerOptions training;
+    training.epochs = 2;
+    training.batch_size = 8;
+    training.seed = 4;
+    training.checkpoint = folder / str("checkpoint", first_epoch, second_epoch);
+    struct Stop : TrainObserver {
+      void on_checkpoint(std::string_view) override { token.request(); }
+      CancelToken token;
+    } stop;
+    training.observers = {&stop};
+    training.cancel = &stop.token;
+    training.checkpoint_blocks = first_epoch;
+    Trainer(model, training).fit(noise_pictures());
+    training.observers.clear();
+    training.cancel = nullptr;
+    training.resume = true;
+    training.checkpoint_blocks = second_epoch;
+    CHECK(Trainer(model, training).fit(noise_pictures()).epochs.size() == 2);
+    return values(model);
+  };
+  const auto kept = trained(false, false);
+  CHECK(trained(true, true) == kept);
+  CHECK(trained(true, false) == kept);
 }
