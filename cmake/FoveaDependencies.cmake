@@ -39,6 +39,26 @@ if(FOVEA_TESSERACT)
   endif()
 endif()
 
+# So is MPI, when mpirun started the program: its header says which functions there are.
+set(FOVEA_MPI_NAME "")
+if(FOVEA_MPI)
+  find_path(FOVEA_MPI_INCLUDE_DIR mpi.h PATH_SUFFIXES openmpi openmpi/include mpi
+    HINTS /usr/lib/${CMAKE_LIBRARY_ARCHITECTURE}/openmpi/include)
+  find_library(FOVEA_MPI_LIBRARY mpi HINTS /usr/lib/${CMAKE_LIBRARY_ARCHITECTURE}/openmpi/lib)
+  if(FOVEA_MPI_INCLUDE_DIR AND FOVEA_MPI_LIBRARY)
+    # Predefined objects of other MPIs are numbers, not symbols.
+    file(STRINGS ${FOVEA_MPI_INCLUDE_DIR}/mpi.h open_mpi REGEX "define OPEN_MPI +1")
+    file(REAL_PATH ${FOVEA_MPI_LIBRARY} name)
+    get_filename_component(name ${name} NAME)
+    string(REGEX REPLACE "(\\.so\\.[0-9]+).*$" "\\1" name ${name})
+  endif()
+  if(FOVEA_MPI_INCLUDE_DIR AND FOVEA_MPI_LIBRARY AND open_mpi)
+    set(FOVEA_MPI_NAME ${name})
+  elseif(NOT FOVEA_MPI STREQUAL "AUTO")
+    message(FATAL_ERROR "FOVEA_MPI is ON, but Open MPI is not installed (libopenmpi-dev)")
+  endif()
+endif()
+
 set(FOVEA_OPENMP OFF)
 if(FOVEA_ONEDNN)
   find_package(dnnl REQUIRED)

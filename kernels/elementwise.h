@@ -41,8 +41,8 @@ FOVEA_API void log_softmax_backward(ConstView y, ConstView dy, View dx);
 /// Keeps each element with probability 1−rate and scales it by 1/(1−rate). Element i's fate depends on (rng stream, i)
 /// only, so that any thread count and device gives the same mask: element i is dropped where 32 bits are below
 /// rate·2³², the lower (i even) or upper half of the stream's number i/2. The mask (u8, x's shape) serves backward.
-/// Rate 1 drops all.
-FOVEA_API void dropout_forward(double rate, Rng rng, ConstView x, View y, View mask);
+/// Rate 1 drops all. `first` is the number of x's first element: of a batch in parts, each draws what is its own.
+FOVEA_API void dropout_forward(double rate, Rng rng, ConstView x, View y, View mask, std::int64_t first = 0);
 FOVEA_API void dropout_backward(double rate, ConstView mask, ConstView dy, View dx);
 
 enum class ResizeFilter : std::uint8_t { nearest, bilinear, bicubic };

@@ -174,10 +174,11 @@ struct DropoutProblem {
   Pass pass = Pass::forward;
   double rate = 0;
   Rng rng{0};
-  ConstView in;    ///< x or dy
-  ConstView mask;  ///< backward
-  View out;        ///< y or dx
-  View mask_out;   ///< forward
+  std::int64_t first = 0;  ///< the first element's place in the stream, forward
+  ConstView in;            ///< x or dy
+  ConstView mask;          ///< backward
+  View out;                ///< y or dx
+  View mask_out;           ///< forward
   std::string to_string() const;
 };
 

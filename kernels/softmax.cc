@@ -86,7 +86,7 @@ void log_softmax_backward(ConstView y, ConstView dy, View dx) {
   softmax_backward_of("log_softmax_backward", true, y, dy, dx);
 }
 
-void dropout_forward(double rate, Rng rng, ConstView x, View y, View mask) {
+void dropout_forward(double rate, Rng rng, ConstView x, View y, View mask, std::int64_t first) {
   constexpr const char* kOp = "dropout_forward";
   check_floating(kOp, {{"input", x}, {"result", y}});
   check_shape(kOp, {"result", y}, x.shape);
@@ -96,6 +96,7 @@ void dropout_forward(double rate, Rng rng, ConstView x, View y, View mask) {
   DropoutProblem p;
   p.rate = rate;
   p.rng = rng;
+  p.first = first;
   p.in = x;
   p.out = y;
   p.mask_out = mask;

@@ -9,6 +9,8 @@
 
 namespace fovea {
 
+class Communicator;
+
 /// While alive, this thread's forward passes are training passes: batch norm uses batch statistics and updates the
 /// running ones, dropout drops. `step` numbers the pass so that dropout's masks depend on (seed, step, position in the
 /// pass) only.
@@ -26,6 +28,11 @@ class FOVEA_API TrainingMode {
     /// out is kept; backward runs them again, to the same bits. Less memory, about a third more time. Where passes are
     /// captured (Model, layers/fused); elsewhere nothing changes.
     bool checkpoint_blocks = false;
+    /// Ranks (core/distributed/communicator.h) that run this pass too, each on its part of the batch: batch norm's
+    /// statistics are those of all parts. nullptr: of this pass's batch. Not owned.
+    Communicator* batch_ranks = nullptr;
+    /// How many examples of the whole batch come before this part's: dropout's masks do not depend on the parting.
+    std::int64_t first_example = 0;
   };
   TrainingMode() : TrainingMode(Options{}) {}
   explicit TrainingMode(const Options& options);

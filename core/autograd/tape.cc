@@ -48,6 +48,8 @@ struct ModeAccess {
     if (!mode) return;
     context.training = true;
     context.update_statistics = mode->options_.update_statistics;
+    context.batch_ranks = mode->options_.batch_ranks;
+    context.first_example = mode->options_.first_example;
     // 2^32 positions per pass.
     context.rng = Rng(mode->options_.seed, "op", (mode->options_.step << 32) + mode->next_stream_++);
   }
@@ -71,6 +73,7 @@ struct Tape::State {
     std::vector<Tensor> saved;
     Device device;
     bool training = false;
+    Communicator* batch_ranks = nullptr;
   };
   std::uint64_t serial = 0;
   std::vector<Node> nodes;
@@ -107,6 +110,7 @@ struct TapeAccess {
     node.op = op;
     node.saved = std::move(context.saved);
     node.training = context.training;
+    node.batch_ranks = context.batch_ranks;
     node.device = out.empty() ? kCpu : out[0].device();
     node.in_spec = std::move(in_spec);
     node.out_spec = std::move(out_spec);
@@ -186,14 +190,30 @@ void check_version(const Op& op, const Tensor& kept, std::uint64_t version, cons
   }
 }
 
+/// Adds a pass's gradient to the leaf's own.
+void give_to_leaf(Tensor& leaf, Tensor& grad) {
+  if (!grad.defined()) return;
+  Tensor sum = leaf.grad();
+  if (!sum.defined()) {
+    leaf.set_grad(grad.unique() ? std::move(grad) : grad.clone());
+  } else {
+    sum.accumulate(grad);
+  }
+  grad = Tensor();
+}
+
 }  // namespace
 
 LeafSink::~LeafSink() = default;
+GradientListener::~GradientListener() = default;
 
-void Tape::backward(const Tensor& loss, const Tensor& seed) { backward(loss, seed, nullptr); }
-void Tape::backward(const Tensor& loss, const Tensor& seed, LeafSink& sink) { backward(loss, seed, &sink); }
+void Tape::backward(const Tensor& loss, const Tensor& seed) { backward(loss, seed, nullptr, nullptr); }
+void Tape::backward(const Tensor& loss, const Tensor& seed, LeafSink& sink) { backward(loss, seed, &sink, nullptr); }
+void Tape::backward(const Tensor& loss, const Tensor& seed, GradientListener& listener) {
+  backward(loss, seed, nullptr, &listener);
+}
 
-void Tape::backward(const Tensor& loss, const Tensor& seed, LeafSink* sink) {
+void Tape::backward(const Tensor& loss, const Tensor& seed, LeafSink* sink, GradientListener* listener) {
   if (!loss.defined() || !TapeAccess::recorded(*this, loss)) {
     throw Error(ErrorKind::usage, "backward",
                 "the loss does not depend on any tensor that requires a gradient on this tape",
@@ -205,16 +225,16 @@ void Tape::backward(const Tensor& loss, const Tensor& seed, LeafSink* sink) {
   }
   std::vector<Tensor> results(1, loss), seeds(1, seed);
   if (!seed.defined()) seeds[0] = Tensor::ones(loss.shape(), loss.dtype(), loss.device());
-  walk(std::move(results), std::move(seeds), sink);
+  walk(std::move(results), std::move(seeds), sink, listener);
 }
 
 void Tape::backward(std::vector<Tensor> results, std::vector<Tensor> seeds) {
   if (results.size() != seeds.size())
     throw Error(ErrorKind::usage, "backward", str(seeds.size(), " seeds for ", results.size(), " results"));
-  walk(std::move(results), std::move(seeds), nullptr);
+  walk(std::move(results), std::move(seeds), nullptr, nullptr);
 }
 
-void Tape::walk(std::vector<Tensor> results, std::vector<Tensor> seeds, LeafSink* sink) {
+void Tape::walk(std::vector<Tensor> results, std::vector<Tensor> seeds, LeafSink* sink, GradientListener* listener) {
   State& s = *state_;
   for (std::size_t i = 0; i < results.size(); ++i) {
     const Tensor &result = results[i], &seed = seeds[i];
@@ -246,6 +266,29 @@ void Tape::walk(std::vector<Tensor> results, std::vector<Tensor> seeds, LeafSink
   if (sink) {
     for (const auto& [leaf, slot] : s.leaves) leaf_of[static_cast<std::size_t>(slot)] = leaf;
   }
+  // A leaf is complete behind the first op that read it: by op, which leaves.
+  std::vector<std::vector<std::size_t>> complete(listener ? s.nodes.size() : 0);
+  if (listener) {
+    std::vector<std::int32_t> leaf_at(grads.size(), -1);
+    for (std::size_t l = 0; l < s.leaves.size(); ++l)
+      leaf_at[static_cast<std::size_t>(s.leaves[l].second)] = static_cast<std::int32_t>(l);
+    for (std::size_t n = 0; n < s.nodes.size(); ++n) {
+      for (const std::int32_t slot : s.nodes[n].in_slot) {
+        if (slot < 0 || leaf_at[static_cast<std::size_t>(slot)] < 0) continue;
+        std::int32_t& leaf = leaf_at[static_cast<std::size_t>(slot)];
+        complete[n].push_back(static_cast<std::size_t>(leaf));
+        leaf = -1;
+      }
+    }
+  }
+  const auto tell = [&] {  // of the op that was taken last
+    if (!listener) return;
+    for (const std::size_t l : complete[s.nodes.size()]) {
+      auto& [leaf, slot] = s.leaves[l];
+      give_to_leaf(leaf, grads[static_cast<std::size_t>(slot)]);
+      listener->complete(leaf);
+    }
+  };
   std::vector<Tensor> grad_out, grad_in;
   std::vector<char> needs;
   while (!s.nodes.empty()) {
@@ -257,7 +300,10 @@ void Tape::walk(std::vector<Tensor> results, std::vector<Tensor> seeds, LeafSink
       grad_out.push_back(slot < 0 ? Tensor() : std::move(grads[static_cast<std::size_t>(slot)]));
       any |= grad_out.back().defined();
     }
-    if (!any) continue;
+    if (!any) {
+      tell();
+      continue;
+    }
     for (std::size_t i = 0; i < node.in.size(); ++i)
       check_version(*node.op, node.in[i], node.versions[i], "operand", i);
     for (std::size_t i = 0; i < node.out.size(); ++i) {
@@ -277,6 +323,7 @@ void Tape::walk(std::vector<Tensor> results, std::vector<Tensor> seeds, LeafSink
     context.grad_in = grad_in;
     context.saved = node.saved;
     context.training = node.training;
+    context.batch_ranks = node.batch_ranks;
     context.device = node.device;
     if (sink) {
       leaves.assign(node.in.size(), Tensor());
@@ -299,17 +346,9 @@ void Tape::walk(std::vector<Tensor> results, std::vector<Tensor> seeds, LeafSink
       }
       add_gradient(grads[static_cast<std::size_t>(node.in_slot[i])], std::move(grad_in[i]));
     }
+    tell();
   }
-  for (auto& [leaf, slot] : s.leaves) {
-    Tensor& grad = grads[static_cast<std::size_t>(slot)];
-    if (!grad.defined()) continue;
-    Tensor sum = leaf.grad();
-    if (!sum.defined()) {
-      leaf.set_grad(grad.unique() ? std::move(grad) : grad.clone());
-    } else {
-      sum.accumulate(grad);
-    }
-  }
+  for (auto& [leaf, slot] : s.leaves) give_to_leaf(leaf, grads[static_cast<std::size_t>(slot)]);
 }
 
 // ----------------------------------------------------------------------------------------------------------------

@@ -23,6 +23,16 @@ class FOVEA_API LeafSink {
   virtual void node(const Op& op, const BackwardContext& context, std::span<const Tensor> leaves) = 0;
 };
 
+/// Hears from a backward pass which gradients are complete, while it still computes the others: what is sent to other
+/// ranks meanwhile.
+class FOVEA_API GradientListener {
+ public:
+  virtual ~GradientListener();
+  /// leaf.grad() has what this pass adds to it. Called once for each leaf that the pass meets, in the order in which
+  /// they are done; a leaf that the loss turns out not to depend on is told as well, its gradient as it was.
+  virtual void complete(const Tensor& leaf) = 0;
+};
+
 class FOVEA_API Tape {
  public:
   Tape();
@@ -38,6 +48,8 @@ class FOVEA_API Tape {
   void backward(const Tensor& loss, const Tensor& seed, LeafSink& sink);
   /// The same of Σ results·seeds; results without a seed, and such as were not recorded here, do not count.
   void backward(std::vector<Tensor> results, std::vector<Tensor> seeds);
+  /// The same as the first, telling `listener`. After an exception some leaves have their gradients and some have not.
+  void backward(const Tensor& loss, const Tensor& seed, GradientListener& listener);
   /// Number of recorded ops.
   std::size_t size() const;
   void clear();
@@ -45,8 +57,8 @@ class FOVEA_API Tape {
  private:
   friend struct TapeAccess;
   struct State;
-  void backward(const Tensor& loss, const Tensor& seed, LeafSink* sink);
-  void walk(std::vector<Tensor> results, std::vector<Tensor> seeds, LeafSink* sink);
+  void backward(const Tensor& loss, const Tensor& seed, LeafSink* sink, GradientListener* listener);
+  void walk(std::vector<Tensor> results, std::vector<Tensor> seeds, LeafSink* sink, GradientListener* listener);
   std::unique_ptr<State> state_;
 };
 

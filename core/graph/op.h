@@ -16,6 +16,8 @@
 
 namespace fovea {
 
+class Communicator;
+
 /// What an op's forward works on.
 struct ForwardContext {
   std::span<const Tensor> in;            ///< operands; an absent optional operand is undefined
@@ -25,6 +27,9 @@ struct ForwardContext {
   bool training = false;                 ///< training mode: batch statistics, dropout
   bool update_statistics = false;        ///< batch norm updates its running statistics
   Rng rng{0};                            ///< a stream of this call's own (dropout)
+  /// Ranks whose batches make one: batch statistics are taken over all of it. nullptr: this batch is the whole.
+  Communicator* batch_ranks = nullptr;
+  std::int64_t first_example = 0;  ///< number in the whole batch of this one's first example
   std::vector<Tensor> saved;
 
   /// Allocates out[i] as infer() described it and returns it.
@@ -47,6 +52,7 @@ struct BackwardContext {
   std::span<Tensor> grad_in;    ///< to be set for those
   std::span<Tensor> saved;
   bool training = false;
+  Communicator* batch_ranks = nullptr;  ///< as in forward
   Device device = kCpu;
 };
 

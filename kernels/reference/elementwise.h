@@ -217,7 +217,7 @@ void dropout_forward(const DropoutProblem& p) {
   const T scale = static_cast<T>(dropout_scale(p.rate));
   const std::uint64_t threshold = DropoutBits::threshold(p.rate);
   parallel_for(p.out.numel(), kElementGrain, [&](std::int64_t begin, std::int64_t end) {
-    DropoutBits bits(p.rng, begin);
+    DropoutBits bits(p.rng, p.first + begin);
     for (std::int64_t i = begin; i < end; ++i) {
       mask[i] = bits.next() >= threshold;
       y[i] = mask[i] ? x[i] * scale : T{0};

@@ -5,6 +5,7 @@
 
 #include "core/autograd/tape.h"
 #include "kernels/conv_norm.h"
+#include "layers/ops/batch_ranks_internal.h"
 #include "layers/ops/conv_norm_internal.h"
 #include "layers/ops/op_support.h"
 
@@ -71,10 +72,14 @@ class ConvNormOp final : public Op {
       variance = Tensor(context.out_spec[1], y.device());
       kernels::conv_norm_forward(options_.conv, input_of(in, input_), in[4].view(), y.mutable_view(),
                                  mean.mutable_view(), variance.mutable_view());
+      std::int64_t rows = row_count(y.shape());
+      if (context.batch_ranks)
+        rows = static_cast<std::int64_t>(merge_statistics(*context.batch_ranks, mean, variance, rows));
+      if (context.recording) context.saved.push_back(Tensor::scalar(rows));
       // A bias moves the mean, and is gone when that is subtracted: y goes without it.
-      if (context.update_statistics && y.numel() > 0) {
+      if (context.update_statistics && rows > 0) {
         update_running_statistics(options_.norm, in[7], in[8], in[9].defined() ? plus(mean, in[9], 1) : mean, variance,
-                                  row_count(y.shape()));
+                                  rows);
       }
     } else {
       kernels::conv_norm_forward(options_.conv, input_of(in, input_), in[4].view(), y.mutable_view(), std::nullopt,
@@ -98,21 +103,27 @@ class ConvNormOp final : public Op {
   void backward(BackwardContext& context) const override {
     const std::span<const Tensor> in = context.in;
     const Tensor &g = context.grad_out[0], &y = context.out[0], &mean = context.out[1], &scale = context.out[2];
-    const Tensor& variance = context.saved[0];
+    const Tensor& variance = context.saved.back();
     const std::int64_t channels = variance.numel();
     const bool batch = from_batch(context.training);
     Tensor slope(context.out_spec[1], context.device), offset(context.out_spec[1], context.device);
     const float *const v = variance.data<float>(), *const a = scale.data<float>();
     const float* const dscale = context.grad_out[2].defined() ? context.grad_out[2].data<float>() : nullptr;
     const float* const dbeta = context.grad_out[3].defined() ? context.grad_out[3].data<float>() : nullptr;
+    // The statistics hang on all ranks' rows, and so does what comes back through them.
+    std::vector<double> whole;
+    if (batch && context.batch_ranks)
+      whole = sum_over_ranks(*context.batch_ranks, context.grad_out[2], context.grad_out[3], channels);
     float *const b = slope.mutable_data<float>(), *const c = offset.mutable_data<float>();
     const auto gamma_to = wanted_grad(context, 5), beta_to = wanted_grad(context, 6), bias_to = wanted_grad(context, 9);
-    const double rows = static_cast<double>(std::max<std::int64_t>(1, row_count(context.out_spec[0].shape)));
+    const double rows = batch ? std::max(1.0, context.saved[0].item()) : 1;
     for (std::int64_t i = 0; i < channels; ++i) {
       const double inverse = inverse_deviation(v[i]), ds = dscale ? static_cast<double>(dscale[i]) : 0,
                    db = dbeta ? static_cast<double>(dbeta[i]) : 0;
-      b[i] = static_cast<float>(-static_cast<double>(a[i]) * inverse * inverse * ds / rows);
-      c[i] = static_cast<float>(-static_cast<double>(a[i]) * db / rows);
+      const double all_ds = whole.empty() ? ds : whole[static_cast<std::size_t>(i)],
+                   all_db = whole.empty() ? db : whole[static_cast<std::size_t>(channels + i)];
+      b[i] = static_cast<float>(-static_cast<double>(a[i]) * inverse * inverse * all_ds / rows);
+      c[i] = static_cast<float>(-static_cast<double>(a[i]) * all_db / rows);
       if (gamma_to) gamma_to->ptr<float>()[i] = static_cast<float>(ds * inverse);
       if (beta_to) beta_to->ptr<float>()[i] = static_cast<float>(db);
       if (bias_to) bias_to->ptr<float>()[i] = batch ? 0.0f : static_cast<float>(static_cast<double>(a[i]) * db);

@@ -1,8 +1,13 @@
 #include "layers/ops/norm.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "core/autograd/tape.h"
+#include "core/threads/parallel.h"
 #include "kernels/norm.h"
 #include "kernels/optimizer.h"
+#include "layers/ops/batch_ranks_internal.h"
 #include "layers/ops/conv_norm_internal.h"
 #include "layers/ops/factories.h"
 #include "layers/ops/op_support.h"
@@ -81,22 +86,26 @@ class BatchNormOp final : public Op {
       }
       return;
     }
-    if (x.numel() == 0) {
-      context.saved.assign(2, Tensor());
-      return;
-    }
+    std::int64_t rows = x.numel() > 0 ? row_count(x.shape()) : 0;
     Tensor mean(running_mean.spec(), x.device()), variance(running_variance.spec(), x.device());
-    kernels::batch_norm_training(params(), x.view(), gamma, beta, y.mutable_view(), mean.mutable_view(),
-                                 variance.mutable_view());
-    if (context.update_statistics)
-      update_running_statistics(options_, running_mean, running_variance, mean, variance, row_count(x.shape()));
-    if (context.recording) {
-      context.saved.push_back(std::move(mean));
-      context.saved.push_back(std::move(variance));
+    if (rows > 0) {
+      kernels::batch_norm_training(params(), x.view(), gamma, beta, y.mutable_view(), mean.mutable_view(),
+                                   variance.mutable_view());
     }
+    if (context.batch_ranks) {
+      const std::int64_t here = rows;
+      rows = static_cast<std::int64_t>(merge_statistics(*context.batch_ranks, mean, variance, rows));
+      if (here > 0) {
+        kernels::batch_norm_inference(params(), x.view(), gamma, beta, mean.view(), variance.view(), y.mutable_view());
+      }
+    }
+    if (context.update_statistics && rows > 0)
+      update_running_statistics(options_, running_mean, running_variance, mean, variance, rows);
+    if (context.recording) context.saved = {std::move(mean), std::move(variance), Tensor::scalar(rows)};
   }
 
   void backward(BackwardContext& context) const override {
+    if (from_batch(context.training) && context.batch_ranks) return backward_of_part(context);
     if (context.in_spec[0].shape.numel() == 0) return zero_wanted(context);
     const auto kernel =
         from_batch(context.training) ? kernels::batch_norm_training_backward : kernels::batch_norm_inference_backward;
@@ -110,6 +119,68 @@ class BatchNormOp final : public Op {
 
  private:
   bool from_batch(bool training) const { return training && !options_.frozen; }
+
+  /// With s = gamma/σ, x̂ normalised and g the gradient behind the activation: dx = s·(g − Σg/n − x̂·Σ(g·x̂)/n), with sums
+  /// and n of all ranks. gamma and beta get this rank's sums, as every parameter its rank's gradient.
+  void backward_of_part(BackwardContext& context) const {
+    const bool empty = context.in_spec[0].shape.numel() == 0;
+    const Tensor &mean = context.saved[0], &variance = context.saved[1];
+    Tensor dgamma(mean.spec(), context.device), dbeta(mean.spec(), context.device);
+    if (empty) {
+      dgamma.zero();
+      dbeta.zero();
+    } else {
+      kernels::batch_norm_training_backward(params(), context.in[0].view(), context.grad_out[0].view(),
+                                            optional_view(context.in[1]), optional_view(context.in[2]), mean.view(),
+                                            variance.view(), std::nullopt, dgamma.mutable_view(), dbeta.mutable_view());
+    }
+    const std::vector<double> sums = sum_over_ranks(*context.batch_ranks, dgamma, dbeta, mean.numel());
+    if (empty) {
+      zero_wanted(context);
+      return;
+    }
+    const ConstView dy = context.grad_out[0].view();
+    if (const auto dx = wanted_dx(context)) {
+      kernels::batch_norm_inference_backward(params(), context.in[0].view(), dy, optional_view(context.in[1]),
+                                             optional_view(context.in[2]), mean.view(), variance.view(), dx,
+                                             std::nullopt, std::nullopt);
+      if (dx->dtype == DType::f64) {
+        add_mean_terms<double>(context, sums, *dx);
+      } else {
+        add_mean_terms<float>(context, sums, *dx);
+      }
+    }
+    if (context.needs[1]) context.grad_in[1] = std::move(dgamma);
+    if (context.needs[2]) context.grad_in[2] = std::move(dbeta);
+  }
+
+  /// dx += p·(x − mean) + q by channel.
+  template <class T>
+  void add_mean_terms(const BackwardContext& context, const std::vector<double>& sums, const View& dx) const {
+    const auto channels = static_cast<std::size_t>(context.saved[0].numel());
+    const T *const mean = context.saved[0].data<T>(), *const variance = context.saved[1].data<T>();
+    const T* const gamma = context.in[1].defined() ? context.in[1].data<T>() : nullptr;
+    const double rows = std::max(1.0, context.saved[2].item());
+    std::vector<T> p(channels), q(channels);
+    for (std::size_t c = 0; c < channels; ++c) {
+      const double inverse = 1 / std::sqrt(static_cast<double>(variance[c]) + options_.epsilon);
+      const double scale = (gamma ? static_cast<double>(gamma[c]) : 1.0) * inverse / rows;
+      p[c] = static_cast<T>(-scale * inverse * sums[c]);
+      q[c] = static_cast<T>(-scale * sums[channels + c]);
+    }
+    const T* const x = context.in[0].data<T>();
+    T* const to = dx.ptr<T>();
+    const std::int64_t width = context.saved[0].numel();
+    parallel_for(row_count(dx.shape), std::max<std::int64_t>(1, 16384 / width),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t r = begin; r < end; ++r) {
+                     const T* const from = x + r * width;
+                     T* const row = to + r * width;
+                     for (std::size_t c = 0; c < channels; ++c) row[c] += p[c] * (from[c] - mean[c]) + q[c];
+                   }
+                 });
+  }
+
   kernels::BatchNormParams params() const { return {options_.epsilon, options_.activation}; }
 
   BatchNormOptions options_;

@@ -137,7 +137,9 @@ class DropoutOp final : public Op {
     }
     Tensor& y = context.allocate();
     Tensor mask(y.shape(), DType::u8, y.device());
-    kernels::dropout_forward(rate_, context.rng, context.in[0].view(), y.mutable_view(), mask.mutable_view());
+    const std::int64_t each = y.rank() > 0 && y.dim(0) > 0 ? y.numel() / y.dim(0) : 0;
+    kernels::dropout_forward(rate_, context.rng, context.in[0].view(), y.mutable_view(), mask.mutable_view(),
+                             context.first_example * each);
     if (context.recording) context.saved.push_back(std::move(mask));
   }
   void backward(BackwardContext& context) const override {

@@ -237,6 +237,29 @@ TEST_CASE("simd dropout draws the reference's mask on any thread count", "[simd]
   set_num_threads(threads);
 }
 
+TEST_CASE("dropout of a batch's parts draws the whole's mask", "[simd]") {
+  const std::int64_t n = 2500;
+  const auto masked = [](const char* path, const std::vector<float>& x, std::int64_t first) {
+    const Shape s{static_cast<std::int64_t>(x.size())};
+    std::vector<float> y(x.size());
+    std::vector<std::uint8_t> mask(x.size(), 9);
+    ForceImplementation force(path, true);
+    dropout_forward(0.4, Rng(7, "dropout"), view_of(x, s), view_of(y, s), View{mask.data(), s, DType::u8, kCpu}, first);
+    return mask;
+  };
+  const std::vector<float> x = random_values(n, 1);
+  const std::vector<std::uint8_t> whole = masked("reference", x, 0);
+  for_each_target([&] {
+    for (const std::int64_t first : {1, 2, 777, 1024, 2499}) {
+      for (const char* path : {"reference", "simd"}) {
+        INFO(path << " from " << first);
+        CHECK(masked(path, {x.begin() + first, x.end()}, first) ==
+              std::vector<std::uint8_t>(whole.begin() + first, whole.end()));
+      }
+    }
+  });
+}
+
 TEST_CASE("simd optimizer steps agree with the reference in every variant", "[simd]") {
   for_each_target([] {
     const Shape s{1003};

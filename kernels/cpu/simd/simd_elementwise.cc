@@ -227,12 +227,14 @@ void dropout(const DropoutProblem& p) {
   const double exact = p.rate * 0x1p32;
   const std::uint64_t rounded = static_cast<std::uint64_t>(exact + 0.5);
   const auto threshold = static_cast<std::uint32_t>(std::min<std::uint64_t>(rounded, 0xffffffffu));
-  // Element i has the 32 bits of half i mod 2 of number i/2 of the stream, so threads begin at pairs.
-  parallel_for((n + 1) / 2, kHeavyGrain / 2, [&](std::int64_t begin, std::int64_t end) {
+  // Element i has the 32 bits of half i mod 2 of number i/2 of the stream, so threads begin at pairs. With an odd first
+  // element, the lower half of the first pair is nobody's.
+  const std::int64_t odd = p.first % 2;
+  parallel_for((n + odd + 1) / 2, kHeavyGrain / 2, [&](std::int64_t begin, std::int64_t end) {
     constexpr std::int64_t kBlock = 512;
     std::uint32_t bits[2 * kBlock];
     Rng rng = p.rng;
-    rng.skip(static_cast<std::uint64_t>(begin));
+    rng.skip(static_cast<std::uint64_t>(p.first / 2 + begin));
     for (std::int64_t pair = begin; pair < end; pair += kBlock) {
       const std::int64_t pairs = std::min(kBlock, end - pair);
       for (std::int64_t k = 0; k < pairs; ++k) {
@@ -240,8 +242,8 @@ void dropout(const DropoutProblem& p) {
         bits[2 * k] = static_cast<std::uint32_t>(both);
         bits[2 * k + 1] = static_cast<std::uint32_t>(both >> 32);
       }
-      const std::int64_t at = 2 * pair;
-      dropout_f32(bits, threshold, scale, in + at, out + at, mask + at, std::min(2 * pairs, n - at));
+      const std::int64_t at = std::max<std::int64_t>(0, 2 * pair - odd), to = std::min(n, 2 * (pair + pairs) - odd);
+      dropout_f32(bits + (at - (2 * pair - odd)), threshold, scale, in + at, out + at, mask + at, to - at);
     }
   });
 }
