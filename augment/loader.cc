@@ -47,6 +47,9 @@ LoaderOptions checked(const Dataset* dataset, LoaderOptions o) {
   require(o.batch_size >= 1 && o.batch_size <= 1 << 24, str("batch_size = ", o.batch_size, " is outside 1..16777216"));
   require(o.workers >= 0 && o.workers <= 256, str("workers = ", o.workers, " is outside 0..256"));
   require(o.prefetch >= 1 && o.prefetch <= 4096, str("prefetch = ", o.prefetch, " is outside 1..4096"));
+  require(o.part.count >= 1 && o.part.index >= 0 && o.part.index < o.part.count,
+          str("there is no part ", o.part.index, " of ", o.part.count));
+  require(o.part.count == 1 || !o.poisson, "Poisson samples come whole, not in parts");
   require(o.cache_bytes >= 0, str("cache_bytes = ", o.cache_bytes, " is negative"));
   if (o.poisson) {
     require(o.poisson->rate > 0 && o.poisson->rate <= 1, str("the Poisson rate is ", o.poisson->rate), "in (0, 1]");
@@ -193,14 +196,17 @@ struct Loader::State {
     const std::int64_t size = dataset->size();
     const auto at = static_cast<std::size_t>(index);
     const bool even = its_plan.first.empty();
-    const std::int64_t first = even ? index * options.batch_size : its_plan.first[at];
-    const std::int64_t last = even ? std::min(first + options.batch_size, size) : its_plan.first[at + 1];
+    const std::int64_t whole_first = even ? index * options.batch_size : its_plan.first[at];
+    const std::int64_t whole_last = even ? std::min(whole_first + options.batch_size, size) : its_plan.first[at + 1];
+    const auto cut = [&](int k) { return whole_first + (whole_last - whole_first) * k / options.part.count; };
+    const std::int64_t first = cut(options.part.index), last = cut(options.part.index + 1);
     const image::Preprocessing& p = options.preprocessing;
     const std::int64_t values = std::int64_t{p.width} * p.height * p.channels;
     Tensor images(Shape{last - first, p.height, p.width, p.channels}), labels(Shape{last - first}, DType::i64);
     float* to = images.mutable_data<float>();
     std::int64_t* label = labels.mutable_data<std::int64_t>();
     Batch batch;
+    batch.first = first - whole_first;
     batch.indices.reserve(static_cast<std::size_t>(last - first));
     for (std::int64_t place = first; place < last; ++place) {
       if (its_plan.abandoned.load(std::memory_order_relaxed)) return {};
@@ -227,9 +233,9 @@ struct Loader::State {
     batch.images = kept == last - first ? std::move(images) : images.slice(0, kept);
     batch.labels = kept == last - first ? std::move(labels) : labels.slice(0, kept);
     if (kept > 0 && !options.batch_transforms.empty()) {
+      const std::int64_t number = its_plan.epoch * batches + index;
       Rng rng(options.seed, "augment batch",
-              static_cast<std::uint64_t>(its_plan.epoch) * static_cast<std::uint64_t>(batches) +
-                  static_cast<std::uint64_t>(index));
+              static_cast<std::uint64_t>(number * options.part.count + options.part.index));
       for (const BatchTransformPtr& t : options.batch_transforms) t->apply(batch, dataset->num_classes(), rng);
     }
     return batch;
@@ -365,12 +371,13 @@ bool Loader::next(Batch& batch) {
   while (s.delivered < s.batches) {
     Made made = s.take(s.delivered);
     if (made.error) std::rethrow_exception(made.error);
-    if (made.batch.indices.empty() && !s.options.poisson) continue;  // all of it was unreadable
+    // All of it was unreadable. As one of several parts it is given all the same, for the others may have pictures.
+    if (made.batch.indices.empty() && !s.options.poisson && s.options.part.count == 1) continue;
     s.pictures_given += static_cast<std::int64_t>(made.batch.indices.size());
     batch = std::move(made.batch);
     return true;
   }
-  const bool unlucky = s.options.poisson && skipped().empty();  // no picture was drawn
+  const bool unlucky = (s.options.poisson && skipped().empty()) || s.options.part.count > 1;  // no picture was drawn
   if (s.pictures_given == 0 && s.from_the_start && !unlucky) {
     const std::vector<std::string> all = skipped();
     throw Error(

@@ -19,6 +19,13 @@ struct Batch {
   Tensor labels;                      ///< i64 [N]
   Tensor soft_labels;                 ///< f32 [N,classes] when mixup or cutmix mixed labels, undefined otherwise
   std::vector<std::int64_t> indices;  ///< which items of the dataset
+  std::int64_t first = 0;             ///< place of the first one in the whole batch, of which this is a part
+};
+
+/// Of a batch of n pictures, part `index` of `count` has the places from n·index/count up to n·(index + 1)/count,
+/// rounded down.
+struct BatchPart {
+  int index = 0, count = 1;
 };
 
 struct PoissonSampling {
@@ -42,6 +49,10 @@ struct LoaderOptions {
   /// Poisson sampling: every item joins every batch with probability poisson->rate, so that batches differ in size and
   /// may be empty (images of shape [0,H,W,C], and no indices). In place of shuffling, batch_size and sample_weights.
   std::optional<PoissonSampling> poisson = {};
+  /// Which part of each batch is made here, where several ranks train on one batch. Pictures and their changes are
+  /// those of the whole; mixup and cutmix mix within a part. A part may be empty (images of shape [0,H,W,C]), so that
+  /// every rank gets equally many.
+  BatchPart part = {};
   bool skip_corrupt = false;  ///< skip unreadable pictures (reported in skipped()) instead of throwing
   bool cache = true;          ///< keep decoded pictures in memory while they fit cache_bytes
   std::int64_t cache_bytes = std::int64_t{1} << 30;

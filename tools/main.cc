@@ -5,14 +5,15 @@
 #include <cstdlib>
 #include <exception>
 #include <memory>
-#include <new>
+#include <sstream>
 
-#include "core/error.h"
 #include "core/threads/parallel.h"
 #include "core/version.h"
 #include "tools/command.h"
+#include "tools/failure.h"
 #include "tools/help_format.h"
 #include "tools/usage_error.h"
+#include "train/distributed/mpi.h"
 
 namespace fovea::tools {
 namespace {
@@ -93,7 +94,10 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+    // Of the ranks that mpirun started with the same words, one says what is wrong with them.
+    std::ostringstream unheard;
+    const bool heard = mpi_launch().rank == 0;
+    return (heard ? app.exit(e) : app.exit(e, unheard, unheard)) == 0 ? 0 : 2;
   }
   try {
     const int code = action();
@@ -102,15 +106,7 @@ int main(int argc, char** argv) {
       return 1;
     }
     return code;
-  } catch (const Error& e) {
-    std::fprintf(stderr, "fovea: %s\n", e.what());
-    if (e.kind() == ErrorKind::cancelled) return interrupted_code();
-    return e.kind() == ErrorKind::usage ? 2 : 1;
-  } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "fovea: out of memory (use a smaller --batch-size or --image-size)\n");
-    return 1;
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "fovea: %s\n", e.what());
-    return 1;
+  } catch (const std::exception&) {
+    return report_failure();
   }
 }

@@ -13,6 +13,7 @@
 #include "tools/command.h"
 #include "tools/model_source.h"
 #include "tools/progress.h"
+#include "tools/ranks.h"
 #include "tools/report.h"
 #include "tools/run_record.h"
 #include "tools/train_forecast.h"
@@ -33,15 +34,15 @@ namespace fs = std::filesystem;
 /// Draws the progress of training: a bar on a terminal, a line per epoch anywhere.
 class TrainView final : public TrainObserver {
  public:
-  TrainView(bool enabled, bool validates) : bar_(enabled), validates_(validates) {}
+  TrainView(bool enabled, bool validates, std::string team = {})
+      : bar_(enabled), validates_(validates), team_(std::move(team)) {}
 
   void on_start(const TrainInfo& info) override {
     info_ = info;
     bar_.line(str(
         info.train_images, " training pictures, ", info.val_images, " for validation; ", info.parameters, " parameters",
         info.trainable_parameters == info.parameters ? "" : str(", ", info.trainable_parameters, " of them trained"),
-        info.steps > 0 ? str("; ", info.epochs, " epochs of ", info.batches_per_epoch, " steps") : "", "; ",
-        num_threads(), " threads"));
+        info.steps > 0 ? str("; ", info.epochs, " epochs of ", info.batches_per_epoch, " steps") : "", "; ", team_));
     if (info.resumed) bar_.line(str("resumed after epoch ", info.first_epoch, ", step ", info.first_step));
   }
   void on_batch(const BatchReport& r) override {
@@ -79,8 +80,40 @@ class TrainView final : public TrainObserver {
 
   ProgressBar bar_;
   bool validates_;
+  std::string team_;
   TrainInfo info_;
 };
+
+/// Of another rank than the first, only what went wrong there is shown.
+class RankView final : public TrainObserver {
+ public:
+  explicit RankView(std::string name) : name_(std::move(name)) {}
+  void on_warning(std::string_view text) override {
+    std::fprintf(stderr, "fovea: warning: %s%.*s\n", name_.c_str(), static_cast<int>(text.size()), text.data());
+  }
+
+ private:
+  std::string name_;
+};
+
+/// Who computes: "2 threads", or "2 ranks of 1 thread each".
+std::string describe_team(const Communicator& world, bool sync_batch_norm) {
+  const std::string threads = str(num_threads(), num_threads() == 1 ? " thread" : " threads");
+  if (world.size() == 1) return threads;
+  return str(world.size(), " ranks of ", threads, " each", sync_batch_norm ? ", batch norm synchronised" : "");
+}
+
+void refuse_ranks(const TrainOptions& o, const Communicator& world) {
+  if (world.size() == 1) return;
+  const std::pair<bool, const char*> alone[] = {{o.find_lr, "--find-lr"},
+                                                {o.linear_probe, "--linear-probe"},
+                                                {o.is_private, "--private"},
+                                                {o.dry_run, "--dry-run"},
+                                                {o.auto_batch, "--batch-size auto"}};
+  for (const auto& [asked, option] : alone) {
+    if (asked) throw Error(ErrorKind::usage, option, "works on one rank", "start it without mpirun");
+  }
+}
 
 /// The run folder: as asked for, or the first free of runs/name, runs/name-2, …
 std::string choose_folder(const TrainOptions& o, const std::string& name) {
@@ -101,6 +134,10 @@ std::string choose_folder(const TrainOptions& o, const std::string& name) {
   }
 }
 
+std::vector<insight::SubjectUse> subjects_of(const TrainData& data) {
+  return insight::subjects_of({{"train", data.train}, {"val", data.val}, {"test", data.test}});
+}
+
 int find_lr(const TrainOptions& o, const TrainData& data, const Model& model, const TrainerOptions& trainer) {
   const LrFinderResult result = find_learning_rate(model, data.train, trainer);
   const std::string path = o.out.empty() ? "lr.svg" : (fs::path(o.out) / "lr.svg").string();
@@ -119,16 +156,20 @@ int find_lr(const TrainOptions& o, const TrainData& data, const Model& model, co
   return 0;
 }
 
-int run(TrainOptions o) {
-  apply_common(o.common);
-  CancelToken& cancel = catch_interrupts();
+/// What training starts with.
+struct Preparation {
+  TrainData data;
+  Model model;
+  TrainerOptions trainer;
+};
+
+Preparation prepare(TrainOptions& o, Communicator& world) {
+  refuse_ranks(o, world);
   check_transfer_options(o);
   check_private_options(o);
   const bool pretrained = !o.weights.empty();
-  const TrainData data = open_data(o);
-  const std::vector<insight::SubjectUse> subjects =
-      insight::subjects_of({{"train", data.train}, {"val", data.val}, {"test", data.test}});
-  check_consent(o.consent, subjects);
+  TrainData data = open_data(o);
+  check_consent(o.consent, subjects_of(data));
   if (o.is_private) apply_private_preset(o, data);
   if (o.is_private && (o.auto_batch || o.dry_run))
     throw Error(ErrorKind::usage, o.dry_run ? "--dry-run" : "--batch-size",
@@ -138,7 +179,8 @@ int run(TrainOptions o) {
   } else {
     apply_preset(o, data);
   }
-  for (const std::string& warning : data.warnings) std::fprintf(stderr, "fovea: warning: %s\n", warning.c_str());
+  if (world.rank() == 0)
+    for (const std::string& warning : data.warnings) std::fprintf(stderr, "fovea: warning: %s\n", warning.c_str());
   Model model = pretrained ? open_pretrained(o, data) : build_model(o, data);
   TrainerOptions trainer = trainer_options(o, data, model);
   if (pretrained) {
@@ -146,13 +188,17 @@ int run(TrainOptions o) {
         begin_finetuning(model, {.unfreeze = o.unfreeze, .lr_decay = o.lr_decay, .train_norm = o.train_bn});
   }
   choose_batch(o, trainer, data, model);
-  if (o.dry_run) return dry_run(o, trainer, data, model);
-  if (o.find_lr) return find_lr(o, data, model, trainer);
+  trainer.ranks = &world;
+  return {std::move(data), std::move(model), std::move(trainer)};
+}
 
-  const std::string folder = choose_folder(o, data.name);
+/// Makes the run folder with what is known before training, which may be stopped at any time.
+std::string begin_folder(const TrainOptions& o, const Preparation& p) {
+  const std::string folder = choose_folder(o, p.data.name);
   make_folders(folder);
   remove_stale_temporaries(folder);
-  // Before training, which may be stopped at any time: what `fovea forget` looks for.
+  // What `fovea forget` looks for.
+  const std::vector<insight::SubjectUse> subjects = subjects_of(p.data);
   const bool named = std::any_of(subjects.begin(), subjects.end(), [](const auto& u) { return !u.subject.empty(); });
   const std::string subjects_file = (fs::path(folder) / "subjects.csv").string();
   if (named) {
@@ -160,13 +206,40 @@ int run(TrainOptions o) {
   } else {
     fs::remove(subjects_file);
   }
-  write_run_record(folder, describe_run(o, data, model, trainer));
+  write_run_record(folder, describe_run(o, p.data, p.model, p.trainer));
+  if (o.resume && !fs::exists(fs::path(folder) / "checkpoint.safetensors")) {
+    std::fprintf(stderr, "fovea: warning: there is no checkpoint in %s yet; training begins at the start\n",
+                 folder.c_str());
+  }
+  return folder;
+}
+
+/// What the first of several ranks does alone besides training, the others wait for or leave out.
+int run(TrainOptions o, Communicator& world) {
+  apply_common(o.common, world);
+  CancelToken& cancel = catch_interrupts();
+  const bool first = world.rank() == 0;
+  if (!first) o.common.quiet = true;
+  std::optional<Preparation> prepared;
+  std::string folder = o.out;
+  together(world, [&] {
+    prepared = prepare(o, world);
+    if (first && !o.find_lr && !o.dry_run) folder = begin_folder(o, *prepared);
+  });
+  TrainData& data = prepared->data;
+  Model& model = prepared->model;
+  TrainerOptions& trainer = prepared->trainer;
+  if (o.dry_run) return dry_run(o, trainer, data, model);
+  if (o.find_lr) return find_lr(o, data, model, trainer);
+  const bool pretrained = !o.weights.empty();
   const auto inside = [&](const char* name) { return (fs::path(folder) / name).string(); };
   const bool show = !o.common.quiet;
-  TrainView view(show, data.val != nullptr);
-  RunLog log(folder, {.class_names = model.class_names});
+  TrainView view(show, data.val != nullptr, describe_team(world, o.sync_batch_norm));
+  RankView rank_view(name_of(world));
+  std::optional<RunLog> log;
+  if (first) log.emplace(folder, RunLogOptions{.class_names = model.class_names});
   trainer.checkpoint = inside("checkpoint.safetensors");
-  trainer.observers = {&view, &log};
+  trainer.observers = first ? std::vector<TrainObserver*>{&view, &*log} : std::vector<TrainObserver*>{&rank_view};
   trainer.cancel = &cancel;
   if (show) {
     const std::string network = pretrained ? describe(model) : o.model;
@@ -177,20 +250,18 @@ int run(TrainOptions o) {
                    trainer.transforms.empty() ? "none" : to_string(trainer.transforms).c_str());
     }
   }
-  if (o.resume && !fs::exists(trainer.checkpoint)) {
-    std::fprintf(stderr, "fovea: warning: there is no checkpoint in %s yet; training begins at the start\n",
-                 folder.c_str());
-  }
   const auto begin = std::chrono::steady_clock::now();
   const auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(); };
   std::optional<ProbeStart> start;
   // A private training begins without what a fit to the same pictures would tell.
-  if (pretrained && !o.is_private) start = fit_start(o, data, model, trainer, inside("probe.safetensors"));
+  if (pretrained && !o.is_private && first) start = fit_start(o, data, model, trainer, inside("probe.safetensors"));
+  world.barrier();
   Trainer training(model, trainer);
   const History history =
       o.linear_probe ? report_probe(o, data, model, trainer, passed()) : training.fit(data.train, data.val);
   const double seconds = passed();
   if (history.cancelled) {
+    if (!first) return interrupted_code();
     std::fprintf(stderr, "fovea: stopped; go on with: fovea train %s --out '%s' --resume and the same options\n",
                  o.data.c_str(), folder.c_str());
     return interrupted_code();
@@ -200,10 +271,11 @@ int run(TrainOptions o) {
     model = open_pretrained(o, data);
     set_classifier(model, {.weight = start->weight, .bias = start->bias});
   }
-  save(model, inside("model.fovea"));
+  broadcast(world, model);  // the probe, perhaps
+  if (first) save(model, inside("model.fovea"));
   const std::optional<PrivacyReport>& privacy = training.privacy();
   if (privacy) write_file(inside("privacy.json"), to_json(*privacy) + "\n");
-  if (!log.warning().empty()) std::fprintf(stderr, "fovea: warning: %s\n", log.warning().c_str());
+  if (log && !log->warning().empty()) std::fprintf(stderr, "fovea: warning: %s\n", log->warning().c_str());
 
   // The last word is on pictures that training never saw.
   const DatasetPtr judged = data.test ? data.test : data.val;
@@ -218,11 +290,14 @@ int run(TrainOptions o) {
     EvaluateOptions evaluating;
     evaluating.batch_size =
         model.preprocessing.width * model.preprocessing.height <= 96 * 96 ? 128 : trainer.batch_size;
+    evaluating.batch_size *= world.size();
+    evaluating.ranks = &world;
     evaluating.workers = o.workers;
     evaluating.skip_corrupt = o.skip_corrupt;
     evaluating.cancel = &cancel;
     evaluating.observer = &quiet;
     const Evaluation result = evaluate(model, judged, evaluating);
+    if (!first) return 0;
     const std::string text = to_json(result.metrics);
     write_file(inside("evaluation.json"), text + "\n");
     summary[data.test ? "test" : "validation"] = nlohmann::json::parse(text);
@@ -235,6 +310,8 @@ int run(TrainOptions o) {
                   folder.c_str());
       std::printf("%s accuracy: %s\n", part.c_str(), percent(result.metrics.accuracy).c_str());
     }
+  } else if (!first) {
+    return 0;
   } else if (!o.common.json) {
     std::printf("training took %s; model, metrics and plots are in %s\n", format_duration(seconds).c_str(),
                 folder.c_str());
@@ -264,12 +341,14 @@ void add_train(CLI::App& app, Action& action) {
       "  fovea train photos --weights efficientnet_lite0       from pretrained weights: better, and with few pictures\n"
       "  fovea train photos --out runs/pets --resume           go on after Ctrl-C, a crash or a power cut\n"
       "  fovea train faces --private --epsilon 3               what the model tells about any picture is bounded\n"
-      "  fovea train scans.csv --group-prefix 8 --balance weights --patience 10\n\n"
+      "  fovea train scans.csv --group-prefix 8 --balance weights --patience 10\n"
+      "  mpirun -n 4 fovea train photos --out runs/pets        on 4 ranks, of one machine or of several\n\n"
       "The run folder holds model.fovea, checkpoint.safetensors, metrics.jsonl and .csv, TensorBoard events, "
       "evaluation.json, run.json and plots (SVG); `fovea report` makes a page of them. Where pictures have groups, "
       "subjects.csv: see `fovea forget`; of private training, privacy.json.");
   add_train_options(*command, *o);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback(
+      [&action, o] { action = [o] { return run_on_ranks([&](Communicator& world) { return run(*o, world); }); }; });
 }
 
 }  // namespace fovea::tools

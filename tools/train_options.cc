@@ -161,6 +161,7 @@ TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, con
   t.epochs = o.epochs;
   t.batch_size = o.batch_size;
   t.precision = o.precision == "bf16" ? DType::bf16 : DType::f32;
+  t.sync_batch_norm = o.sync_batch_norm;
   t.loss.kind = o.focal > 0 ? LossKind::focal : LossKind::cross_entropy;
   t.loss.focal_gamma = o.focal;
   t.loss.label_smoothing = o.label_smoothing;
@@ -235,6 +236,9 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
        "BF16 (elsewhere it is f32)")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str()
+      ->group(training);
+  c.add_flag("--sync-batch-norm", o.sync_batch_norm,
+             "Under mpirun: batch norm takes the statistics of all ranks' pictures, for results as of one rank")
       ->group(training);
   c.add_option("--optimizer", o.optimizer, "sgd (default, Nesterov momentum), adam, adamw, rmsprop, lamb")
       ->check(CLI::IsMember({"sgd", "adam", "adamw", "rmsprop", "lamb"}))

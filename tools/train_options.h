@@ -31,6 +31,7 @@ struct TrainOptions {
   bool auto_batch = false;
   std::string batch_reason;  ///< why batch_size is what it is, where it was chosen
   std::string precision = "f32";
+  bool sync_batch_norm = false;
   std::string optimizer, schedule;
   double lr = 0, weight_decay = -1, label_smoothing = -1, momentum = 0.9, ema = -1, clip_norm = -1;
   double focal = 0, warmup = 0;

@@ -8,6 +8,7 @@
 
 #include "augment/dataset.h"
 #include "augment/loader.h"
+#include "core/distributed/communicator.h"
 #include "models/model.h"
 #include "train/cancel.h"
 #include "train/metrics.h"
@@ -23,7 +24,9 @@ struct EvaluateOptions {
   /// Computes the logits of a batch in place of the model, such as infer::fast_forward(model); empty: the model.
   std::function<Tensor(const Tensor&)> forward;
   const CancelToken* cancel = nullptr;  ///< not owned; Error{cancelled} when it fires
-  TrainObserver* observer = nullptr;    ///< not owned; gets on_validation_batch
+  /// Ranks that part the pictures among them; each gets the result of all, but for `skipped`. Not owned.
+  Communicator* ranks = nullptr;
+  TrainObserver* observer = nullptr;  ///< not owned; gets on_validation_batch
 };
 
 struct Evaluation {
@@ -38,7 +41,8 @@ struct Evaluation {
 /// Inference over all items, in order. Error{usage} when the model's outputs do not match the dataset's classes;
 /// Error{numeric} for logits that are NaN or Inf.
 FOVEA_API Evaluation evaluate(const Model& model, const DatasetPtr& dataset, const EvaluateOptions& options = {});
-/// The same over a loader's batches (one epoch), for preprocessing of one's own.
+/// The same over a loader's batches (one epoch), for preprocessing of one's own. With options.ranks the loader makes
+/// this rank's parts (LoaderOptions::part), and does not shuffle or oversample.
 FOVEA_API Evaluation evaluate(const Model& model, Loader& loader, int classes, const EvaluateOptions& options = {});
 
 /// Class probabilities f32 [N, classes] of a batch of images as the model's preprocessing makes them.

@@ -69,6 +69,16 @@ void check_options(const TrainerOptions& o) {
     require(std::isfinite(w) && w >= 0, "a class weight is negative or not finite");
 }
 
+namespace {
+
+void part_among(const Communicator* ranks, LoaderOptions& loading) {
+  if (!ranks) return;
+  loading.part = {ranks->rank(), ranks->size()};
+  loading.cache_bytes /= ranks->size();
+}
+
+}  // namespace
+
 LoaderOptions training_loader_options(const Model& model, const Dataset& train, const TrainerOptions& options) {
   LoaderOptions loading;
   loading.batch_size = std::min(options.batch_size, train.size());
@@ -84,6 +94,7 @@ LoaderOptions training_loader_options(const Model& model, const Dataset& train, 
   loading.batch_transforms = options.batch_transforms;
   loading.skip_corrupt = options.skip_corrupt;
   loading.cache = options.cache;
+  part_among(options.ranks, loading);
   if (options.balance == ClassBalance::oversample) {
     const std::vector<double> weights = balanced_class_weights(train);
     for (std::int64_t i = 0; i < train.size(); ++i)
@@ -102,6 +113,7 @@ LoaderOptions validation_loader_options(const Model& model, const Dataset& val, 
   validating.preprocessing = model.preprocessing;
   validating.skip_corrupt = options.skip_corrupt;
   validating.cache = options.cache;
+  part_among(options.ranks, validating);
   return validating;
 }
 
@@ -143,6 +155,14 @@ Tensor training_loss(const Tensor& logits, const Batch& batch, int classes, cons
   entropy.class_weights = class_weights;
   entropy.reduction = reduction;
   return cross_entropy(logits, soft ? batch.soft_labels.to(logits.dtype()) : batch.labels, entropy);
+}
+
+double loss_divisor(const Batch& batch, const Tensor& class_weights) {
+  if (!class_weights.defined() || batch.soft_labels.defined()) return static_cast<double>(batch.labels.dim(0));
+  const std::vector<double> weights = class_weights.to_vector<double>();
+  double sum = 0;
+  for (const std::int64_t label : batch.labels.values<std::int64_t>()) sum += weights[static_cast<std::size_t>(label)];
+  return sum;
 }
 
 namespace {
@@ -218,6 +238,33 @@ Settings describe_settings(const TrainerOptions& options, Monitor monitor, const
   put("frozen", str(detail::fnv1a64(frozen)));
   put("threads", str(num_threads()));
   return settings;
+}
+
+void check_resumable(const std::string& path, const Settings& old, const Settings& now,
+                     const std::function<void(const std::string&)>& warn) {
+  const auto find = [](const Settings& settings, std::string_view key) {
+    const auto at = std::find_if(settings.begin(), settings.end(), [&](const auto& s) { return s.first == key; });
+    return at != settings.end() ? &at->second : nullptr;
+  };
+  for (const auto& [key, value] : now) {
+    const std::string* const found = find(old, key);
+    // Checkpoints from before there was a choice.
+    const std::string was = found ? *found : key == "precision" ? "f32" : key == "ranks" ? "1" : "unknown";
+    if (was == value) continue;
+    if (key == "threads") {
+      warn(str("the checkpoint was made with ", was, " threads, now there are ", value,
+               ": results may differ in the last bits"));
+    } else if (key == "ranks") {
+      warn(str("the checkpoint was made by other ranks (", was, "; now ", value, "): results may differ"));
+    } else {
+      throw Error(ErrorKind::usage, path, str("was made with another ", key, ": '", was, "', now '", value, "'"),
+                  "use the same settings, or start afresh without resuming");
+    }
+  }
+  if (find(old, "privacy") && !find(now, "privacy")) {
+    throw Error(ErrorKind::usage, path, "is of a private training, which this is not",
+                "go on with the same privacy options, or start afresh without resuming");
+  }
 }
 
 }  // namespace fovea

@@ -1,6 +1,7 @@
 // What a training run is made of. Internal to train.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +21,9 @@ Tensor make_class_weights(const Dataset& dataset, const TrainerOptions& options,
 Tensor training_loss(const Tensor& logits, const Batch& batch, int classes, const LossOptions& options,
                      const Tensor& class_weights, LossReduction reduction = LossReduction::mean);
 
+/// What the mean of training_loss() divides by: pictures, or their classes' weights where those weigh.
+double loss_divisor(const Batch& batch, const Tensor& class_weights);
+
 /// Puts values back into tensors of the same names. Error{format} naming what does not fit `where`; then nothing
 /// changed.
 void restore(const std::vector<NamedTensor>& live, const std::vector<NamedTensor>& values, const std::string& where);
@@ -28,5 +32,9 @@ void restore(const std::vector<NamedTensor>& live, const std::vector<NamedTensor
 using Settings = std::vector<std::pair<std::string, std::string>>;
 Settings describe_settings(const TrainerOptions& options, Monitor monitor, const Model& model,
                            const std::vector<NamedTensor>& tensors, const Dataset& train, const Dataset* val);
+/// Error{usage} where a checkpoint at `path` was made under other settings. Those that change only the last bits are
+/// told.
+void check_resumable(const std::string& path, const Settings& old, const Settings& now,
+                     const std::function<void(const std::string&)>& warn);
 
 }  // namespace fovea

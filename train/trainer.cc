@@ -15,6 +15,7 @@
 #include "kernels/conv_norm.h"
 #include "train/checkpoint.h"
 #include "train/diagnose_internal.h"
+#include "train/distributed/data_parallel_internal.h"
 #include "train/files_internal.h"
 #include "train/forecast.h"
 #include "train/gradients.h"
@@ -61,6 +62,7 @@ struct Trainer::Run {
   Optimizer optimizer;
   Monitor monitor;
   std::optional<PrivateSteps> privacy;
+  std::optional<DataParallel> parallel;
   std::optional<Loader> loader, val_loader;
   std::int64_t batches = 0, steps_per_epoch = 0;
   std::optional<WeightAverage> ema;
@@ -86,6 +88,12 @@ struct Trainer::Run {
         tensors(t.model_.network().named_tensors()),
         optimizer(t.options_.optimizer, t.model_.network().parameters(), t.options_.optimizer_options),
         monitor(val ? t.options_.monitor : Monitor::train_loss) {
+    settings = describe_settings(options, monitor, model, tensors, *train, val.get());
+    if (options.ranks && options.ranks->size() > 1) {
+      require(!options.privacy, "private training runs on one rank", "start it without mpirun");
+      parallel.emplace(*options.ranks, tensors, options.sync_batch_norm);
+      parallel->begin(settings);
+    }
     LoaderOptions loading = training_loader_options(model, *train, options);
     if (options.privacy) {
       privacy.emplace(options, model, *train, val != nullptr);
@@ -99,8 +107,8 @@ struct Trainer::Run {
                      steps_per_epoch, options.warmup);
     if (options.ema) ema.emplace(tensors, *options.ema);
     class_weights = make_class_weights(*train, options, tensors.front().tensor.dtype());
-    settings = describe_settings(options, monitor, model, tensors, *train, val.get());
     if (privacy) settings.emplace_back("privacy", privacy->describe());
+    settings.emplace_back("ranks", parallel ? parallel->describe() : "1");
   }
 
   template <class F>
@@ -111,32 +119,13 @@ struct Trainer::Run {
   }
 
   bool cancelled() const { return options.cancel && options.cancel->requested(); }
+  /// Asked by all ranks at the same point.
+  bool any_cancelled() { return parallel ? parallel->any(cancelled()) : cancelled(); }
 
   void resume() {
     Checkpoint c = load_checkpoint(options.checkpoint);
-    for (const auto& [key, value] : settings) {
-      const auto at =
-          std::find_if(c.settings.begin(), c.settings.end(), [&, &k = key](const auto& s) { return s.first == k; });
-      // Checkpoints from before there was a choice are f32.
-      const std::string old = at != c.settings.end() ? at->second : key == "precision" ? "f32" : "unknown";
-      if (old == value) continue;
-      if (key == "threads") {
-        tell([&](TrainObserver& o) {
-          o.on_warning(str("the checkpoint was made with ", old, " threads, now there are ", num_threads(),
-                           ": results may differ in the last bits"));
-        });
-        continue;
-      }
-      throw Error(ErrorKind::usage, options.checkpoint,
-                  str("was made with another ", key, ": '", old, "', now '", value, "'"),
-                  "use the same settings, or start afresh without resuming");
-    }
-    const auto was_private =
-        std::find_if(c.settings.begin(), c.settings.end(), [](const auto& s) { return s.first == "privacy"; });
-    if (!privacy && was_private != c.settings.end()) {
-      throw Error(ErrorKind::usage, options.checkpoint, "is of a private training, which this is not",
-                  "go on with the same privacy options, or start afresh without resuming");
-    }
+    check_resumable(options.checkpoint, c.settings, settings,
+                    [&](const std::string& text) { tell([&](TrainObserver& o) { o.on_warning(text); }); });
     const std::int64_t done = c.progress.epoch * batches + c.progress.batch;
     if (c.progress.epoch > options.epochs || c.progress.batch > batches || done > batches * options.epochs) {
       throw Error(ErrorKind::format, options.checkpoint, "its position lies beyond the end of the training");
@@ -165,7 +154,7 @@ struct Trainer::Run {
   }
 
   void write_checkpoint() {
-    if (options.checkpoint.empty()) return;
+    if (options.checkpoint.empty() || (parallel && !parallel->first())) return;
     count_time();
     progress.plateau = schedule->plateau();
     Checkpoint c;
@@ -204,20 +193,27 @@ struct Trainer::Run {
     progress.images += n;
     progress.loss_sum += sum;
     segment_images += n;
+    batch_images = n;
     ++progress.batch;
     if (n > 0) return sum / static_cast<double>(n);
     return progress.images > 0 ? progress.loss_sum / static_cast<double>(progress.images) : 0;
   }
 
   /// Forward and backward of one batch; gradients add up until the optimizer step.
-  double train_batch(const Batch& batch) {
+  /// @param last whether the step follows
+  double train_batch(const Batch& batch, bool last) {
     if (privacy) return train_private(batch);
+    if (parallel) {
+      parallel->begin_batch(batch.labels.dim(0), loss_divisor(batch, class_weights), cancelled());
+    }
     const auto number = static_cast<std::uint64_t>(progress.epoch * batches + progress.batch);
     const TrainingMode::Options mode{.seed = options.seed,
                                      .step = number,
                                      .update_statistics = true,
                                      .precision = options.precision,
-                                     .checkpoint_blocks = options.checkpoint_blocks};
+                                     .checkpoint_blocks = options.checkpoint_blocks,
+                                     .batch_ranks = parallel ? parallel->batch_ranks() : nullptr,
+                                     .first_example = batch.first};
     Tensor images = batch.images.to(tensors.front().tensor.dtype());
     TrainingMode training(mode);
     Tape tape;
@@ -232,15 +228,28 @@ struct Trainer::Run {
               progress.batch + 1, "); the first bad tensor is ", first_bad_in_pass(model, tensors, images, mode)),
           "lower the learning rate, use a warm-up or clip gradients");
     }
-    tape.backward(loss);
-    const auto n = batch.labels.dim(0);
-    progress.correct += correct_rows(logits, batch.labels);
-    progress.images += n;
-    progress.loss_sum += value * static_cast<double>(n);
-    segment_images += n;
+    DataParallel::Total total{value, correct_rows(logits, batch.labels), batch.labels.dim(0)};
+    if (!parallel) {
+      tape.backward(loss);
+    } else {
+      const Tensor share = Tensor::full(loss.shape(), parallel->share(), loss.dtype(), loss.device());
+      parallel->add_result(value, total.correct, last);
+      if (last) {
+        tape.backward(loss, share, parallel->listener());
+      } else {
+        tape.backward(loss, share);
+      }
+      total = parallel->finish_batch(last);
+    }
+    progress.correct += total.correct;
+    progress.images += total.images;
+    progress.loss_sum += total.loss * static_cast<double>(total.images);
+    segment_images += total.images;
+    batch_images = total.images;
     ++progress.batch;
-    return value;
+    return total.loss;
   }
+  std::int64_t batch_images = 0;  // of the last one
 
   /// @param group how many batches' gradients have been added up
   Schedule::Rates optimizer_step(int group, double mean_loss) {
@@ -270,7 +279,7 @@ struct Trainer::Run {
     return rates;
   }
 
-  void report(const Batch& batch, double loss, double lr) {
+  void report(double loss, double lr) {
     const double running = seconds_since(train_segment_start);
     BatchReport r;
     r.epoch = progress.epoch + 1;
@@ -278,7 +287,7 @@ struct Trainer::Run {
     r.batch = progress.batch;
     r.batches = batches;
     r.step = progress.step;
-    r.images = batch.labels.dim(0);
+    r.images = batch_images;
     r.loss = loss;
     const double images = static_cast<double>(std::max<std::int64_t>(progress.images, 1));  // 0: an empty sample
     r.mean_loss = progress.loss_sum / images;
@@ -320,14 +329,14 @@ struct Trainer::Run {
       return rates;
     };
     while (go_on && loader->next(batch)) {
-      const double loss = train_batch(batch);
+      const bool stepped = group + 1 == options.accumulate || progress.batch + 1 == batches;
+      const double loss = train_batch(batch, stepped);
       group_loss += loss;
       ++group;
-      const bool stepped = group == options.accumulate || progress.batch == batches;
       if (stepped) finish_group();
-      report(batch, loss, schedule->at(std::max<std::int64_t>(progress.step - 1, 0)).lr);
+      report(loss, schedule->at(std::max<std::int64_t>(progress.step - 1, 0)).lr);
       if (!stepped) continue;
-      if (cancelled()) {
+      if (parallel ? parallel->stop() : cancelled()) {
         go_on = false;
       } else if (options.checkpoint_every > 0 && progress.step - saved_step >= options.checkpoint_every &&
                  progress.batch < batches) {
@@ -357,6 +366,14 @@ struct Trainer::Run {
     record.lr = schedule->at(std::max<std::int64_t>(progress.step - 1, 0)).lr;
     const auto images = static_cast<double>(progress.images);
     record.train_loss = images > 0 ? progress.loss_sum / images : kNaN;
+    if (parallel) {
+      require(images > 0, "none of the pictures can be read");
+      if (parallel->tensors_came_apart()) {
+        tell([](TrainObserver& o) {
+          o.on_warning("the ranks' parameters had come apart (different processors?): rank 0's are everybody's again");
+        });
+      }
+    }
     record.train_accuracy = images > 0 ? static_cast<double>(progress.correct) / images : kNaN;
     double monitored = record.train_loss;
     bool keep_best = false;
@@ -369,6 +386,7 @@ struct Trainer::Run {
         Forward forward{*this};
         evaluating.observer = &forward;
         evaluating.cancel = options.cancel;
+        evaluating.ranks = options.ranks;
         const Evaluation e = evaluate(model, *val_loader, classes, evaluating);
         trainer.last_validation_ = e.metrics;
         report_skips(*val_loader, reported_val_skips);
@@ -413,9 +431,10 @@ struct Trainer::Run {
   };
 
   History fit() {
-    if (!options.checkpoint.empty()) {
-      check_writable(options.checkpoint);
-      if (options.resume && file_exists(options.checkpoint)) resume();
+    if (!options.checkpoint.empty() && (!parallel || parallel->first())) check_writable(options.checkpoint);
+    if (options.resume) {
+      const bool there = file_exists(options.checkpoint);
+      if (parallel ? parallel->all_see(options.checkpoint, there) : there) resume();
     }
     if (options.precision == DType::bf16 && !kernels::conv_norm_takes_bf16())
       tell([](TrainObserver& o) { o.on_warning("this CPU has no products of bf16 (AVX-512 BF16): training in f32"); });
@@ -441,7 +460,7 @@ struct Trainer::Run {
     segment = train_segment = train_segment_start = Clock::now();
     const std::int64_t first_epoch = progress.epoch, first_batch = progress.batch;
     while (!progress.finished) {
-      bool go_on = !cancelled() && train_epoch();
+      bool go_on = !any_cancelled() && train_epoch();
       if (go_on) {
         try {
           end_epoch();

@@ -10,6 +10,7 @@
 
 #include "augment/dataset.h"
 #include "augment/transform.h"
+#include "core/distributed/communicator.h"
 #include "models/model.h"
 #include "train/cancel.h"
 #include "train/ema.h"
@@ -83,6 +84,15 @@ struct TrainerOptions {
   /// training loss. Networks with batch statistics are refused too.
   std::optional<PrivacyOptions> privacy;
 
+  /// Ranks that train together (train/distributed/mpi.h): each batch is parted among them, so that batch_size is that
+  /// of the whole. All are given the same options, data and network; rank 0's parameters are everybody's at the
+  /// beginning. Rank 0 alone writes checkpoints, every rank reads them, and each tells its own observers of the whole.
+  /// nullptr: this process alone. Not owned.
+  Communicator* ranks = nullptr;
+  /// Batch norm takes the statistics of the whole batch: the results are those of one rank. Otherwise of each rank's
+  /// part, which is faster, and enough from some 16 pictures in a part up; running statistics are means over the ranks.
+  bool sync_batch_norm = false;
+
   Monitor monitor = Monitor::val_loss;  ///< train_loss is used instead where there is no validation data
   std::optional<EarlyStopping> early_stopping;
   bool restore_best = false;  ///< ends with the weights of the best epoch instead of the last
@@ -111,6 +121,8 @@ class FOVEA_API Trainer {
   /// Trains. Errors: usage (empty data, class counts that do not fit, a checkpoint of other settings), numeric (NaN or
   /// Inf, naming the first bad tensor; the checkpoint of before stays), file (the checkpoint's folder cannot be written
   /// to: found before the first step). A checkpoint that fails later is reported to the observers and training goes on.
+  /// With ranks, an error on one of them leaves the others waiting: end all by Communicator::abort(). Cancelling one
+  /// cancels all.
   /// When cancelled it stops after the current step, writes a checkpoint, and returns with History::cancelled set; the
   /// network then holds the raw weights.
   History fit(const DatasetPtr& train, const DatasetPtr& val = nullptr);

@@ -184,6 +184,54 @@ TEST_CASE("loader: an epoch can be entered anywhere") {
   CHECK(contains(error_of([&] { loader.next(batch); }), "before start_epoch"));
 }
 
+TEST_CASE("loader: the parts of a batch make the whole, on any number of workers") {
+  const DatasetPtr data = numbered_dataset(29, 9, 3);  // the last batch has 5
+  LoaderOptions o{.batch_size = 8, .shuffle = true, .seed = 7, .workers = 0, .preprocessing = plain(6, 3)};
+  o.transforms = {tf::random_resized_crop({.width = 6}), tf::gaussian_noise({0, 20}, 1)};
+  const Seen whole = epoch_of(data, o, 1, 1);
+  for (const int count : {2, 3, 6}) {
+    std::vector<std::unique_ptr<Loader>> loaders;
+    for (int k = 0; k < count; ++k) {
+      LoaderOptions part = o;
+      part.part = {k, count};
+      part.workers = k;
+      loaders.push_back(std::make_unique<Loader>(data, part));
+      loaders.back()->start_epoch(1, 1);
+    }
+    Seen seen;
+    for (int b = 0; b < 3; ++b) {
+      std::int64_t size = 0;
+      for (const auto& loader : loaders) {
+        Batch batch;
+        REQUIRE(loader->next(batch));
+        CHECK(batch.first == size);
+        size += batch.images.dim(0);
+        seen.indices.insert(seen.indices.end(), batch.indices.begin(), batch.indices.end());
+        for (const std::int64_t v : batch.labels.values<std::int64_t>()) seen.labels.push_back(v);
+        for (const float v : batch.images.values<float>()) seen.pixels.push_back(v);
+      }
+      seen.sizes.push_back(size);
+    }
+    Batch batch;
+    for (const auto& loader : loaders) CHECK_FALSE(loader->next(batch));
+    CHECK(seen == whole);  // 6 parts of 5: one of them was empty
+  }
+  LoaderOptions part = o;
+  part.part = {2, 2};
+  CHECK(contains(error_of([&] { Loader(data, part); }), "no part 2 of 2"));
+}
+
+TEST_CASE("loader: parts that cannot be read are given empty") {
+  const auto data = std::make_shared<Strange>(8);
+  data->bad_at = 2;
+  data->worse_at = 3;
+  LoaderOptions o{.batch_size = 4, .preprocessing = plain(2, 1), .skip_corrupt = true};
+  o.part = {1, 2};
+  CHECK(epoch_of(data, o).sizes == std::vector<std::int64_t>{0, 2});
+  o.part = {0, 2};
+  CHECK(epoch_of(data, o).sizes == std::vector<std::int64_t>{2, 2});
+}
+
 TEST_CASE("loader: sampling by weight") {
   const DatasetPtr data = numbered_dataset(400, 2, 1, 2);
   LoaderOptions o{.batch_size = 50, .workers = 2, .preprocessing = plain(2, 1)};

@@ -70,6 +70,7 @@ struct Library {
   MPI_Comm world{};
   MPI_Datatype f32{}, f64{}, byte{};
   MPI_Op sum{};
+  MPI_Info no_info{};
   std::string problem;  ///< empty: all is there
 
   Library() {
@@ -105,6 +106,7 @@ struct Library {
     find("ompi_mpi_double", f64);
     find("ompi_mpi_byte", byte);
     find("ompi_mpi_op_sum", sum);
+    find("ompi_mpi_info_null", no_info);
   }
 };
 
@@ -224,7 +226,7 @@ class MpiWorld final : public Communicator {
     std::vector<double> ranks_of(CPU_SETSIZE);
     for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) ranks_of[static_cast<std::size_t>(cpu)] = CPU_ISSET(cpu, &mine) ? 1 : 0;
     MPI_Comm node{};
-    l_.comm_split_type(comm_, MPI_COMM_TYPE_SHARED, 0, static_cast<MPI_Info>(nullptr), &node);
+    l_.comm_split_type(comm_, MPI_COMM_TYPE_SHARED, 0, l_.no_info, &node);
     l_.allreduce(in_place(), ranks_of.data(), static_cast<int>(ranks_of.size()), l_.f64, l_.sum, node);
     l_.comm_free(&node);
     double share = 0;
