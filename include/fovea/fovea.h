@@ -38,6 +38,7 @@
 #include "models/model.h"
 #include "models/options.h"
 #include "models/transfer.h"
+#include "train/distributed/mpi.h"
 #include "train/evaluation.h"
 #include "train/finetune.h"
 #include "train/forecast.h"
