@@ -66,8 +66,8 @@ class DataParallel {
 
   /// True on all ranks if it is on one.
   bool any(bool here);
-  /// Rank 0's parameters and buffers become everybody's. Before that, Error{usage} naming the first setting in which ranks
-  /// differ, but for threads: they would wait for each other for ever, or make nonsense.
+  /// Rank 0's parameters and buffers become everybody's. Before that, Error{usage} naming the first setting in which
+  /// ranks differ, but for threads: they would wait for each other for ever, or make nonsense.
   void begin(const std::vector<std::pair<std::string, std::string>>& settings);
   /// Whether a file is there, for all: Error{file} where only some ranks see it.
   bool all_see(const std::string& path, bool here);
