@@ -10,13 +10,14 @@
 #include "augment/files_internal.h"
 #include "augment/idx.h"
 #include "augment/image_folder.h"
+#include "augment/pack.h"
 #include "core/error.h"
 
 namespace fovea {
 
 namespace {
 
-enum class Kind { csv, coco, idx, cifar, parts, folder };
+enum class Kind { csv, coco, pack, idx, cifar, parts, folder };
 
 /// The folder that plays the part, or nothing.
 std::string part_folder(const std::string& path, const std::string& split) {
@@ -32,12 +33,14 @@ std::string part_folder(const std::string& path, const std::string& split) {
 }
 
 constexpr const char* kExpected =
-    "give a folder with one folder of pictures per class, a .csv manifest (path,label), or a COCO Camera Traps .json";
+    "give a folder with one folder of pictures per class, a .csv manifest (path,label), a COCO Camera Traps .json, "
+    "or what `fovea pack` made";
 
 Kind recognise(const std::string& path) {
   if (files::is_file(path)) {
     if (files::lower_extension(path) == "csv") return Kind::csv;
     if (files::lower_extension(path) == "json") return Kind::coco;
+    if (PackDataset::is_pack(path)) return Kind::pack;
     throw Error(ErrorKind::usage, path, "this is a file, not a data set", kExpected);
   }
   files::require_folder(path, kExpected);
@@ -64,6 +67,7 @@ std::vector<std::string> available_splits(const std::string& path) {
   std::vector<std::string> parts;
   switch (recognise(path)) {
     case Kind::csv: return CsvDataset(path, {.check_files = false}).parts();
+    case Kind::pack: return PackDataset(path).parts();
     case Kind::idx:
       for (const char* split : {"train", "test"}) {
         if (IdxDataset::found_in(path, split)) parts.push_back(split);
@@ -90,6 +94,13 @@ DatasetPtr open_dataset(const std::string& path, const std::string& split, const
   if (kind == Kind::csv) {
     return std::make_shared<CsvDataset>(
         path, CsvOptions{.class_names = options.class_names, .split = split, .image_size = options.image_size});
+  }
+  if (kind == Kind::pack) {
+    return std::make_shared<PackDataset>(path, PackDatasetOptions{.part = split,
+                                                                  .class_names = options.class_names,
+                                                                  .image_size = options.image_size,
+                                                                  .check_source = true,
+                                                                  .group_prefix = options.group_prefix});
   }
   if (kind == Kind::coco) {
     if (!split.empty()) no_such_part(path, split, {});

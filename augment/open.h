@@ -17,6 +17,7 @@ struct OpenOptions {
 /// Opens what lies at `path`:
 ///   a .csv file                        → CsvDataset; split chooses rows by their split column
 ///   a .json file                       → CocoDataset (COCO Camera Traps); split must be ""
+///   a file made by `fovea pack`        → PackDataset
 ///   a folder with IDX files            → IdxDataset (MNIST, Fashion-MNIST)
 ///   a folder with CIFAR binary files   → CifarDataset
 ///   a folder with train/ and val/ (or valid/, validation/; and test/) → ImageFolder of that part, classes numbered as

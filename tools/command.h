@@ -40,6 +40,7 @@ void add_inspect(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
 void add_weights(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);
+void add_pack(CLI::App& app, Action& action);
 void add_augment_preview(CLI::App& app, Action& action);
 void add_compile(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);

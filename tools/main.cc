@@ -83,6 +83,7 @@ int main(int argc, char** argv) {
   add_models(app, action);
   add_summary(app, action);
   add_inspect(app, action);
+  add_pack(app, action);
   add_convert(app, action);
   add_run(app, action);
   add_weights(app, action);

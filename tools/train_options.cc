@@ -7,6 +7,7 @@
 
 #include "augment/csv_dataset.h"
 #include "augment/open.h"
+#include "augment/pack.h"
 #include "core/error.h"
 #include "tools/data_source.h"
 #include "tools/train_private.h"
@@ -64,8 +65,10 @@ TrainData open_data(const TrainOptions& o) {
     const std::vector<double>& w = manifest->class_weights();
     if (std::any_of(w.begin(), w.end(), [](double v) { return v != 1; })) result.class_weights = w;
   }
-  whole = limited(whole, o.limit);
+  if (const auto packed = std::dynamic_pointer_cast<const PackDataset>(whole))
+    result.class_weights = packed->class_weights();
   result.warnings = whole->warnings();
+  whole = limited(whole, o.limit);
   result.small = small_pictures(*whole);
   const double share = o.val >= 0 ? o.val : fashion ? 0.03 : kValidationShare;
   if (result.val || share == 0) {
@@ -196,7 +199,8 @@ TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, con
 void add_train_options(CLI::App& c, TrainOptions& o) {
   c.add_option("source", o.data,
                "What to learn: `fashion-mnist`, a folder with one folder of pictures per class (or with train/ and "
-               "val/), a CSV manifest (path,label[,group][,split][,weight]), a COCO Camera Traps .json (split by "
+               "val/), a CSV manifest (path,label[,group][,split][,weight]), a pack (`fovea pack`), a COCO Camera "
+               "Traps .json (split by "
                "location), or a folder of IDX "
                "or CIFAR files")
       ->required();

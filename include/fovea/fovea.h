@@ -7,6 +7,7 @@
 #include "augment/image_folder.h"
 #include "augment/loader.h"
 #include "augment/open.h"
+#include "augment/pack.h"
 #include "augment/transform.h"
 #include "core/autograd/modes.h"
 #include "core/autograd/tape.h"
