@@ -69,9 +69,18 @@ namespace {
       (::setgroups(0, nullptr) != 0 || ::setgid(65534) != 0 || ::setuid(65534) != 0))
     ::_exit(123);
   ::setenv("LC_ALL", "C.UTF-8", 1);
-  std::vector<char*> argv = {const_cast<char*>("fovea")};
-  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+  std::vector<char*> argv;
+  const auto add = [&](const char* word) { argv.push_back(const_cast<char*>(word)); };
+  const std::string ranks = std::to_string(setup.ranks);
+  if (setup.ranks > 0) {
+    // More ranks than processors share them; root is what CI runs as.
+    for (const char* word : {"mpirun", "--oversubscribe", "-n", ranks.c_str()}) add(word);
+    if (::getuid() == 0) add("--allow-run-as-root");
+  }
+  add(setup.ranks > 0 ? FOVEA_PROGRAM : "fovea");
+  for (const std::string& word : words) add(word.c_str());
   argv.push_back(nullptr);
+  if (setup.ranks > 0) ::execvp("mpirun", argv.data());
   ::execv(FOVEA_PROGRAM, argv.data());
   ::_exit(124);
 }

@@ -35,6 +35,7 @@ struct Setup {
   bool limit_kills = false;  ///< at the limit the system ends the program (SIGXFSZ) instead of refusing the write
   bool as_nobody = false;    ///< without root's rights
   int columns = 0;           ///< standard error is a terminal of this width
+  int ranks = 0;             ///< started by mpirun on so many; the outcome is mpirun's
   std::string terminal;      ///< set by run()
   /// Called every millisecond while the program runs; a signal number ends the wait and is sent, 0 waits on.
   std::function<int()> watch;
