@@ -118,6 +118,19 @@ const Library& library() {
 /// MPI counts in int.
 constexpr std::int64_t kMostElements = std::numeric_limits<int>::max() / 2;
 
+/// Open MPI binds up to two ranks to one core each, and more to a socket, unless told otherwise: it takes them for
+/// programs of one thread. A binding that somebody asked for (--bind-to, --map-by) stays.
+void leave_default_binding() {
+  const auto asked = [](const char* name) { return std::getenv(name) != nullptr; };
+  if (!asked("OMPI_MCA_orte_bound_at_launch") || asked("OMPI_MCA_hwloc_base_binding_policy") ||
+      asked("OMPI_MCA_rmaps_base_mapping_policy") || asked("OMPI_MCA_hwloc_base_cpu_list"))
+    return;
+  cpu_set_t all;
+  CPU_ZERO(&all);
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) CPU_SET(cpu, &all);
+  ::sched_setaffinity(0, sizeof all, &all);  // those that the system grants; where it refuses, the binding stays
+}
+
 class MpiWorld final : public Communicator {
  public:
   /// @param owner whether MPI is this one's to finalise
@@ -218,7 +231,7 @@ class MpiWorld final : public Communicator {
     }
   }
 
-  /// mpirun may have bound this rank to some processors, all ranks to the same ones, or to none.
+  /// The ranks of this machine may run on the same processors, each on its own, or anything between.
   void count_processors() {
     cpu_set_t mine;
     CPU_ZERO(&mine);
@@ -255,6 +268,7 @@ std::unique_ptr<Communicator> open_mpi_world() {
     throw Error(ErrorKind::usage, "mpirun", str("started ", mpi_launch().size, " ranks, but ", l.problem),
                 "install Open MPI (libopenmpi3), or start the program without mpirun");
   }
+  leave_default_binding();
   int initialized = 0;
   l.initialized(&initialized);
   int level = MPI_THREAD_SERIALIZED;

@@ -20,9 +20,10 @@ FOVEA_API Launch mpi_launch();
 FOVEA_API std::string mpi_unavailable();
 
 /// The ranks that mpirun started with this one. Initialises MPI unless the program has done so, and then finalises it
-/// when the communicator goes, but not while an exception is on its way: the others would not come. A process that
-/// mpirun did not start is alone, rank 0 of 1, and touches no MPI. Buffers on the CPU. Error{usage} where mpirun
-/// started several ranks and mpi_unavailable(): each would train alone. One per process, and once.
+/// when the communicator goes, but not while an exception is on its way: the others would not come. Call it before
+/// threads start: the binding to one core that mpirun makes by default is left. A process that mpirun did not start is
+/// alone, rank 0 of 1, and touches no MPI. Buffers on the CPU. Error{usage} where mpirun started several ranks and
+/// mpi_unavailable(): each would train alone. One per process, and once.
 FOVEA_API std::unique_ptr<Communicator> open_mpi_world();
 
 /// A rank without others: every call returns at once.
