@@ -172,7 +172,9 @@ int run(const Options& o) {
     computing.cache = false;
     computing.cancel = &catch_interrupts();
     computing.on_batch = [&](std::int64_t done, std::int64_t total) { bar.update("features", done, total, -1, ""); };
-    const Features features = compute_features(open_model(source), all, computing);
+    const Model model = open_model(source);
+    computing.forward = infer::fast_forward(feature_network(model));
+    const Features features = compute_features(model, all, computing);
     bar.clear();
     insight::LabelErrorOptions looking;
     looking.seed = o.common.seed;

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/io/safetensors.h"
+#include "infer/compile/compile.h"
 #include "models/transfer.h"
 #include "tools/model_source.h"
 #include "tools/pretrained.h"
@@ -158,7 +159,13 @@ ProbeStart fit_start(const TrainOptions& o, const TrainData& data, Model& model,
   }
   const int classes = static_cast<int>(data.train->num_classes());
   ProgressBar bar(!o.common.quiet);
-  const Features features = compute_features(model, data.train, feature_options(trainer, bar, "features"));
+  const auto forward = infer::fast_forward(feature_network(model));
+  const auto compute = [&](const DatasetPtr& part, const char* what) {
+    FeatureOptions computing = feature_options(trainer, bar, what);
+    computing.forward = forward;
+    return compute_features(model, part, computing);
+  };
+  const Features features = compute(data.train, "features");
   LinearProbeOptions fitting;
   fitting.seed = o.common.seed;
   fitting.cancel = trainer.cancel;
@@ -175,7 +182,7 @@ ProbeStart fit_start(const TrainOptions& o, const TrainData& data, Model& model,
       text += str("  held-out loss ", number(t.log_loss, "%.3f"), "  accuracy ", percent(t.accuracy, 1));
   }
   if (data.val) {
-    const Features val = compute_features(model, data.val, feature_options(trainer, bar, "validating"));
+    const Features val = compute(data.val, "validating");
     const MetricValues m = judge(probe, val, classes);
     start.has_validation = true;
     start.val_log_loss = m.log_loss;

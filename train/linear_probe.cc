@@ -267,26 +267,37 @@ double choose(const Features& f, int classes, const LinearProbeOptions& o, std::
 
 namespace {
 
+/// A list of ops as a network.
+class ListNetwork final : public Module {
+ public:
+  explicit ListNetwork(OpList list) : list_(std::move(list)) {}
+  std::string_view kind() const override { return "ListNetwork"; }
+  Tensor forward(const Tensor& x) override { return list_.run({&x, 1})[0]; }
+
+ private:
+  OpList list_;
+};
+
 /// What comes before the classifier; dropout in it does nothing outside of training. Of a network that was read from a
 /// file, which is a list of ops and no chain any more, all that its last dense layer reads.
-std::function<Tensor(const Tensor&)> trunk_of(const Model& model) {
+ModulePtr trunk_of(const Model& model) {
   if (dynamic_cast<const Sequential*>(&model.network()) == nullptr) {
     OpList list = model.capture(1);
     const auto last = std::find_if(list.nodes.rbegin(), list.nodes.rend(),
                                    [&](const OpList::Node& n) { return n.outputs[0] == list.outputs[0]; });
     if (last != list.nodes.rend() && last->op->type() == "dense") {
       list.outputs = {last->inputs[0]};
-      return [list](const Tensor& x) { return list.run({&x, 1})[0]; };
+      list.nodes.erase(std::prev(last.base()));
+      return std::make_shared<ListNetwork>(std::move(list));
     }
   }
-  const ModulePtr trunk = split_at(model, "classifier").first;
-  return [trunk](const Tensor& x) { return (*trunk)(x); };
+  return split_at(model, "classifier").first;
 }
 
 }  // namespace
 
 Features compute_features(const Model& model, const DatasetPtr& dataset, const FeatureOptions& options) {
-  const std::function<Tensor(const Tensor&)> trunk = trunk_of(model);
+  const auto trunk = options.forward ? options.forward : feature_extractor(model);
   LoaderOptions loading;
   loading.batch_size = std::min(options.batch_size, dataset->size());
   loading.workers = options.workers;
@@ -317,11 +328,17 @@ Features compute_features(const Model& model, const DatasetPtr& dataset, const F
   return out;
 }
 
+Model feature_network(const Model& model) {
+  Model out(trunk_of(model));
+  out.preprocessing = model.preprocessing;
+  return out;
+}
+
 std::function<Tensor(const Tensor&)> feature_extractor(const Model& model) {
   return [trunk = trunk_of(model)](const Tensor& images) {
     const InferenceMode inference;
     const NoGrad off;
-    return trunk(images);
+    return (*trunk)(images);
   };
 }
 

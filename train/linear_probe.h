@@ -19,7 +19,9 @@ struct FeatureOptions {
   std::int64_t batch_size = 32;
   int workers = 1;
   bool skip_corrupt = false;
-  bool cache = true;                                         ///< keep decoded pictures, as LoaderOptions::cache
+  bool cache = true;  ///< keep decoded pictures, as LoaderOptions::cache
+  /// Computes features instead of the network's own modules: infer::fast_forward(feature_network(model)) is compiled.
+  std::function<Tensor(const Tensor&)> forward;
   const CancelToken* cancel = nullptr;                       ///< not owned; Error{cancelled} when it fires
   std::function<void(std::int64_t, std::int64_t)> on_batch;  ///< batch from 1, of how many
 };
@@ -35,6 +37,8 @@ struct Features {
 /// The values that reach the model's classifier, one row per picture, unaugmented. Error{usage} unless the network is a
 /// chain that ends in "classifier" (models/transfer.h), or was read from a file and ends in a dense layer.
 FOVEA_API Features compute_features(const Model& model, const DatasetPtr& dataset, const FeatureOptions& options = {});
+/// The network up to there, which shares the model's parameters.
+FOVEA_API Model feature_network(const Model& model);
 /// What makes them of pictures as the model's preprocessing makes these: f32 [N, F] of f32 [N,H,W,C]. It holds the
 /// network, which may go on learning.
 FOVEA_API std::function<Tensor(const Tensor&)> feature_extractor(const Model& model);

@@ -154,6 +154,10 @@ TEST_CASE("linear probe: what it says of features, the network says of pictures"
   const auto data = std::make_shared<TensorDataset>(pictures, labels, std::vector<std::string>{"a", "b"});
   const Features f = compute_features(model, data, {.batch_size = 7});
   CHECK(f.labels == labels);
+  const Features own = compute_features(model, data, {.batch_size = 7, .forward = [](const Tensor& x) {
+                                                        return Tensor::full({x.dim(0), 2}, 3.0);
+                                                      }});
+  CHECK(own.values.to_vector<float>() == std::vector<float>(48, 3.0F));
   const LinearProbe probe = fit_linear_probe(f, 2);
   set_classifier(model, probe);
   const Tensor wanted = probe_probabilities(probe, f.values), got = evaluate(model, data).probabilities;
