@@ -60,7 +60,7 @@ class TrainView final : public TrainObserver {
     if (validates_)
       text += str("  val loss ", number(e.val_loss, "%.3f"), "  val accuracy ", percent(e.val_accuracy, 2));
     text += epsilon(e.epsilon);
-    text += str("  ", number(e.images_per_s, "%.0f"), " img/s  ", format_duration(e.seconds),
+    text += str("  ", number(e.images_per_s, "%.0f"), " img/s  ", format_duration(e.seconds), waiting(e.wait_share),
                 e.best && validates_ && info_.steps > 0 ? "  best" : "");
     bar_.line(text);
   }
@@ -71,6 +71,8 @@ class TrainView final : public TrainObserver {
   void on_end(const History&) override { bar_.clear(); }
 
  private:
+  /// Below a tenth nobody needs to do anything about it.
+  static std::string waiting(double share) { return share >= 0.1 ? str("  waiting ", percent(share, 0)) : ""; }
   static std::string epsilon(double value) { return std::isfinite(value) ? str("  ε ", number(value, "%.2f")) : ""; }
   std::string right(std::int64_t epoch) const {
     const std::string text = std::to_string(epoch);
@@ -136,6 +138,23 @@ std::string choose_folder(const TrainOptions& o, const std::string& name) {
 
 std::vector<insight::SubjectUse> subjects_of(const TrainData& data) {
   return insight::subjects_of({{"train", data.train}, {"val", data.val}, {"test", data.test}});
+}
+
+/// How much of the training went into waiting for pictures, and what to do about it.
+void tell_wait(const History& history, int workers) {
+  double waited = 0, trained = 0;
+  for (const EpochRecord& e : history.epochs) {
+    if (!std::isfinite(e.wait_share) || !(e.images_per_s > 0)) continue;
+    const double seconds = 1 / e.images_per_s;  // of equally many pictures
+    waited += e.wait_share * seconds;
+    trained += seconds;
+  }
+  if (trained == 0) return;
+  const double share = waited / trained;
+  std::fprintf(stderr, "%s of the training time went into waiting for pictures%s\n", percent(share, 1).c_str(),
+               share < 0.1   ? ""
+               : workers < 2 ? ": try --workers 2, or `fovea pack`"
+                             : ": `fovea pack` decodes them once");
 }
 
 int find_lr(const TrainOptions& o, const TrainData& data, const Model& model, const TrainerOptions& trainer) {
@@ -277,6 +296,7 @@ int run(TrainOptions o, Communicator& world) {
   if (privacy) write_file(inside("privacy.json"), to_json(*privacy) + "\n");
   if (log && !log->warning().empty()) std::fprintf(stderr, "fovea: warning: %s\n", log->warning().c_str());
 
+  if (show && !o.linear_probe) tell_wait(history, o.workers);
   // The last word is on pictures that training never saw.
   const DatasetPtr judged = data.test ? data.test : data.val;
   const std::string part = data.test ? "test" : "validation";

@@ -74,7 +74,10 @@ void save_checkpoint(const std::string& path, const Checkpoint& c) {
   tensors.emplace_back("state/integers", Tensor::from({static_cast<std::int64_t>(integers.size())}, integers));
   tensors.emplace_back("state/reals", doubles(reals));
 
-  std::vector<double> epochs, curve;
+  std::vector<double> epochs, curve, waits;
+  for (const EpochRecord& e : c.history.epochs) waits.push_back(e.wait_share);
+  waits.push_back(c.progress.wait_seconds);
+  tensors.emplace_back("state/waits", doubles(waits));
   for (const EpochRecord& e : c.history.epochs) {
     epochs.insert(epochs.end(),
                   {static_cast<double>(e.epoch), static_cast<double>(e.step), e.lr, e.train_loss, e.train_accuracy,
@@ -136,6 +139,14 @@ Checkpoint load_checkpoint(const std::string& path) {
     const double* e = epochs.data() + at;
     c.history.epochs.push_back({static_cast<std::int64_t>(e[0]), static_cast<std::int64_t>(e[1]), e[2], e[3], e[4],
                                 e[5], e[6], e[7], e[8], e[9], e[10] != 0});
+  }
+  // Of each epoch, and the present one's; older checkpoints have none.
+  if (const Tensor waits = file.find("state/waits"); waits.defined()) {
+    if (waits.dtype() != DType::f64 || waits.numel() != static_cast<std::int64_t>(c.history.epochs.size()) + 1)
+      throw damaged(path, "it does not have one wait for each epoch");
+    const std::vector<double> shares = waits.to_vector<double>();
+    for (std::size_t e = 0; e < c.history.epochs.size(); ++e) c.history.epochs[e].wait_share = shares[e];
+    c.progress.wait_seconds = shares.back();
   }
   const std::vector<double> curve = get("state/curve", DType::f64, kCurveColumns).to_vector<double>();
   for (std::size_t at = 0; at < curve.size(); at += kCurveColumns) {

@@ -22,6 +22,7 @@ struct TrainProgress {
   double loss_sum = 0;  ///< Σ loss·images
   double seconds = 0;
   double train_seconds = 0;     ///< without validation
+  double wait_seconds = 0;      ///< of these, waiting for pictures
   double monitored_best = 0;    ///< early stopping and best weights
   std::int64_t bad_epochs = 0;  ///< epochs since the best
   bool finished = false;        ///< training ended by itself: nothing is left to do

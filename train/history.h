@@ -23,6 +23,8 @@ struct EpochRecord {
   double images_per_s = 0;  ///< of training alone
   bool best = false;        ///< better than every epoch before it
   double epsilon = std::numeric_limits<double>::quiet_NaN();  ///< of private training, from its start
+  /// Share of the training time that steps waited for pictures; above a tenth, more workers or a pack would help.
+  double wait_share = std::numeric_limits<double>::quiet_NaN();
 };
 
 struct CurvePoint {

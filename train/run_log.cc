@@ -33,6 +33,7 @@ void for_each_column(const EpochRecord& e, F&& f) {
   f("val_macro_f1", e.val_macro_f1);
   f("seconds", e.seconds);
   f("images_per_s", e.images_per_s);
+  f("wait_share", e.wait_share);
   if (std::isfinite(e.epsilon)) f("epsilon", e.epsilon);
 }
 

@@ -328,7 +328,13 @@ struct Trainer::Run {
       group_loss = 0;
       return rates;
     };
-    while (go_on && loader->next(batch)) {
+    const auto next = [&] {
+      const Clock::time_point before = Clock::now();
+      const bool more = loader->next(batch);
+      progress.wait_seconds += seconds_since(before);
+      return more;
+    };
+    while (go_on && next()) {
       const bool stepped = group + 1 == options.accumulate || progress.batch + 1 == batches;
       const double loss = train_batch(batch, stepped);
       group_loss += loss;
@@ -412,10 +418,11 @@ struct Trainer::Run {
     count_time();
     record.seconds = progress.seconds;
     record.images_per_s = progress.train_seconds > 0 ? images / progress.train_seconds : 0;
+    if (progress.train_seconds > 0) record.wait_share = progress.wait_seconds / progress.train_seconds;
     history.epochs.push_back(record);
     ++progress.epoch;
     progress.batch = progress.images = progress.correct = 0;
-    progress.loss_sum = progress.seconds = progress.train_seconds = 0;
+    progress.loss_sum = progress.seconds = progress.train_seconds = progress.wait_seconds = 0;
     const bool stop = options.early_stopping && progress.bad_epochs >= options.early_stopping->patience;
     if (stop) history.stopped_early = true;
     progress.finished = stop || progress.epoch == options.epochs;

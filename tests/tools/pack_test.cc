@@ -12,6 +12,10 @@ TEST_CASE("pack: trains and evaluates to the same bytes as the folder, where siz
   CHECK(made.json()["pictures"] == 24);
   REQUIRE(run(quick_train(folder / "data", folder / "one")).code == 0);
   REQUIRE(run(quick_train(folder / "data.fpack", folder / "two")).code == 0);
+  const std::string metrics = read(folder / "two/metrics.jsonl");
+  const double wait = Json::parse(metrics.substr(0, metrics.find('\n')))["wait_share"].get<double>();
+  CHECK(wait > 0);
+  CHECK(wait < 1);
   CHECK(read(folder / "one/model.fovea") == read(folder / "two/model.fovea"));
   const auto judged = [&](const std::string& data) {
     const Outcome out = run({"evaluate", folder / "one", data, "--json", "-q"});

@@ -34,7 +34,7 @@ TEST_CASE("private: epsilon is shown with progress and stored in the run") {
   const std::string lines = read(folder / "run/metrics.jsonl");
   const Json last = Json::parse(lines.substr(lines.rfind("{\"epoch\":4")));
   CHECK(last["epsilon"] == stored["epsilon"]);
-  CHECK(contains(read(folder / "run/metrics.csv"), "images_per_s,epsilon,best\n"));
+  CHECK(contains(read(folder / "run/metrics.csv"), "images_per_s,wait_share,epsilon,best\n"));
 
   const Outcome json = run(private_run(folder, "run2", {"--sigma", "1.3", "--delta", "0.2", "--clip", "1", "--json"}));
   REQUIRE(json.code == 0);

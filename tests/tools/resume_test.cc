@@ -36,6 +36,7 @@ std::string metrics(const TempFolder& folder, const std::string& out) {
     Json line = Json::parse(all.substr(begin, end - begin));
     line.erase("seconds");
     line.erase("images_per_s");
+    line.erase("wait_share");
     text += line.dump() + "\n";
     begin = end + 1;
   }
