@@ -11,7 +11,7 @@
 namespace fovea {
 
 /// A group of ranks, numbered from 0, each a process, a thread or a GPU of its own. Every rank must make the same calls
-/// in the same order with buffers of the same size and type; wait() and progress() are each rank's own business. Called
+/// in the same order with buffers of the same size and type; only progress() is each rank's own business. Called
 /// from one thread of a rank at a time. Buffers are dense, on a device that the engine serves (MPI: the CPU). A rank
 /// that can no longer take part ends the group by abort(): the others would wait for ever.
 class FOVEA_API Communicator {
@@ -33,7 +33,8 @@ class FOVEA_API Communicator {
   /// live and be left alone. All ranks get the same bits. Error{usage} for other types, Error{device} for memory that
   /// the engine does not reach.
   virtual Ticket start_sum(const View& buffer) = 0;
-  /// Returns when that sum is there. A ticket is waited for once.
+  /// Returns when that sum is there. A ticket is waited for once. An engine that has nothing to gain from an early
+  /// start may do all of it here.
   virtual void wait(Ticket ticket) = 0;
   /// Lets started sums move on; cheap, never waits. Engines that move by themselves do nothing here.
   virtual void progress() = 0;

@@ -82,6 +82,13 @@ TEST_CASE("mpirun: two ranks train as one") {
   REQUIRE(two.code == 0);
   CHECK(contains(two.err, "2 ranks of 1 thread each, batch norm synchronised"));
   CHECK(distance(folder / "two/model.fovea", folder / "one/model.fovea") < 1e-5);
+  // As between machines: sums that begin while backward runs.
+  ::setenv("FOVEA_MPI_OVERLAP", "1", 1);
+  const Outcome overlapped = run(small_run(folder, "overlapped", {"--sync-batch-norm"}), {.ranks = 2});
+  ::unsetenv("FOVEA_MPI_OVERLAP");
+  INFO(overlapped.err);
+  REQUIRE(overlapped.code == 0);
+  CHECK(weights(folder, "overlapped") == weights(folder, "two"));
   // One rank wrote what there is.
   CHECK(files_below(folder / "two").size() == files_below(folder / "one").size());
   // With validation, and statistics of parts: three ranks on their own share of the processors.

@@ -24,6 +24,9 @@ FOVEA_API std::string mpi_unavailable();
 /// threads start: the binding to one core that mpirun makes by default is left. A process that mpirun did not start is
 /// alone, rank 0 of 1, and touches no MPI. Buffers on the CPU. Error{usage} where mpirun started several ranks and
 /// mpi_unavailable(): each would train alone. One per process, and once.
+///
+/// Sums begin at start_sum() where ranks are on several machines, otherwise at wait(); FOVEA_MPI_OVERLAP=1 or 0 in the
+/// environment chooses.
 FOVEA_API std::unique_ptr<Communicator> open_mpi_world();
 
 /// A rank without others: every call returns at once.
