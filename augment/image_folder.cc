@@ -172,8 +172,11 @@ ImageFolder::ImageFolder(const std::string& folder, const ImageFolderOptions& op
 std::int64_t ImageFolder::size() const { return static_cast<std::int64_t>(state_->items.size()); }
 
 image::Image ImageFolder::image(std::int64_t i) const {
-  image::Image picture = image::read_image(name(i), state_->options.decode);
   const int limit = state_->options.shrink_to;
+  image::DecodeOptions decode = state_->options.decode;
+  // Twice the size: what is left to the filter hides what the coarser decoding does.
+  if (limit > 0 && decode.shorter_side_at_least == 0) decode.shorter_side_at_least = 2 * limit;
+  image::Image picture = image::read_image(name(i), decode);
   if (limit > 0 && std::min(picture.width, picture.height) > limit) return image::resize_shorter_side(picture, limit);
   return picture;
 }

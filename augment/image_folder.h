@@ -20,7 +20,8 @@ struct ImageFolderOptions {
   /// The first so many bytes of a file's name are its group (patient, camera, …), which splits never cut; 0: no groups.
   int group_prefix = 0;
   /// Pictures whose shorter side is longer than this are shrunk to it (antialiased bilinear) after decoding: large
-  /// photographs then fit the loader's cache. Slightly changes pixels; 0: never.
+  /// photographs then fit the loader's cache. JPEGs are decoded at 1/2, 1/4 or 1/8 where that is still twice as large,
+  /// which is several times as fast. Slightly changes pixels; 0: never.
   int shrink_to = 0;
   image::DecodeOptions decode;
 };

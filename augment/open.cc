@@ -92,8 +92,10 @@ std::vector<std::string> available_splits(const std::string& path) {
 DatasetPtr open_dataset(const std::string& path, const std::string& split, const OpenOptions& options) {
   const Kind kind = recognise(path);
   if (kind == Kind::csv) {
-    return std::make_shared<CsvDataset>(
-        path, CsvOptions{.class_names = options.class_names, .split = split, .image_size = options.image_size});
+    return std::make_shared<CsvDataset>(path, CsvOptions{.class_names = options.class_names,
+                                                         .split = split,
+                                                         .image_size = options.image_size,
+                                                         .decode = options.decode});
   }
   if (kind == Kind::pack) {
     return std::make_shared<PackDataset>(path, PackDatasetOptions{.part = split,
@@ -105,14 +107,16 @@ DatasetPtr open_dataset(const std::string& path, const std::string& split, const
   if (kind == Kind::coco) {
     if (!split.empty()) no_such_part(path, split, {});
     return std::make_shared<CocoDataset>(
-        path, CocoOptions{.class_names = options.class_names, .image_size = options.image_size});
+        path,
+        CocoOptions{.class_names = options.class_names, .image_size = options.image_size, .decode = options.decode});
   }
   const std::vector<std::string> parts = available_splits(path);
   if (kind == Kind::folder) {
     if (!split.empty()) no_such_part(path, split, parts);
     return std::make_shared<ImageFolder>(path, ImageFolderOptions{.image_size = options.image_size,
                                                                   .class_names = options.class_names,
-                                                                  .group_prefix = options.group_prefix});
+                                                                  .group_prefix = options.group_prefix,
+                                                                  .decode = options.decode});
   }
   if (split.empty()) {
     OpenOptions same = options;
@@ -127,8 +131,10 @@ DatasetPtr open_dataset(const std::string& path, const std::string& split, const
   if (kind == Kind::idx)
     return std::make_shared<IdxDataset>(IdxDataset::open(path, split, {.class_names = options.class_names}));
   if (kind == Kind::cifar) return std::make_shared<CifarDataset>(path, split);
-  ImageFolderOptions folder{
-      .image_size = options.image_size, .class_names = options.class_names, .group_prefix = options.group_prefix};
+  ImageFolderOptions folder{.image_size = options.image_size,
+                            .class_names = options.class_names,
+                            .group_prefix = options.group_prefix,
+                            .decode = options.decode};
   if (folder.class_names.empty() && split != "train") {
     folder.class_names = ImageFolder(part_folder(path, "train")).class_names();
   }

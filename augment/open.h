@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "augment/dataset.h"
+#include "image/decode.h"
 
 namespace fovea {
 
@@ -12,6 +13,7 @@ struct OpenOptions {
   int image_size = 0;                    ///< Dataset::image_size
   std::vector<std::string> class_names;  ///< fixes classes and their order; empty: as the data has them
   int group_prefix = 0;                  ///< ImageFolderOptions::group_prefix
+  image::DecodeOptions decode = {};      ///< of pictures that are files
 };
 
 /// Opens what lies at `path`:

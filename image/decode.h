@@ -39,6 +39,10 @@ struct DecodeOptions {
   /// but has its end marker is refused too, because Pillow fills the hole with grey without a word. Harmless oddities
   /// (bytes after the picture or between segments) are accepted either way.
   bool allow_truncated = false;
+  /// Above 0: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as its shorter side keeps so many pixels.
+  /// The inverse transform then averages blocks itself: several times as fast for large photographs that are shrunk
+  /// afterwards, but not the pixels that Pillow makes of them.
+  int shorter_side_at_least = 0;
   /// width * height beyond this is an Error(memory) before anything is allocated. The default is Pillow's bomb limit.
   std::uint64_t max_pixels = 178'956'970;
   /// Files larger than this are an Error(memory) and are not read.

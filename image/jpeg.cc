@@ -1,5 +1,6 @@
 // JPEG by libjpeg-turbo. libjpeg reports errors by a callback that must not return; here it longjmps, and every
 // function that can be jumped out of holds plain data only, so that no destructor is skipped.
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
@@ -194,6 +195,14 @@ Raw decode_jpeg(Bytes bytes, const DecodeOptions& options, ImageInfo& result, co
   // The exact integer transform and smooth chroma are libjpeg's defaults and Pillow's; stated so that they stay.
   info.dct_method = JDCT_ISLOW;
   info.do_fancy_upsampling = TRUE;
+  if (options.shorter_side_at_least > 0) {
+    const JDIMENSION side = std::min(info.image_width, info.image_height);
+    unsigned denominator = 8;
+    while (denominator > 1 && side / denominator < static_cast<JDIMENSION>(options.shorter_side_at_least))
+      denominator /= 2;
+    info.scale_num = 1;
+    info.scale_denom = denominator;
+  }
   const bool cmyk = info.num_components == 4;
   if (!start(&session.d)) throw failure(session.d, name);
 
@@ -208,8 +217,9 @@ Raw decode_jpeg(Bytes bytes, const DecodeOptions& options, ImageInfo& result, co
   }
   if (session.d.damage && !options.allow_truncated) throw truncated(session.d, name);
   if (cmyk) {
-    raw.pixels = allocate(pixels * 3, name);
-    cmyk_to_rgb(decoded.data(), raw.pixels.data(), pixels);
+    const std::uint64_t count = std::uint64_t{info.output_width} * info.output_height;
+    raw.pixels = allocate(count * 3, name);
+    cmyk_to_rgb(decoded.data(), raw.pixels.data(), count);
   } else {
     raw.pixels = std::move(decoded);
   }

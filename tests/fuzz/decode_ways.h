@@ -45,6 +45,10 @@ inline void decode_all_ways(const std::vector<std::uint8_t>& bytes) {
       // the right answer to damage
     }
   }
+  try {
+    check(decode(bytes, {.allow_truncated = true, .shorter_side_at_least = 2, .max_pixels = 1 << 18}), "fuzz");
+  } catch (const fovea::Error&) {
+  }
 }
 
 }  // namespace fuzz

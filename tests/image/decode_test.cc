@@ -3,13 +3,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <tuple>
 
 #include "catch.h"
 #include "core/error.h"
 #include "image/decode.h"
 #include "image/encode.h"
+#include "image/resize.h"
 #include "reference.h"
 #include "tests/temp_folder.h"
 
@@ -369,4 +372,32 @@ TEST_CASE("files that cannot be read say why, with their path") {
   // The ending does not decide what a file is.
   put(folder / "really_a_png.jpg", reference::bytes_of(reference::data_path("rgb_8.png")));
   CHECK(probe_file(folder / "really_a_png.jpg").format == Format::png);
+}
+
+TEST_CASE("jpeg: decoded at a part of its size where a smaller picture will do") {
+  Image picture(640, 480, 3);
+  for (int y = 0; y < picture.height; ++y) {
+    for (int x = 0; x < picture.width; ++x) {
+      picture.at(x, y, 0) = static_cast<std::uint8_t>(x / 3);
+      picture.at(x, y, 1) = static_cast<std::uint8_t>(y / 2);
+      picture.at(x, y, 2) = static_cast<std::uint8_t>(127 + 100 * std::sin(0.02 * x + 0.03 * y));
+    }
+  }
+  const std::vector<std::uint8_t> bytes = encode_jpeg(picture, {.quality = 95});
+  const Image full = decode(bytes);
+  for (const auto& [least, width, height] :
+       {std::tuple(0, 640, 480), {241, 640, 480}, {240, 320, 240}, {100, 160, 120}, {60, 80, 60}, {1, 80, 60}}) {
+    const Image small = decode(bytes, {.shorter_side_at_least = least});
+    CAPTURE(least);
+    REQUIRE(small.width == width);
+    REQUIRE(small.height == height);
+    // What shrinking the whole picture gives, but for rounding and the chroma's own way.
+    const Image wanted = resize(full, width, height, Filter::box);
+    double off = 0;
+    for (std::size_t i = 0; i < small.pixels.size(); ++i) off += std::abs(small.pixels[i] - wanted.pixels[i]);
+    CHECK(off / static_cast<double>(small.pixels.size()) < 1.5);
+  }
+  const Image odd = decode(encode_jpeg(crop(picture, 0, 0, 633, 479)), {.shorter_side_at_least = 119});
+  CHECK(odd.width == 159);
+  CHECK(odd.height == 120);
 }
