@@ -67,6 +67,8 @@ void GradientSum::complete(const Tensor& leaf) {
     if (!bucket.sum.defined()) bucket.sum = Tensor::zeros(Shape{bucket.elements}, leaf.dtype(), leaf.device());
     Tensor place = bucket.sum.slice(member.offset, member.offset + leaf.numel());
     copy_bytes(place.mutable_view().data, grad.view().data, leaf.nbytes());
+    // The bucket is the gradient from here on: nothing is copied back, and what backward made is free for the next one.
+    member.parameter.set_grad(place.view_as(leaf.shape()));
   }
   start_complete();
   ranks_.progress();
@@ -96,12 +98,7 @@ void GradientSum::finish() {
   for (; next_ < buckets_.size(); ++next_) start(buckets_[next_]);  // parameters that the loss does not depend on
   for (Bucket& bucket : buckets_) {
     if (bucket.started) ranks_.wait(bucket.ticket);
-    for (Member& m : bucket.members) {
-      m.complete = false;
-      if (!bucket.started || bucket.members.size() == 1 || !m.parameter.grad().defined()) continue;
-      // The bucket is the gradient from here on: nothing is copied back.
-      m.parameter.set_grad(bucket.sum.slice(m.offset, m.offset + m.parameter.numel()).view_as(m.parameter.shape()));
-    }
+    for (Member& m : bucket.members) m.complete = false;
     bucket.started = false;
     bucket.missing = bucket.members.size();
   }
