@@ -1,4 +1,4 @@
-# fovea_room(<name> [DEPENDS room...]): one folder becomes the static library fovea_<name>. All rooms together are shipped as
+# fovea_room(<name> [DEPENDS room...] [WITHOUT folder...]): one folder becomes the static library fovea_<name>. All rooms together are shipped as
 # one library (FoveaLibrary.cmake). Linking only the rooms below keeps a wrong call from linking; tests/structure keeps a
 # wrong include from compiling unnoticed.
 
@@ -13,10 +13,12 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 
 add_library(fovea_options INTERFACE)
 target_include_directories(fovea_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
-target_compile_options(fovea_options INTERFACE -Wall -Wextra -Wshadow -Wno-missing-field-initializers -Wno-restrict -ffp-contract=off
-  $<$<BOOL:$<TARGET_PROPERTY:FOVEA_SECTIONS>>:-ffunction-sections>
-  $<$<BOOL:$<TARGET_PROPERTY:FOVEA_SECTIONS>>:-fdata-sections>
-  $<$<BOOL:${FOVEA_WERROR}>:-Werror>)
+target_compile_options(fovea_options INTERFACE
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Wno-missing-field-initializers;-Wno-restrict;-ffp-contract=off>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:--extended-lambda;--expt-relaxed-constexpr;-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers;--Werror=all-warnings>"
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:$<TARGET_PROPERTY:FOVEA_SECTIONS>>>:-ffunction-sections>
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:$<TARGET_PROPERTY:FOVEA_SECTIONS>>>:-fdata-sections>
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${FOVEA_WERROR}>>:-Werror>)
 if(FOVEA_SANITIZE)
   target_compile_options(fovea_options INTERFACE -fsanitize=${FOVEA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
   target_link_options(fovea_options INTERFACE -fsanitize=${FOVEA_SANITIZE})
@@ -28,9 +30,12 @@ set_property(GLOBAL PROPERTY FOVEA_ROOMS "")
 set(FOVEA_SMALL_ROOMS core kernels image infer_runtime infer_graph)
 
 function(fovea_room name)
-  cmake_parse_arguments(ROOM "" "" "DEPENDS" ${ARGN})
+  cmake_parse_arguments(ROOM "" "" "DEPENDS;WITHOUT" ${ARGN})
   # CONFIGURE_DEPENDS: a new file in the folder needs no CMake edit.
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc ${CMAKE_CURRENT_SOURCE_DIR}/*.h)
+  foreach(folder ${ROOM_WITHOUT})
+    list(FILTER sources EXCLUDE REGEX "^${CMAKE_CURRENT_SOURCE_DIR}/${folder}/")
+  endforeach()
   if(NOT sources)
     # A room without a .cc yet still has to configure, so that the others build.
     set(sources ${PROJECT_BINARY_DIR}/generated/empty_${name}.cc)

@@ -1,0 +1,548 @@
+// The CUDA runtime of the test double: see cuda_double.h.
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "cuda_double.h"
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace {
+using fovea::cuda_double::broken;
+struct Work {
+  const char* name;
+  std::function<void()> run;
+};
+}  // namespace
+
+// The types behind the opaque pointers of the API.
+struct CUgraph_st {
+  std::vector<Work> work;
+};
+struct CUgraphExec_st {
+  std::vector<Work> work;
+};
+struct CUevent_st {
+  CUstream_st* stream = nullptr;
+  std::uint64_t position = 0;
+};
+struct CUstream_st {
+  int device = 0;
+  std::deque<Work> queue;
+  std::uint64_t queued = 0, done = 0;
+  std::unique_ptr<CUgraph_st> capture;
+};
+struct CUmemPoolHandle_st {
+  int device = 0;
+};
+
+namespace {
+
+constexpr int kDevices = 2;
+constexpr std::size_t kArena = std::size_t{4} << 30, kAlign = 512;
+constexpr unsigned char kPoison = 0xff;  // NaN in every floating type
+
+struct Arena {
+  char* base = nullptr;
+  std::map<std::size_t, std::size_t> live, free;  // offset → bytes
+  std::size_t used = 0, end = 0;                  // end: what was ever handed out
+  bool contains(const void* p) const { return p >= base && p < base + kArena; }
+};
+
+struct State {
+  std::recursive_mutex mutex;
+  std::array<Arena, kDevices> arenas;
+  std::array<CUmemPoolHandle_st, kDevices> pools{{{0}, {1}}};
+  std::map<const void*, std::size_t> pinned;
+  std::size_t limit = kArena;
+  std::int64_t launches = 0, copied = 0;
+  std::vector<CUstream_st*> streams;
+  std::string failing;
+  int after = 0, times = 0;
+  int open = 0;  // how many are running queued work now
+
+  State() {
+    for (Arena& a : arenas) {
+      void* got = mmap(nullptr, kArena, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      if (got == MAP_FAILED) broken("no address space for the double's memory");
+      a.base = static_cast<char*>(got);
+    }
+  }
+};
+
+State& state() {
+  static auto* made = new State;
+  return *made;
+}
+
+thread_local int current = 0;
+thread_local cudaError_t last_error = cudaSuccess;
+
+cudaError_t fail_with(cudaError_t e) { return last_error = e; }
+
+/// While it lives the memory of all GPUs may be read and written.
+class Open {
+ public:
+  Open() {
+    if (state().open++ == 0) protect(PROT_READ | PROT_WRITE);
+  }
+  ~Open() {
+    if (--state().open == 0) protect(PROT_NONE);
+  }
+
+ private:
+  static void protect(int how) {
+    for (const Arena& a : state().arenas) {
+      if (a.end > 0) mprotect(a.base, a.end, how);
+    }
+  }
+};
+
+void drain(CUstream_st* s, std::uint64_t until) {
+  State& st = state();
+  const std::lock_guard lock(st.mutex);
+  if (s->done >= until) return;
+  const Open open;
+  while (s->done < until && !s->queue.empty()) {
+    Work work = std::move(s->queue.front());
+    s->queue.pop_front();
+    work.run();
+    ++s->done;
+  }
+}
+
+void drain_all() {
+  for (CUstream_st* s : state().streams) drain(s, s->queued);
+}
+
+Arena* arena_of(const void* p) {
+  for (Arena& a : state().arenas) {
+    if (a.contains(p)) return &a;
+  }
+  return nullptr;
+}
+
+/// The live block that holds p, or nothing.
+bool find_live(const Arena& a, const void* p, std::size_t& begin, std::size_t& bytes) {
+  const auto offset = static_cast<std::size_t>(static_cast<const char*>(p) - a.base);
+  auto it = a.live.upper_bound(offset);
+  if (it == a.live.begin()) return false;
+  --it;
+  if (offset > it->first + it->second) return false;
+  begin = it->first;
+  bytes = it->second;
+  return true;
+}
+
+void poison(char* p, std::size_t bytes) {
+  const Open open;
+#ifdef __SANITIZE_ADDRESS__
+  ASAN_UNPOISON_MEMORY_REGION(p, bytes);
+#endif
+  std::memset(p, kPoison, bytes);
+}
+
+}  // namespace
+
+namespace fovea::cuda_double {
+
+void broken(const std::string& what) {
+  std::fprintf(stderr, "CUDA test double: %s\n", what.c_str());
+  std::abort();
+}
+
+bool fails_now(const char* call) {
+  State& st = state();
+  const std::lock_guard lock(st.mutex);
+  if (st.times == 0 || st.failing != call) return false;
+  if (st.after > 0) {
+    --st.after;
+    return false;
+  }
+  --st.times;
+  return true;
+}
+
+void enqueue(cudaStream_t stream, const char* name, std::function<void()> run) {
+  State& st = state();
+  const std::lock_guard lock(st.mutex);
+  if (!stream) broken(std::string(name) + ": on the default stream, which would wait for all others");
+  if (stream->device != current) {
+    broken(std::string(name) + ": the stream belongs to GPU " + std::to_string(stream->device) + ", current is " +
+           std::to_string(current));
+  }
+  if (stream->capture) {
+    stream->capture->work.push_back({name, std::move(run)});
+    return;
+  }
+  stream->queue.push_back({name, std::move(run)});
+  ++stream->queued;
+}
+
+void check_device_memory(const void* data, std::size_t bytes, const char* what) {
+  State& st = state();
+  const std::lock_guard lock(st.mutex);
+  const Arena& a = st.arenas[static_cast<std::size_t>(current)];
+  const std::string name = what;
+  if (!a.contains(data)) {
+    broken(name + (arena_of(data) ? ": the address belongs to another GPU" : ": the address is not GPU memory"));
+  }
+  std::size_t begin = 0, size = 0;
+  if (!find_live(a, data, begin, size)) broken(name + ": the memory was freed or never allocated");
+  const auto offset = static_cast<std::size_t>(static_cast<const char*>(data) - a.base);
+  if (offset + bytes > begin + size) {
+    broken(name + ": " + std::to_string(bytes) + " bytes reach beyond an allocation of " + std::to_string(size));
+  }
+}
+
+void launch(cudaStream_t stream, const char* kernel, const void* functor, std::size_t bytes,
+            std::function<void()> run) {
+  State& st = state();
+  const std::lock_guard lock(st.mutex);
+  if (fails_now("launch")) {
+    fail_with(cudaErrorLaunchOutOfResources);
+    return;
+  }
+  // Every word that is an address must be one that this GPU could read.
+  for (std::size_t at = 0; at + 8 <= bytes; at += 8) {
+    std::uintptr_t word = 0;
+    std::memcpy(&word, static_cast<const char*>(functor) + at, 8);
+    const auto* p = reinterpret_cast<const void*>(word);
+    if (const Arena* a = arena_of(p)) {
+      std::size_t begin = 0, size = 0;
+      const std::string name = kernel;
+      if (a != &st.arenas[static_cast<std::size_t>(stream->device)]) broken(name + ": was given memory of another GPU");
+      if (!find_live(*a, p, begin, size)) broken(name + ": was given memory that was freed");
+    } else if (word >= 0x100000000ull && word < 0x800000000000ull) {
+      unsigned char resident = 0;
+      if (mincore(reinterpret_cast<void*>(word & ~std::uintptr_t{4095}), 1, &resident) == 0)
+        broken(std::string(kernel) + ": was given an address of the host");
+    }
+  }
+  ++st.launches;
+  enqueue(stream, kernel, std::move(run));
+}
+
+void fail(const std::string& call, int after, int times) {
+  State& st = state();
+  const std::lock_guard lock(st.mutex);
+  st.failing = call;
+  st.after = after;
+  st.times = times;
+}
+void stop_failing() { fail("", 0, 0); }
+std::int64_t live_bytes() {
+  std::int64_t sum = 0;
+  for (const Arena& a : state().arenas) sum += static_cast<std::int64_t>(a.used);
+  return sum;
+}
+std::int64_t live_allocations() {
+  std::int64_t sum = 0;
+  for (const Arena& a : state().arenas) sum += static_cast<std::int64_t>(a.live.size());
+  return sum;
+}
+std::int64_t launches() { return state().launches; }
+std::int64_t copied_bytes() { return state().copied; }
+void set_memory_limit(std::size_t bytes) { state().limit = std::min(bytes, kArena); }
+
+}  // namespace fovea::cuda_double
+
+using namespace fovea::cuda_double;
+
+extern "C" {
+
+cudaError_t cudaGetLastError() {
+  const cudaError_t e = last_error;
+  last_error = cudaSuccess;
+  return e;
+}
+cudaError_t cudaPeekAtLastError() { return last_error; }
+const char* cudaGetErrorName(cudaError_t e) {
+  switch (e) {
+    case cudaSuccess: return "cudaSuccess";
+    case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
+    case cudaErrorLaunchOutOfResources: return "cudaErrorLaunchOutOfResources";
+    case cudaErrorInvalidValue: return "cudaErrorInvalidValue";
+    default: return "cudaErrorUnknown";
+  }
+}
+const char* cudaGetErrorString(cudaError_t e) { return cudaGetErrorName(e); }
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = CUDART_VERSION;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = CUDART_VERSION;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = kDevices;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = current;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= kDevices) return fail_with(cudaErrorInvalidDevice);
+  current = device;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
+  if (device < 0 || device >= kDevices) return fail_with(cudaErrorInvalidDevice);
+  std::memset(p, 0, sizeof *p);
+  std::snprintf(p->name, sizeof p->name, "test double %d", device);
+  p->totalGlobalMem = state().limit;
+  p->major = 9;
+  p->minor = 0;
+  p->multiProcessorCount = 4;
+  p->sharedMemPerBlock = 48 * 1024;
+  p->warpSize = 32;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount: *value = 4; return cudaSuccess;
+    case cudaDevAttrMemoryPoolsSupported: *value = 1; return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor: *value = 9; return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMinor: *value = 0; return cudaSuccess;
+    default: broken("cudaDeviceGetAttribute: an attribute the double does not know");
+  }
+}
+cudaError_t cudaDeviceSynchronize() {
+  drain_all();
+  return cudaSuccess;
+}
+
+// ---- memory
+
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device) {
+  *pool = &state().pools[static_cast<std::size_t>(device)];
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void* value) {
+  if (attribute != cudaMemPoolAttrReservedMemCurrent) broken("cudaMemPoolGetAttribute: an attribute the double does not know");
+  const std::size_t used = state().arenas[static_cast<std::size_t>(pool->device)].used;
+  std::memcpy(value, &used, sizeof used);
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, std::size_t) { return cudaSuccess; }
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  *total = state().limit;
+  *free = state().limit - std::min(state().limit, state().arenas[static_cast<std::size_t>(current)].used);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMallocAsync(void** data, std::size_t bytes, cudaStream_t stream) {
+  State& st = state();
+  const std::lock_guard lock(st.mutex);
+  if (!stream || stream->device != current) broken("cudaMallocAsync: the stream is not one of the current GPU");
+  if (stream->capture) broken("cudaMallocAsync: in a captured stream; plan memory before the capture");
+  if (fails_now("cudaMallocAsync")) return fail_with(cudaErrorMemoryAllocation);
+  Arena& a = st.arenas[static_cast<std::size_t>(current)];
+  const std::size_t size = std::max<std::size_t>(1, (bytes + kAlign - 1) / kAlign) * kAlign;
+  if (a.used + size > st.limit) return fail_with(cudaErrorMemoryAllocation);
+  std::size_t offset = 0;
+  // First fit among the freed blocks, with a gap of poison behind each block.
+  auto fit = std::find_if(a.free.begin(), a.free.end(), [&](const auto& f) { return f.second >= size + kAlign; });
+  if (fit != a.free.end()) {
+    // The earlier owner's work may still be queued; memory is handed out in the stream's order.
+    offset = fit->first;
+    const std::size_t rest = fit->second - size - kAlign;
+    a.free.erase(fit);
+    if (rest > 0) a.free.emplace(offset + size + kAlign, rest);
+    drain_all();
+  } else {
+    offset = a.end;
+    if (offset + size + kAlign > kArena) return fail_with(cudaErrorMemoryAllocation);
+    if (state().open > 0) mprotect(a.base + offset, size + kAlign, PROT_READ | PROT_WRITE);
+    a.end = offset + size + kAlign;
+  }
+  a.live.emplace(offset, bytes);
+  a.used += size;
+  poison(a.base + offset, size + kAlign);
+#ifdef __SANITIZE_ADDRESS__
+  ASAN_POISON_MEMORY_REGION(a.base + offset + bytes, size + kAlign - bytes);
+#endif
+  *data = a.base + offset;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFreeAsync(void* data, cudaStream_t stream) {
+  if (!data) return cudaSuccess;
+  State& st = state();
+  const std::lock_guard lock(st.mutex);
+  if (!stream || stream->capture) broken("cudaFreeAsync: in a captured stream");
+  Arena& a = st.arenas[static_cast<std::size_t>(stream->device)];
+  const auto offset = static_cast<std::size_t>(static_cast<char*>(data) - a.base);
+  const auto found = a.contains(data) ? a.live.find(offset) : a.live.end();
+  if (found == a.live.end()) broken("cudaFreeAsync: not the start of a live allocation of this GPU");
+  const std::size_t size = std::max<std::size_t>(1, (found->second + kAlign - 1) / kAlign) * kAlign;
+  a.live.erase(found);
+  a.used -= size;
+  enqueue(stream, "free", [&a, offset, size] {
+    poison(a.base + offset, size + kAlign);
+#ifdef __SANITIZE_ADDRESS__
+    ASAN_POISON_MEMORY_REGION(a.base + offset, size + kAlign);
+#endif
+  });
+  // Joined with free neighbours.
+  auto at = a.free.emplace(offset, size + kAlign).first;
+  if (auto next = std::next(at); next != a.free.end() && at->first + at->second == next->first) {
+    at->second += next->second;
+    a.free.erase(next);
+  }
+  if (at != a.free.begin()) {
+    auto before = std::prev(at);
+    if (before->first + before->second == at->first) {
+      before->second += at->second;
+      a.free.erase(at);
+    }
+  }
+  return cudaSuccess;
+}
+
+cudaError_t cudaHostAlloc(void** data, std::size_t bytes, unsigned) {
+  if (fails_now("cudaHostAlloc")) return fail_with(cudaErrorMemoryAllocation);
+  *data = std::malloc(bytes);
+  state().pinned.emplace(*data, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* data) {
+  state().pinned.erase(data);
+  std::free(data);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void* data, int value, std::size_t bytes, cudaStream_t stream) {
+  check_device_memory(data, bytes, "cudaMemsetAsync");
+  enqueue(stream, "memset", [=] { std::memset(data, value, bytes); });
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  State& st = state();
+  const std::lock_guard lock(st.mutex);
+  if (fails_now("cudaMemcpyAsync")) return fail_with(cudaErrorInvalidValue);
+  const bool from_device = kind == cudaMemcpyDeviceToDevice || kind == cudaMemcpyDeviceToHost;
+  const bool to_device = kind == cudaMemcpyDeviceToDevice || kind == cudaMemcpyHostToDevice;
+  if (from_device) check_device_memory(from, bytes, "source of a copy");
+  if (to_device) check_device_memory(to, bytes, "target of a copy");
+  if (!from_device && arena_of(from)) broken("a copy from the host reads GPU memory");
+  if (!to_device && arena_of(to)) broken("a copy to the host writes GPU memory");
+  if (!from_device || !to_device) st.copied += static_cast<std::int64_t>(bytes);
+  if (from_device && to_device && from < static_cast<char*>(to) + bytes && to < static_cast<const char*>(from) + bytes && from != to)
+    broken("a copy on the GPU overlaps itself");
+  const auto is_pinned = [&](const void* p) {
+    auto it = st.pinned.upper_bound(p);
+    if (it == st.pinned.begin()) return false;
+    --it;
+    return p < static_cast<const char*>(it->first) + it->second;
+  };
+  if (!from_device && !is_pinned(from)) {  // the runtime has read ordinary memory when the call returns
+    auto staged = std::make_shared<std::vector<char>>(static_cast<const char*>(from), static_cast<const char*>(from) + bytes);
+    enqueue(stream, "copy", [to, staged] { std::memcpy(to, staged->data(), staged->size()); });
+  } else {
+    enqueue(stream, "copy", [=] { std::memcpy(to, from, bytes); });
+  }
+  return cudaSuccess;
+}
+
+// ---- streams, events, graphs
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  State& st = state();
+  const std::lock_guard lock(st.mutex);
+  *stream = new CUstream_st;
+  (*stream)->device = current;
+  st.streams.push_back(*stream);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  State& st = state();
+  const std::lock_guard lock(st.mutex);
+  drain(stream, stream->queued);
+  std::erase(st.streams, stream);
+  delete stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (stream->capture) broken("cudaStreamSynchronize: in a captured stream");
+  drain(stream, stream->queued);
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new CUevent_st;
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, 0); }
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  event->stream = stream;
+  event->position = stream->queued;
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->stream) drain(event->stream, event->position);
+  return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) {
+  *ms = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  CUstream_st* other = event->stream;
+  const std::uint64_t position = event->position;
+  if (other && other != stream) enqueue(stream, "wait", [=] { drain(other, position); });
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (stream->capture) broken("cudaStreamBeginCapture: already capturing");
+  stream->capture = std::make_unique<CUgraph_st>();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  if (!stream->capture) broken("cudaStreamEndCapture: not capturing");
+  *graph = stream->capture.release();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  *status = stream->capture ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  *exec = new CUgraphExec_st{graph->work};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  if (fails_now("launch")) return fail_with(cudaErrorLaunchOutOfResources);
+  ++state().launches;
+  for (const Work& work : exec->work) enqueue(stream, work.name, work.run);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  delete exec;
+  return cudaSuccess;
+}
+
+}  // extern "C"
