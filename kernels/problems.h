@@ -12,6 +12,7 @@
 #include "kernels/activation.h"
 #include "kernels/conv2d.h"
 #include "kernels/elementwise.h"
+#include "kernels/loss.h"
 #include "kernels/norm.h"
 #include "kernels/optimizer.h"
 #include "kernels/pool2d.h"
@@ -159,6 +160,13 @@ struct ReduceProblem {
   std::string to_string() const;
 };
 
+struct ReduceMaxBackwardProblem {
+  std::array<bool, Shape::kMaxRank> reduced{};  ///< which axes of x the maximum was taken over
+  ConstView x, y, dy;                           ///< y and dy without the reduced axes
+  View dx;
+  std::string to_string() const;
+};
+
 struct SoftmaxProblem {
   Pass pass = Pass::forward;
   bool log = false;
@@ -167,6 +175,36 @@ struct SoftmaxProblem {
   View out;
   std::int64_t classes() const { return out.shape.dim(-1); }
   std::int64_t rows() const { return out.numel() / classes(); }
+  std::string to_string() const;
+};
+
+// ---- loss.h
+struct CrossEntropyProblem {
+  Pass pass = Pass::forward;
+  CrossEntropyParams params;
+  ConstView logits, target;
+  OptionalView class_weights;
+  ConstView dloss;  ///< backward
+  View out;         ///< loss or dlogits
+  std::string to_string() const;
+};
+
+struct BinaryCrossEntropyProblem {
+  Pass pass = Pass::forward;
+  BinaryCrossEntropyParams params;
+  ConstView logits, target;
+  OptionalView pos_weight;
+  ConstView dloss;  ///< backward
+  View out;         ///< loss or dlogits
+  std::string to_string() const;
+};
+
+struct SquaredErrorProblem {
+  Pass pass = Pass::forward;
+  LossReduction reduction = LossReduction::mean;
+  ConstView x, target;
+  ConstView dloss;  ///< backward
+  View out;         ///< loss or dx
   std::string to_string() const;
 };
 

@@ -15,7 +15,9 @@
 #define FOVEA_HD __host__ __device__ __forceinline__
 #define FOVEA_LAMBDA __host__ __device__
 #else
+#include <cstring>
 #include <functional>
+#include <memory>
 #define FOVEA_HD inline
 #define FOVEA_LAMBDA
 namespace fovea::cuda_double {
@@ -88,7 +90,7 @@ void for_each(const char* name, std::int64_t n, const F& f, int device) {
 /// Runs `blocks` blocks of a cooperative kernel.
 template <class K>
 void run_blocks(const char* name, std::int64_t blocks, const K& kernel, int device) {
-  static_assert(std::is_trivially_copyable_v<K> && std::is_trivially_default_constructible_v<typename K::Shared>);
+  static_assert(std::is_trivially_default_constructible_v<typename K::Shared>);
   if (blocks <= 0) return;
   const cudaStream_t queue = stream(device);
 #ifdef __CUDACC__
@@ -96,14 +98,18 @@ void run_blocks(const char* name, std::int64_t blocks, const K& kernel, int devi
   block_kernel<<<static_cast<unsigned>(blocks < kMost ? blocks : kMost), K::kThreads, 0, queue>>>(blocks, kernel);
   check_launch(name);
 #else
+  static_assert(std::is_trivially_copyable_v<K>);
   cuda_double::launch(queue, name, &kernel, sizeof kernel, [blocks, kernel] {
     const auto shared = std::make_unique<typename K::Shared>();
     const auto threads = std::make_unique<typename K::Thread[]>(K::kThreads);
     for (std::int64_t block = 0; block < blocks; ++block) {
+      std::memset(static_cast<void*>(shared.get()), 0xff, sizeof(typename K::Shared));  // NaN: nothing is initialised
+      std::memset(static_cast<void*>(threads.get()), 0xff, sizeof(typename K::Thread) * K::kThreads);
       for (int p = 0; p < kernel.phases(); ++p) {
-        // In turns forwards and backwards: a missing barrier shows.
-        for (int t = 0; t < K::kThreads; ++t)
-          kernel.phase(p, block, p % 2 == 0 ? t : K::kThreads - 1 - t, *shared, threads[static_cast<std::size_t>(p % 2 == 0 ? t : K::kThreads - 1 - t)]);
+        for (int k = 0; k < K::kThreads; ++k) {
+          const int t = p % 2 == 0 ? k : K::kThreads - 1 - k;  // forwards and backwards: a missing barrier shows
+          kernel.phase(p, block, t, *shared, threads[static_cast<std::size_t>(t)]);
+        }
       }
     }
   });

@@ -28,8 +28,17 @@ void concat(const ConcatProblem&);
 inline const char* declines(const ReduceProblem& p) { return needs_cuda(p.out); }
 void reduce_forward(const ReduceProblem&);
 void reduce_backward(const ReduceProblem&);
+inline const char* declines(const ReduceMaxBackwardProblem& p) { return needs_cuda(p.dx); }
+void reduce_max_backward(const ReduceMaxBackwardProblem&);
 inline const char* declines(const SoftmaxProblem& p) { return needs_cuda(p.out); }
 void softmax(const SoftmaxProblem&);
+inline const char* declines(const CrossEntropyProblem& p) { return needs_cuda(p.logits); }
+/// A label that is no class gives NaN: no one on the host looks at labels that lie on the GPU.
+void cross_entropy(const CrossEntropyProblem&);
+inline const char* declines(const BinaryCrossEntropyProblem& p) { return needs_cuda(p.logits); }
+void binary_cross_entropy(const BinaryCrossEntropyProblem&);
+inline const char* declines(const SquaredErrorProblem& p) { return needs_cuda(p.x); }
+void squared_error(const SquaredErrorProblem&);
 inline const char* declines(const DropoutProblem& p) { return needs_cuda(p.out); }
 void dropout_forward(const DropoutProblem&);
 void dropout_backward(const DropoutProblem&);

@@ -1,0 +1,176 @@
+// Sums, means and maxima over axes, sums for broadcasting, and scans of whole tensors.
+#include <algorithm>
+
+#include "kernels/check_internal.h"
+#include "kernels/cuda/ops.h"
+#include "kernels/cuda/reduce-inl.h"
+#include "kernels/cuda/strides-inl.h"
+
+namespace fovea::kernels::cuda {
+namespace {
+
+/// A shape with some axes reduced as [outer, rows, inner], where the reduced axes are neighbours.
+struct Folded {
+  std::int64_t outer = 1, rows = 1, inner = 1;
+  bool neighbours = true;
+
+  Folded(const Shape& shape, const std::array<bool, Shape::kMaxRank>& reduced) {
+    bool begun = false, ended = false;
+    for (int axis = 0; axis < shape.rank(); ++axis) {
+      if (shape[axis] == 1) continue;
+      if (reduced[static_cast<std::size_t>(axis)]) {
+        neighbours = neighbours && !ended;
+        begun = true;
+        rows *= shape[axis];
+      } else {
+        ended = begun;
+        (begun ? inner : outer) *= shape[axis];
+      }
+    }
+  }
+};
+
+/// y = (Σ or max over the reduced axes of x)·scale.
+template <class T, Combine how>
+void run_reduce(const ConstView& in, const View& out, const std::array<bool, Shape::kMaxRank>& reduced, double scale) {
+  const T* const x = in.ptr<T>();
+  T* const y = out.ptr<T>();
+  const Folded f(in.shape, reduced);
+  const int device = out.device.index;
+  if (f.neighbours) {
+    const std::int64_t rows = f.rows, inner = f.inner;
+    reduce_columns<T, 1, how>(
+        "reduce", f.outer, f.rows, f.inner,
+        [=] FOVEA_LAMBDA(std::int64_t b, std::int64_t row, std::int64_t c, T (&terms)[1]) { terms[0] = x[(b * rows + row) * inner + c]; },
+        [=] FOVEA_LAMBDA(std::int64_t at, const double(&results)[1]) { y[at] = static_cast<T>(results[0] * scale); }, device);
+    return;
+  }
+  // Rare: a thread walks all that goes into its result.
+  std::array<bool, Shape::kMaxRank> kept{};
+  Shape kept_shape = in.shape, reduced_shape = in.shape;
+  for (int axis = 0; axis < in.shape.rank(); ++axis) {
+    const auto a = static_cast<std::size_t>(axis);
+    kept[a] = !reduced[a];
+    if (reduced[a]) kept_shape = kept_shape.with_dim(axis, 1);
+    if (kept[a]) reduced_shape = reduced_shape.with_dim(axis, 1);
+  }
+  const Strides from_kept = Strides::selected(kept_shape, in.shape), from_reduced = Strides::selected(reduced_shape, in.shape);
+  const std::int64_t count = reduced_shape.numel();
+  for_each("reduce (apart)", out.numel(),
+           [=] FOVEA_LAMBDA(std::int64_t i) {
+             const std::int64_t base = from_kept.offset(i);
+             double sum = neutral<how>();
+             for (std::int64_t k = 0; k < count; ++k) sum = combined<how>(sum, static_cast<double>(x[base + from_reduced.offset(k)]));
+             y[i] = static_cast<T>(sum * scale);
+           },
+           device);
+}
+
+double reduced_count(const ReduceProblem& p) {
+  double count = 1;
+  for (int axis = 0; axis < p.full().rank(); ++axis) {
+    if (p.reduced[static_cast<std::size_t>(axis)]) count *= static_cast<double>(p.full()[axis]);
+  }
+  return count;
+}
+
+template <class T>
+void run_reduce_backward(const ReduceProblem& p) {
+  const T* const dy = p.in.ptr<T>();
+  T* const dx = p.out.ptr<T>();
+  const Strides in = Strides::without(p.out.shape, p.reduced);
+  const T scale = static_cast<T>(p.kind == Reduction::mean ? 1 / reduced_count(p) : 1);
+  for_each("reduce_backward", p.out.numel(), [=] FOVEA_LAMBDA(std::int64_t i) { dx[i] = dy[in.offset(i)] * scale; },
+           p.out.device.index);
+}
+
+template <class T>
+void run_reduce_max_backward(const ReduceMaxBackwardProblem& p) {
+  const T *const x = p.x.ptr<T>(), *const y = p.y.ptr<T>(), *const dy = p.dy.ptr<T>();
+  T* const dx = p.dx.ptr<T>();
+  const int device = p.dx.device.index;
+  const Strides in = Strides::without(p.dx.shape, p.reduced);
+  // 1 where an element is the greatest (or NaN, as the greatest then is), counted per result.
+  const Scratch wins(static_cast<std::size_t>(p.dx.numel()) * sizeof(T), device), ties(static_cast<std::size_t>(p.y.numel()) * sizeof(T), device);
+  T *const win = wins.as<T>(), *const tie = ties.as<T>();
+  for_each("reduce_max_backward", p.dx.numel(),
+           [=] FOVEA_LAMBDA(std::int64_t i) {
+             const T a = x[i], b = y[in.offset(i)];
+             win[i] = a == b || (a != a && b != b) ? T(1) : T(0);
+           },
+           device);
+  run_reduce<T, Combine::sum>({win, p.dx.shape, p.dx.dtype, p.dx.device, 0, 0}, {tie, p.y.shape, p.y.dtype, p.y.device, 0, 0}, p.reduced, 1);
+  for_each("reduce_max_backward", p.dx.numel(),
+           [=] FOVEA_LAMBDA(std::int64_t i) {
+             const std::int64_t at = in.offset(i);
+             dx[i] = win[i] != T(0) ? dy[at] / tie[at] : T(0);
+           },
+           device);
+}
+
+/// f over all elements, in double, brought to the host: the stream is waited for.
+template <class T, int kWhat>
+double run_scan(const ConstView& view) {
+  const T* const x = view.ptr<T>();
+  const int device = view.device.index;
+  const Scratch result(sizeof(double), device);
+  double* const to = result.as<double>();
+  reduce_columns<double, 1>(
+      kWhat == 0 ? "sum_of_squares" : "all_finite", 1, view.numel(), 1,
+      [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t, double(&terms)[1]) {
+        const double v = static_cast<double>(x[row]);
+        terms[0] = kWhat == 0 ? v * v : (v - v == 0 ? 0.0 : 1.0);
+      },
+      [=] FOVEA_LAMBDA(std::int64_t, const double(&results)[1]) { *to = results[0]; }, device);
+  double host = 0;
+  copy_to_host(&host, to, sizeof host, device);
+  return host;
+}
+
+template <class T>
+void run_column_sums(const ConstView& view, std::int64_t rows, std::int64_t channels, const View& sums) {
+  const T* const x = view.ptr<T>();
+  T* const to = sums.ptr<T>();
+  reduce_columns<T, 1>(
+      "column_sums", 1, rows, channels,
+      [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t c, T (&terms)[1]) { terms[0] = x[row * channels + c]; },
+      [=] FOVEA_LAMBDA(std::int64_t c, const double(&results)[1]) { to[c] = static_cast<T>(results[0]); }, view.device.index);
+}
+
+}  // namespace
+
+void reduce_forward(const ReduceProblem& p) {
+  const double scale = p.kind == Reduction::mean ? 1 / reduced_count(p) : 1;
+  by_scalar(p.out.dtype, [&](auto t) {
+    if (p.kind == Reduction::max) {
+      run_reduce<decltype(t), Combine::max>(p.in, p.out, p.reduced, 1);
+    } else {
+      run_reduce<decltype(t), Combine::sum>(p.in, p.out, p.reduced, scale);
+    }
+  });
+}
+void reduce_backward(const ReduceProblem& p) {
+  by_scalar(p.out.dtype, [&](auto t) { run_reduce_backward<decltype(t)>(p); });
+}
+void reduce_max_backward(const ReduceMaxBackwardProblem& p) {
+  by_scalar(p.dx.dtype, [&](auto t) { run_reduce_max_backward<decltype(t)>(p); });
+}
+void reduce_to(const ReduceToProblem& p) {
+  // The axes that y lacks, or has only one of.
+  std::array<bool, Shape::kMaxRank> reduced{};
+  const int ahead = p.x.shape.rank() - p.y.shape.rank();
+  for (int axis = 0; axis < p.x.shape.rank(); ++axis)
+    reduced[static_cast<std::size_t>(axis)] = axis < ahead || p.y.shape[axis - ahead] != p.x.shape[axis];
+  by_scalar(p.y.dtype, [&](auto t) { run_reduce<decltype(t), Combine::sum>(p.x, p.y, reduced, 1); });
+}
+void sum_of_squares(const ScanProblem& p) {
+  by_scalar(p.x.dtype, [&](auto t) { *p.result = run_scan<decltype(t), 0>(p.x); });
+}
+void all_finite(const ScanProblem& p) {
+  by_scalar(p.x.dtype, [&](auto t) { *p.result = run_scan<decltype(t), 1>(p.x) == 0 ? 1 : 0; });
+}
+void column_sums(const ConstView& x, std::int64_t rows, std::int64_t channels, const View& sums) {
+  by_scalar(x.dtype, [&](auto t) { run_column_sums<decltype(t)>(x, rows, channels, sums); });
+}
+
+}  // namespace fovea::kernels::cuda
