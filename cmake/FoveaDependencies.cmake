@@ -89,7 +89,7 @@ if(FOVEA_CUDA)
   find_package(CUDAToolkit REQUIRED)
   find_path(FOVEA_CUDNN_INCLUDE_DIR cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES cudnn REQUIRED)
   if(FOVEA_CUDA STREQUAL "DOUBLE")
-    set(FOVEA_CUDA_LIBRARIES fovea_cuda_double)
+    set(FOVEA_CUDA_LIBRARIES $<BUILD_INTERFACE:fovea_cuda_double>)
   elseif(FOVEA_CUDA)
     # Code for compute capability 8 and, by its PTX, everything newer; releases name the architectures they are for.
     if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)

@@ -5,6 +5,7 @@
 
 #include "kernels/check_internal.h"
 #include "kernels/cpu/simd/simd.h"
+#include "kernels/cuda/entry.h"
 #include "kernels/problems.h"
 #include "kernels/reference/activation.h"
 #include "kernels/registry.h"
@@ -43,11 +44,13 @@ void reference_backward(const ActivationProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<ActivationProblem> kForward[] = {
-    {"simd", simd::declines, simd::activation_forward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::activation_forward){"simd", simd::declines,
+                                                                       simd::activation_forward},
     {"reference", reference_declines, reference_forward},
 };
 constexpr Implementation<ActivationProblem> kBackward[] = {
-    {"simd", simd::declines, simd::activation_backward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::activation_backward){"simd", simd::declines,
+                                                                        simd::activation_backward},
     {"reference", reference_declines, reference_backward},
 };
 

@@ -8,6 +8,7 @@
 #include "kernels/cpu/simd/conv2d_direct.h"
 #include "kernels/cpu/simd/conv2d_winograd.h"
 #include "kernels/cpu/simd/simd.h"
+#include "kernels/cuda/entry.h"
 #include "kernels/elementwise.h"
 #include "kernels/reference/conv2d.h"
 #include "kernels/registry.h"
@@ -30,7 +31,11 @@ void reference_backward_weights(const Conv2dProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<Conv2dProblem> kForward[] = {
-    {"simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
+    FOVEA_CUDA_ENTRY("cuda:depthwise", cuda::depthwise_declines, cuda::depthwise)
+        FOVEA_CUDA_ENTRY("cuda:gemm", cuda::pointwise_declines, cuda::pointwise)
+            FOVEA_CUDA_ENTRY("cuda:cudnn", cuda::cudnn_declines, cuda::cudnn_conv2d)
+                FOVEA_CUDA_ENTRY("cuda:direct", cuda::direct_declines, cuda::direct_conv2d){
+                    "simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
     {"simd:winograd", simd::conv2d_winograd_declines, simd::conv2d_winograd_forward},
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_forward},
 #ifdef FOVEA_ONEDNN
@@ -39,7 +44,11 @@ constexpr Implementation<Conv2dProblem> kForward[] = {
     {"reference", reference_declines, reference_forward},
 };
 constexpr Implementation<Conv2dProblem> kBackwardData[] = {
-    {"simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
+    FOVEA_CUDA_ENTRY("cuda:depthwise", cuda::depthwise_declines, cuda::depthwise)
+        FOVEA_CUDA_ENTRY("cuda:gemm", cuda::pointwise_declines, cuda::pointwise)
+            FOVEA_CUDA_ENTRY("cuda:cudnn", cuda::cudnn_declines, cuda::cudnn_conv2d)
+                FOVEA_CUDA_ENTRY("cuda:direct", cuda::direct_declines, cuda::direct_conv2d){
+                    "simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
     {"simd:winograd", simd::conv2d_winograd_declines, simd::conv2d_winograd_backward_data},
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_backward_data},
 #ifdef FOVEA_ONEDNN
@@ -48,7 +57,11 @@ constexpr Implementation<Conv2dProblem> kBackwardData[] = {
     {"reference", reference_declines, reference_backward_data},
 };
 constexpr Implementation<Conv2dProblem> kBackwardWeights[] = {
-    {"simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
+    FOVEA_CUDA_ENTRY("cuda:depthwise", cuda::depthwise_declines, cuda::depthwise)
+        FOVEA_CUDA_ENTRY("cuda:gemm", cuda::pointwise_declines, cuda::pointwise)
+            FOVEA_CUDA_ENTRY("cuda:cudnn", cuda::cudnn_declines, cuda::cudnn_conv2d)
+                FOVEA_CUDA_ENTRY("cuda:direct", cuda::direct_declines, cuda::direct_conv2d){
+                    "simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
     {"simd:winograd", simd::conv2d_winograd_declines, simd::conv2d_winograd_backward_weights},
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_backward_weights},
 #ifdef FOVEA_ONEDNN

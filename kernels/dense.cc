@@ -4,6 +4,7 @@
 #include "kernels/check_internal.h"
 #include "kernels/cpu/onednn/adapter.h"
 #include "kernels/cpu/simd/gemm.h"
+#include "kernels/cuda/entry.h"
 #include "kernels/problems.h"
 #include "kernels/reference/dense.h"
 #include "kernels/registry.h"
@@ -24,28 +25,28 @@ void reference_dense(const DenseProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<MatmulProblem> kMatmul[] = {
-    {"simd:gemm", simd::matmul_declines, simd::matmul_run},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::matmul){"simd:gemm", simd::matmul_declines, simd::matmul_run},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::matmul_declines, onednn::matmul_run},
 #endif
     {"reference", reference_matmul_declines, reference_matmul},
 };
 constexpr Implementation<DenseProblem> kForward[] = {
-    {"simd:gemm", simd::dense_declines, simd::dense_run},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dense){"simd:gemm", simd::dense_declines, simd::dense_run},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::dense_declines, onednn::dense_run},
 #endif
     {"reference", reference_dense_declines, reference_dense},
 };
 constexpr Implementation<DenseProblem> kBackwardData[] = {
-    {"simd:gemm", simd::dense_declines, simd::dense_run},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dense){"simd:gemm", simd::dense_declines, simd::dense_run},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::dense_declines, onednn::dense_run},
 #endif
     {"reference", reference_dense_declines, reference_dense},
 };
 constexpr Implementation<DenseProblem> kBackwardWeights[] = {
-    {"simd:gemm", simd::dense_declines, simd::dense_run},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dense){"simd:gemm", simd::dense_declines, simd::dense_run},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::dense_declines, onednn::dense_run},
 #endif

@@ -7,6 +7,7 @@
 
 #include "kernels/check_internal.h"
 #include "kernels/cpu/simd/simd.h"
+#include "kernels/cuda/entry.h"
 #include "kernels/problems.h"
 #include "kernels/reference/elementwise.h"
 #include "kernels/registry.h"
@@ -40,28 +41,28 @@ const char* concat_declines(const ConcatProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<BinaryProblem> kBinary[] = {
-    {"simd", simd::declines, simd::binary},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::binary){"simd", simd::declines, simd::binary},
     {"reference", y_declines, reference_binary},
 };
 constexpr Implementation<ReduceToProblem> kReduceTo[] = {
-    {"simd", simd::declines, simd::reduce_to},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::reduce_to){"simd", simd::declines, simd::reduce_to},
     {"reference", y_declines, reference_reduce_to},
 };
 constexpr Implementation<AffineProblem> kAffine[] = {
-    {"simd", simd::declines, simd::affine},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::affine){"simd", simd::declines, simd::affine},
     {"reference", y_declines, reference_affine},
 };
 constexpr Implementation<ConcatProblem> kConcat[] = {
-    {"simd", simd::declines, simd::concat},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::concat){"simd", simd::declines, simd::concat},
     // both passes; copying is all there is to it
     {"reference", concat_declines, reference::concat},
 };
 constexpr Implementation<ReduceProblem> kReduceForward[] = {
-    {"simd", simd::declines, simd::reduce},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::reduce_forward){"simd", simd::declines, simd::reduce},
     {"reference", reduce_declines, reference_reduce_forward},
 };
 constexpr Implementation<ReduceProblem> kReduceBackward[] = {
-    {"simd", simd::declines, simd::reduce},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::reduce_backward){"simd", simd::declines, simd::reduce},
     {"reference", reduce_declines, reference_reduce_backward},
 };
 

@@ -4,17 +4,13 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/check_internal.h"
+#include "kernels/cuda/entry.h"
+#include "kernels/problems.h"
+#include "kernels/registry.h"
+
 namespace fovea::kernels {
 namespace {
-
-template <class Fn>
-void by_type(DType dtype, Fn&& fn) {
-  if (dtype == DType::f64) {
-    fn(double{});
-  } else {
-    fn(float{});
-  }
-}
 
 double weight_at(const OptionalView& weights, std::int64_t i) {
   if (!weights) return 1;
@@ -28,15 +24,15 @@ std::int64_t label_at(const ConstView& target, std::int64_t row) {
 /// One row of a softmax cross-entropy: log-probabilities and the weighted target distribution.
 template <class T>
 struct Rows {
-  Rows(const CrossEntropyParams& p, ConstView logits, ConstView t, OptionalView w)
-      : params(p),
-        target(t),
-        weights(w),
-        classes(logits.shape.dim(-1)),
-        count(classes == 0 ? 0 : logits.numel() / classes),
-        z(logits.ptr<T>()),
-        indices(!is_floating(t.dtype)),
-        soft(indices ? nullptr : t.ptr<T>()),
+  explicit Rows(const CrossEntropyProblem& p)
+      : params(p.params),
+        target(p.target),
+        weights(p.class_weights),
+        classes(p.logits.shape.dim(-1)),
+        count(classes == 0 ? 0 : p.logits.numel() / classes),
+        z(p.logits.ptr<T>()),
+        indices(!is_floating(target.dtype)),
+        soft(indices ? nullptr : target.ptr<T>()),
         log_p(static_cast<std::size_t>(classes)),
         q(static_cast<std::size_t>(classes)) {}
 
@@ -138,12 +134,10 @@ double element_denominator(LossReduction reduction, std::int64_t count) {
   return reduction == LossReduction::mean ? static_cast<double>(count) : 1.0;
 }
 
-}  // namespace
-
-void cross_entropy_forward(const CrossEntropyParams& params, ConstView logits, ConstView target,
-                           OptionalView class_weights, View loss) {
-  by_type(logits.dtype, [&]<class T>(T) {
-    Rows<T> rows(params, logits, target, class_weights);
+void reference_cross_entropy_forward(const CrossEntropyProblem& p) {
+  const View& loss = p.out;
+  by_scalar(p.logits.dtype, [&]<class T>(T) {
+    Rows<T> rows(p);
     double sum = 0;
     for (std::int64_t row = 0; row < rows.count; ++row) {
       std::int64_t label;
@@ -153,23 +147,23 @@ void cross_entropy_forward(const CrossEntropyParams& params, ConstView logits, C
         for (std::size_t j = 0; j < rows.q.size(); ++j) {
           if (rows.q[j] != 0) value -= rows.q[j] * rows.log_p[j];  // 0·log 0 is 0
         }
-        if (params.focal_gamma != 0)
-          value *= Modulator(params.focal_gamma, -std::expm1(rows.log_p[static_cast<std::size_t>(label)])).value;
+        if (p.params.focal_gamma != 0)
+          value *= Modulator(p.params.focal_gamma, -std::expm1(rows.log_p[static_cast<std::size_t>(label)])).value;
       }
       sum += value;
-      if (params.reduction == LossReduction::none) loss.ptr<T>()[row] = static_cast<T>(value);
+      if (p.params.reduction == LossReduction::none) loss.ptr<T>()[row] = static_cast<T>(value);
     }
-    store_reduced<T>(params.reduction, sum, rows.denominator(), loss);
+    store_reduced<T>(p.params.reduction, sum, rows.denominator(), loss);
   });
 }
 
-void cross_entropy_backward(const CrossEntropyParams& params, ConstView logits, ConstView target,
-                            OptionalView class_weights, ConstView dloss, View dlogits) {
-  by_type(logits.dtype, [&]<class T>(T) {
-    Rows<T> rows(params, logits, target, class_weights);
+void reference_cross_entropy_backward(const CrossEntropyProblem& p) {
+  const View& dlogits = p.out;
+  by_scalar(p.logits.dtype, [&]<class T>(T) {
+    Rows<T> rows(p);
     const double denominator = rows.denominator();
     const double scale = denominator == 0 ? 0 : 1 / denominator;
-    const T* given = dloss.ptr<T>();
+    const T* given = p.dloss.ptr<T>();
     for (std::int64_t row = 0; row < rows.count; ++row) {
       T* out = dlogits.ptr<T>() + row * rows.classes;
       std::int64_t label;
@@ -177,12 +171,12 @@ void cross_entropy_backward(const CrossEntropyParams& params, ConstView logits, 
         std::fill(out, out + rows.classes, T{0});
         continue;
       }
-      double factor = scale * static_cast<double>(given[params.reduction == LossReduction::none ? row : 0]);
+      double factor = scale * static_cast<double>(given[p.params.reduction == LossReduction::none ? row : 0]);
       const double total = rows.load(row, label);
-      if (params.focal_gamma != 0) {
+      if (p.params.focal_gamma != 0) {
         // d/dlog p of −(1−p)^g·log p is −((1−p)^g − g·p·(1−p)^(g−1)·log p): a multiple of cross-entropy's −1.
         const double log_p = rows.log_p[static_cast<std::size_t>(label)];
-        const Modulator m(params.focal_gamma, -std::expm1(log_p));
+        const Modulator m(p.params.focal_gamma, -std::expm1(log_p));
         factor *= m.value + m.slope * std::exp(log_p) * log_p;
       }
       for (std::int64_t j = 0; j < rows.classes; ++j) {
@@ -193,9 +187,12 @@ void cross_entropy_backward(const CrossEntropyParams& params, ConstView logits, 
   });
 }
 
-void binary_cross_entropy_forward(const BinaryCrossEntropyParams& params, ConstView logits, ConstView target,
-                                  OptionalView pos_weight, View loss) {
-  by_type(logits.dtype, [&]<class T>(T) {
+void reference_binary_cross_entropy_forward(const BinaryCrossEntropyProblem& p) {
+  const BinaryCrossEntropyParams& params = p.params;
+  const ConstView &logits = p.logits, &target = p.target;
+  const OptionalView& pos_weight = p.pos_weight;
+  const View& loss = p.out;
+  by_scalar(logits.dtype, [&]<class T>(T) {
     const std::int64_t count = logits.numel(), classes = pos_weight ? pos_weight->numel() : 1;
     const T *z = logits.ptr<T>(), *y = target.ptr<T>();
     double sum = 0;
@@ -208,9 +205,13 @@ void binary_cross_entropy_forward(const BinaryCrossEntropyParams& params, ConstV
   });
 }
 
-void binary_cross_entropy_backward(const BinaryCrossEntropyParams& params, ConstView logits, ConstView target,
-                                   OptionalView pos_weight, ConstView dloss, View dlogits) {
-  by_type(logits.dtype, [&]<class T>(T) {
+void reference_binary_cross_entropy_backward(const BinaryCrossEntropyProblem& p) {
+  const BinaryCrossEntropyParams& params = p.params;
+  const ConstView &logits = p.logits, &target = p.target;
+  const OptionalView& pos_weight = p.pos_weight;
+  const ConstView& dloss = p.dloss;
+  const View& dlogits = p.out;
+  by_scalar(logits.dtype, [&]<class T>(T) {
     const std::int64_t count = logits.numel(), classes = pos_weight ? pos_weight->numel() : 1;
     const T *z = logits.ptr<T>(), *y = target.ptr<T>(), *given = dloss.ptr<T>();
     T* out = dlogits.ptr<T>();
@@ -223,8 +224,11 @@ void binary_cross_entropy_backward(const BinaryCrossEntropyParams& params, Const
   });
 }
 
-void squared_error_forward(LossReduction reduction, ConstView x, ConstView target, View loss) {
-  by_type(x.dtype, [&]<class T>(T) {
+void reference_squared_error_forward(const SquaredErrorProblem& p) {
+  const LossReduction reduction = p.reduction;
+  const ConstView &x = p.x, &target = p.target;
+  const View& loss = p.out;
+  by_scalar(x.dtype, [&]<class T>(T) {
     const std::int64_t count = x.numel();
     const T *a = x.ptr<T>(), *b = target.ptr<T>();
     double sum = 0;
@@ -237,8 +241,11 @@ void squared_error_forward(LossReduction reduction, ConstView x, ConstView targe
   });
 }
 
-void squared_error_backward(LossReduction reduction, ConstView x, ConstView target, ConstView dloss, View dx) {
-  by_type(x.dtype, [&]<class T>(T) {
+void reference_squared_error_backward(const SquaredErrorProblem& p) {
+  const LossReduction reduction = p.reduction;
+  const ConstView &x = p.x, &target = p.target, &dloss = p.dloss;
+  const View& dx = p.out;
+  by_scalar(x.dtype, [&]<class T>(T) {
     const std::int64_t count = x.numel();
     const T *a = x.ptr<T>(), *b = target.ptr<T>(), *given = dloss.ptr<T>();
     T* out = dx.ptr<T>();
@@ -248,6 +255,71 @@ void squared_error_backward(LossReduction reduction, ConstView x, ConstView targ
       out[i] = static_cast<T>(scale * dy * (static_cast<double>(a[i]) - static_cast<double>(b[i])));
     }
   });
+}
+
+const char* reference_declines(const CrossEntropyProblem& p) { return needs_cpu(p.logits); }
+const char* reference_declines(const BinaryCrossEntropyProblem& p) { return needs_cpu(p.logits); }
+const char* reference_declines(const SquaredErrorProblem& p) { return needs_cpu(p.x); }
+
+constexpr Implementation<CrossEntropyProblem> kCrossEntropyForward[] = {
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::cross_entropy){"reference", reference_declines,
+                                                                  reference_cross_entropy_forward},
+};
+constexpr Implementation<CrossEntropyProblem> kCrossEntropyBackward[] = {
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::cross_entropy){"reference", reference_declines,
+                                                                  reference_cross_entropy_backward},
+};
+constexpr Implementation<BinaryCrossEntropyProblem> kBinaryForward[] = {
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::binary_cross_entropy){"reference", reference_declines,
+                                                                         reference_binary_cross_entropy_forward},
+};
+constexpr Implementation<BinaryCrossEntropyProblem> kBinaryBackward[] = {
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::binary_cross_entropy){"reference", reference_declines,
+                                                                         reference_binary_cross_entropy_backward},
+};
+constexpr Implementation<SquaredErrorProblem> kSquaredForward[] = {
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::squared_error){"reference", reference_declines,
+                                                                  reference_squared_error_forward},
+};
+constexpr Implementation<SquaredErrorProblem> kSquaredBackward[] = {
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::squared_error){"reference", reference_declines,
+                                                                  reference_squared_error_backward},
+};
+
+}  // namespace
+
+void cross_entropy_forward(const CrossEntropyParams& params, ConstView logits, ConstView target,
+                           OptionalView class_weights, View loss) {
+  dispatch<CrossEntropyProblem>("cross_entropy_forward", kCrossEntropyForward,
+                                {Pass::forward, params, logits, target, class_weights, {}, loss});
+}
+
+void cross_entropy_backward(const CrossEntropyParams& params, ConstView logits, ConstView target,
+                            OptionalView class_weights, ConstView dloss, View dlogits) {
+  dispatch<CrossEntropyProblem>("cross_entropy_backward", kCrossEntropyBackward,
+                                {Pass::backward, params, logits, target, class_weights, dloss, dlogits});
+}
+
+void binary_cross_entropy_forward(const BinaryCrossEntropyParams& params, ConstView logits, ConstView target,
+                                  OptionalView pos_weight, View loss) {
+  dispatch<BinaryCrossEntropyProblem>("binary_cross_entropy_forward", kBinaryForward,
+                                      {Pass::forward, params, logits, target, pos_weight, {}, loss});
+}
+
+void binary_cross_entropy_backward(const BinaryCrossEntropyParams& params, ConstView logits, ConstView target,
+                                   OptionalView pos_weight, ConstView dloss, View dlogits) {
+  dispatch<BinaryCrossEntropyProblem>("binary_cross_entropy_backward", kBinaryBackward,
+                                      {Pass::backward, params, logits, target, pos_weight, dloss, dlogits});
+}
+
+void squared_error_forward(LossReduction reduction, ConstView x, ConstView target, View loss) {
+  dispatch<SquaredErrorProblem>("squared_error_forward", kSquaredForward,
+                                {Pass::forward, reduction, x, target, {}, loss});
+}
+
+void squared_error_backward(LossReduction reduction, ConstView x, ConstView target, ConstView dloss, View dx) {
+  dispatch<SquaredErrorProblem>("squared_error_backward", kSquaredBackward,
+                                {Pass::backward, reduction, x, target, dloss, dx});
 }
 
 }  // namespace fovea::kernels

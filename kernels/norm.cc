@@ -3,6 +3,7 @@
 
 #include "kernels/check_internal.h"
 #include "kernels/cpu/simd/simd.h"
+#include "kernels/cuda/entry.h"
 #include "kernels/problems.h"
 #include "kernels/reference/norm.h"
 #include "kernels/registry.h"
@@ -31,29 +32,36 @@ void reference_group_backward(const Problem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<BatchNormProblem> kBatchTraining[] = {
-    {"simd", simd::declines, simd::batch_norm_training},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::batch_norm_forward){"simd", simd::declines,
+                                                                       simd::batch_norm_training},
     {"reference", reference_declines, reference_batch_forward},
 };
 constexpr Implementation<BatchNormProblem> kBatchInference[] = {
-    {"simd", simd::declines, simd::batch_norm_inference},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::batch_norm_forward){"simd", simd::declines,
+                                                                       simd::batch_norm_inference},
     {"reference", reference_declines, reference_batch_forward},
 };
 constexpr Implementation<BatchNormProblem> kBatchBackward[] = {
-    {"simd", simd::declines, simd::batch_norm_backward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::batch_norm_backward){"simd", simd::declines,
+                                                                        simd::batch_norm_backward},
     // of both
     {"reference", reference_declines, reference_batch_backward},
 };
 constexpr Implementation<LayerNormProblem> kLayerForward[] = {
-    {"reference", reference_declines, reference_group_forward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::layer_norm_forward){"reference", reference_declines,
+                                                                       reference_group_forward},
 };
 constexpr Implementation<LayerNormProblem> kLayerBackward[] = {
-    {"reference", reference_declines, reference_group_backward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::layer_norm_backward){"reference", reference_declines,
+                                                                        reference_group_backward},
 };
 constexpr Implementation<GroupNormProblem> kGroupForward[] = {
-    {"reference", reference_declines, reference_group_forward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::group_norm_forward){"reference", reference_declines,
+                                                                       reference_group_forward},
 };
 constexpr Implementation<GroupNormProblem> kGroupBackward[] = {
-    {"reference", reference_declines, reference_group_backward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::group_norm_backward){"reference", reference_declines,
+                                                                        reference_group_backward},
 };
 
 std::int64_t check_channels(std::string_view op, const Shape& x) {

@@ -3,6 +3,7 @@
 
 #include "kernels/check_internal.h"
 #include "kernels/cpu/simd/simd.h"
+#include "kernels/cuda/entry.h"
 #include "kernels/problems.h"
 #include "kernels/reference/optimizer.h"
 #include "kernels/registry.h"
@@ -38,27 +39,27 @@ void reference_update(const UpdateProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<SgdProblem> kSgd[] = {
-    {"simd", simd::declines, simd::sgd},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::sgd){"simd", simd::declines, simd::sgd},
     {"reference", reference_step_declines, reference_sgd},
 };
 constexpr Implementation<AdamProblem> kAdam[] = {
-    {"simd", simd::declines, simd::adam},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::adam){"simd", simd::declines, simd::adam},
     {"reference", reference_step_declines, reference_adam},
 };
 constexpr Implementation<RmspropProblem> kRmsprop[] = {
-    {"simd", simd::declines, simd::rmsprop},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::rmsprop){"simd", simd::declines, simd::rmsprop},
     {"reference", reference_step_declines, reference_rmsprop},
 };
 constexpr Implementation<ScanProblem> kSumOfSquares[] = {
-    {"simd", simd::declines, simd::sum_of_squares},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::sum_of_squares){"simd", simd::declines, simd::sum_of_squares},
     {"reference", reference_scan_declines, reference_sum_of_squares},
 };
 constexpr Implementation<ScanProblem> kAllFinite[] = {
-    {"simd", simd::declines, simd::all_finite},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::all_finite){"simd", simd::declines, simd::all_finite},
     {"reference", reference_scan_declines, reference_all_finite},
 };
 constexpr Implementation<UpdateProblem> kUpdate[] = {
-    {"simd", simd::declines, simd::update},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::update){"simd", simd::declines, simd::update},
     {"reference", reference_update_declines, reference_update},
 };
 

@@ -6,6 +6,7 @@
 
 #include "kernels/check_internal.h"
 #include "kernels/cpu/simd/simd.h"
+#include "kernels/cuda/entry.h"
 #include "kernels/problems.h"
 #include "kernels/reference/pool2d.h"
 #include "kernels/registry.h"
@@ -32,20 +33,22 @@ void reference_average_backward(const AveragePoolProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<Pool2dProblem> kPoolForward[] = {
-    {"simd", simd::declines, simd::pool2d},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::pool2d_forward){"simd", simd::declines, simd::pool2d},
     {"reference", reference_declines, reference_pool_forward},
 };
 constexpr Implementation<Pool2dProblem> kPoolBackward[] = {
-    {"simd", simd::declines, simd::pool2d},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::pool2d_backward){"simd", simd::declines, simd::pool2d},
     {"reference", reference_declines, reference_pool_backward},
 };
 // Global and adaptive average pooling.
 constexpr Implementation<AveragePoolProblem> kAverageForward[] = {
-    {"simd", simd::declines, simd::global_average_pool},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::average_pool_forward){"simd", simd::declines,
+                                                                         simd::global_average_pool},
     {"reference", reference_declines, reference_average_forward},
 };
 constexpr Implementation<AveragePoolProblem> kAverageBackward[] = {
-    {"simd", simd::declines, simd::global_average_pool},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::average_pool_backward){"simd", simd::declines,
+                                                                          simd::global_average_pool},
     {"reference", reference_declines, reference_average_backward},
 };
 

@@ -72,6 +72,20 @@ std::string ReduceProblem::to_string() const {
   return str(text(pass), kName[static_cast<int>(kind)], fovea::to_string(in.dtype), " ", in.shape, " -> ", out.shape);
 }
 
+std::string ReduceMaxBackwardProblem::to_string() const {
+  return str(fovea::to_string(x.dtype), " ", x.shape, " -> ", y.shape);
+}
+
+std::string CrossEntropyProblem::to_string() const {
+  return str(text(pass), " ", fovea::to_string(logits.dtype), " ", logits.shape);
+}
+std::string BinaryCrossEntropyProblem::to_string() const {
+  return str(text(pass), " ", fovea::to_string(logits.dtype), " ", logits.shape);
+}
+std::string SquaredErrorProblem::to_string() const {
+  return str(text(pass), " ", fovea::to_string(x.dtype), " ", x.shape);
+}
+
 std::string SoftmaxProblem::to_string() const {
   return str(text(pass), log ? " log " : " ", fovea::to_string(out.dtype), " ", out.shape);
 }

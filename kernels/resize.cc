@@ -1,6 +1,7 @@
 // Entry points of the separable resize: checks and the lists of implementations.
 #include "kernels/reference/resize.h"
 #include "kernels/check_internal.h"
+#include "kernels/cuda/entry.h"
 #include "kernels/elementwise.h"
 #include "kernels/problems.h"
 #include "kernels/registry.h"
@@ -18,10 +19,10 @@ void reference_backward(const ResizeProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<ResizeProblem> kForward[] = {
-    {"reference", reference_declines, reference_forward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::resize){"reference", reference_declines, reference_forward},
 };
 constexpr Implementation<ResizeProblem> kBackward[] = {
-    {"reference", reference_declines, reference_backward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::resize){"reference", reference_declines, reference_backward},
 };
 
 void check(std::string_view op, const Operand& x, const Operand& y) {

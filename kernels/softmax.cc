@@ -1,6 +1,7 @@
 // Entry points of softmax, log-softmax and dropout: checks and the lists of implementations.
 #include "kernels/check_internal.h"
 #include "kernels/cpu/simd/simd.h"
+#include "kernels/cuda/entry.h"
 #include "kernels/elementwise.h"
 #include "kernels/problems.h"
 #include "kernels/reference/elementwise.h"
@@ -28,19 +29,19 @@ void reference_dropout_backward(const DropoutProblem& p) {
 
 // Fastest first; each either runs a problem or says why not. Softmax and log-softmax share a list.
 constexpr Implementation<SoftmaxProblem> kSoftmaxForward[] = {
-    {"simd", simd::declines, simd::softmax},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::softmax){"simd", simd::declines, simd::softmax},
     {"reference", reference_declines, reference_softmax_forward},
 };
 constexpr Implementation<SoftmaxProblem> kSoftmaxBackward[] = {
-    {"simd", simd::declines, simd::softmax},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::softmax){"simd", simd::declines, simd::softmax},
     {"reference", reference_declines, reference_softmax_backward},
 };
 constexpr Implementation<DropoutProblem> kDropoutForward[] = {
-    {"simd", simd::declines, simd::dropout},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dropout_forward){"simd", simd::declines, simd::dropout},
     {"reference", reference_declines, reference_dropout_forward},
 };
 constexpr Implementation<DropoutProblem> kDropoutBackward[] = {
-    {"simd", simd::declines, simd::dropout},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dropout_backward){"simd", simd::declines, simd::dropout},
     {"reference", reference_declines, reference_dropout_backward},
 };
 

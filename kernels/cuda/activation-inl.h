@@ -1,5 +1,5 @@
-// Activations and their derivatives in the operand's own precision: for kernels that fuse one. The formulas are those of
-// kernels/reference/activation.h.
+// Activations and their derivatives in the operand's own precision: for kernels that fuse one. The formulas are those
+// of kernels/reference/activation.h.
 #pragma once
 
 #include <cmath>
@@ -52,8 +52,7 @@ FOVEA_HD T derivative(Activation kind, T alpha, T x) {
     case Activation::silu: return sigmoid(x) * (T(1) + x * sigmoid(-x));
     case Activation::hard_swish: return x <= T(-3) ? T(0) : x < T(3) ? (T(2) * x + T(3)) / T(6) : T(1);
     case Activation::hard_sigmoid: return x > T(-3) && x < T(3) ? T(1) / T(6) : T(0);
-    case Activation::gelu:
-      return T(0.5) * std::erfc(-x * kInvSqrt2) + x * kInvSqrt2Pi * std::exp(T(-0.5) * x * x);
+    case Activation::gelu: return T(0.5) * std::erfc(-x * kInvSqrt2) + x * kInvSqrt2Pi * std::exp(T(-0.5) * x * x);
     case Activation::gelu_tanh: {
       const T u = kSqrt2OverPi * (x + T(0.044715) * x * x * x), s = sigmoid(T(2) * u);
       return s + x * s * sigmoid(T(-2) * u) * T(2) * kSqrt2OverPi * (T(1) + T(3) * T(0.044715) * x * x);

@@ -15,9 +15,23 @@ struct Geometry {
   std::int64_t stride_h, stride_w, dilation_h, dilation_w, top, left;
 
   explicit Geometry(const Conv2dProblem& p)
-      : n(p.n()), h(p.h()), w(p.width()), ci(p.ci()), kh(p.kh()), kw(p.kw()), ho(p.ho()), wo(p.wo()), co(p.co()),
-        group_in(ci / p.params.groups), group_out(co / p.params.groups), stride_h(p.params.stride.h), stride_w(p.params.stride.w),
-        dilation_h(p.params.dilation.h), dilation_w(p.params.dilation.w), top(p.params.padding.top), left(p.params.padding.left) {}
+      : n(p.n()),
+        h(p.h()),
+        w(p.width()),
+        ci(p.ci()),
+        kh(p.kh()),
+        kw(p.kw()),
+        ho(p.ho()),
+        wo(p.wo()),
+        co(p.co()),
+        group_in(ci / p.params.groups),
+        group_out(co / p.params.groups),
+        stride_h(p.params.stride.h),
+        stride_w(p.params.stride.w),
+        dilation_h(p.params.dilation.h),
+        dilation_w(p.params.dilation.w),
+        top(p.params.padding.top),
+        left(p.params.padding.left) {}
 };
 
 template <class T>
@@ -27,25 +41,27 @@ void run_forward(const Conv2dProblem& p) {
   T* const y = p.out.ptr<T>();
   const Activation kind = p.activation.kind;
   const T alpha = static_cast<T>(p.activation.alpha);
-  for_each("conv2d (direct)", p.out.numel(),
-           [=] FOVEA_LAMBDA(std::int64_t index) {
-             const Divided channel(index, g.co), j(channel.quotient, g.wo), i(j.quotient, g.ho);
-             const std::int64_t o = channel.rest, first = divide(o, g.group_out) * g.group_in;
-             double sum = bias ? static_cast<double>(bias[o]) : 0.0;
-             for (std::int64_t a = 0; a < g.kh; ++a) {
-               const std::int64_t r = i.rest * g.stride_h + a * g.dilation_h - g.top;
-               if (r < 0 || r >= g.h) continue;
-               for (std::int64_t b = 0; b < g.kw; ++b) {
-                 const std::int64_t s = j.rest * g.stride_w + b * g.dilation_w - g.left;
-                 if (s < 0 || s >= g.w) continue;
-                 const T* const from = x + ((i.quotient * g.h + r) * g.w + s) * g.ci + first;
-                 const T* const taps = w + (a * g.kw + b) * g.group_in * g.co + o;
-                 for (std::int64_t c = 0; c < g.group_in; ++c) sum += static_cast<double>(from[c]) * static_cast<double>(taps[c * g.co]);
-               }
-             }
-             y[index] = activate(kind, alpha, static_cast<T>(sum));
-           },
-           p.out.device.index);
+  for_each(
+      "conv2d (direct)", p.out.numel(),
+      [=] FOVEA_LAMBDA(std::int64_t index) {
+        const Divided channel(index, g.co), j(channel.quotient, g.wo), i(j.quotient, g.ho);
+        const std::int64_t o = channel.rest, first = divide(o, g.group_out) * g.group_in;
+        double sum = bias ? static_cast<double>(bias[o]) : 0.0;
+        for (std::int64_t a = 0; a < g.kh; ++a) {
+          const std::int64_t r = i.rest * g.stride_h + a * g.dilation_h - g.top;
+          if (r < 0 || r >= g.h) continue;
+          for (std::int64_t b = 0; b < g.kw; ++b) {
+            const std::int64_t s = j.rest * g.stride_w + b * g.dilation_w - g.left;
+            if (s < 0 || s >= g.w) continue;
+            const T* const from = x + ((i.quotient * g.h + r) * g.w + s) * g.ci + first;
+            const T* const taps = w + (a * g.kw + b) * g.group_in * g.co + o;
+            for (std::int64_t c = 0; c < g.group_in; ++c)
+              sum += static_cast<double>(from[c]) * static_cast<double>(taps[c * g.co]);
+          }
+        }
+        y[index] = activate(kind, alpha, static_cast<T>(sum));
+      },
+      p.out.device.index);
 }
 
 template <class T>
@@ -53,28 +69,32 @@ void run_backward_data(const Conv2dProblem& p) {
   const Geometry g(p);
   const T *const dy = p.y.ptr<T>(), *const w = p.w.ptr<T>();
   T* const dx = p.out.ptr<T>();
-  for_each("conv2d_backward_data (direct)", p.out.numel(),
-           [=] FOVEA_LAMBDA(std::int64_t index) {
-             const Divided channel(index, g.ci), column(channel.quotient, g.w), row(column.quotient, g.h), group(channel.rest, g.group_in);
-             double sum = 0;
-             for (std::int64_t a = 0; a < g.kh; ++a) {
-               const std::int64_t r = row.rest + g.top - a * g.dilation_h;
-               if (r < 0) break;
-               const Divided i(r, g.stride_h);
-               if (i.rest != 0 || i.quotient >= g.ho) continue;
-               for (std::int64_t b = 0; b < g.kw; ++b) {
-                 const std::int64_t s = column.rest + g.left - b * g.dilation_w;
-                 if (s < 0) break;
-                 const Divided j(s, g.stride_w);
-                 if (j.rest != 0 || j.quotient >= g.wo) continue;
-                 const T* const from = dy + ((row.quotient * g.ho + i.quotient) * g.wo + j.quotient) * g.co + group.quotient * g.group_out;
-                 const T* const taps = w + ((a * g.kw + b) * g.group_in + group.rest) * g.co + group.quotient * g.group_out;
-                 for (std::int64_t o = 0; o < g.group_out; ++o) sum += static_cast<double>(from[o]) * static_cast<double>(taps[o]);
-               }
-             }
-             dx[index] = static_cast<T>(sum);
-           },
-           p.out.device.index);
+  for_each(
+      "conv2d_backward_data (direct)", p.out.numel(),
+      [=] FOVEA_LAMBDA(std::int64_t index) {
+        const Divided channel(index, g.ci), column(channel.quotient, g.w), row(column.quotient, g.h),
+            group(channel.rest, g.group_in);
+        double sum = 0;
+        for (std::int64_t a = 0; a < g.kh; ++a) {
+          const std::int64_t r = row.rest + g.top - a * g.dilation_h;
+          if (r < 0) break;
+          const Divided i(r, g.stride_h);
+          if (i.rest != 0 || i.quotient >= g.ho) continue;
+          for (std::int64_t b = 0; b < g.kw; ++b) {
+            const std::int64_t s = column.rest + g.left - b * g.dilation_w;
+            if (s < 0) break;
+            const Divided j(s, g.stride_w);
+            if (j.rest != 0 || j.quotient >= g.wo) continue;
+            const T* const from =
+                dy + ((row.quotient * g.ho + i.quotient) * g.wo + j.quotient) * g.co + group.quotient * g.group_out;
+            const T* const taps = w + ((a * g.kw + b) * g.group_in + group.rest) * g.co + group.quotient * g.group_out;
+            for (std::int64_t o = 0; o < g.group_out; ++o)
+              sum += static_cast<double>(from[o]) * static_cast<double>(taps[o]);
+          }
+        }
+        dx[index] = static_cast<T>(sum);
+      },
+      p.out.device.index);
 }
 
 /// A block per weight adds up over all results.
@@ -97,9 +117,11 @@ struct BackwardWeights {
       double sum = 0;
       for (std::int64_t row = thread; row < g.n * g.ho * g.wo; row += kThreads) {
         const Divided j(row, g.wo), i(j.quotient, g.ho);
-        const std::int64_t r = i.rest * g.stride_h + a * g.dilation_h - g.top, s = j.rest * g.stride_w + b.rest * g.dilation_w - g.left;
+        const std::int64_t r = i.rest * g.stride_h + a * g.dilation_h - g.top,
+                           s = j.rest * g.stride_w + b.rest * g.dilation_w - g.left;
         if (r < 0 || r >= g.h || s < 0 || s >= g.w) continue;
-        sum += static_cast<double>(x[((i.quotient * g.h + r) * g.w + s) * g.ci + c]) * static_cast<double>(dy[row * g.co + o.rest]);
+        sum += static_cast<double>(x[((i.quotient * g.h + r) * g.w + s) * g.ci + c]) *
+               static_cast<double>(dy[row * g.co + o.rest]);
       }
       shared.values[thread] = sum;
     } else if (p <= BlockTotal::kSteps) {
@@ -121,8 +143,8 @@ void direct_conv2d(const Conv2dProblem& p) {
       case Direction::forward: run_forward<T>(p); break;
       case Direction::backward_data: run_backward_data<T>(p); break;
       case Direction::backward_weights:
-        run_blocks("conv2d_backward_weights (direct)", p.out.numel(), BackwardWeights<T>{Geometry(p), p.x.ptr<T>(), p.y.ptr<T>(), p.out.ptr<T>()},
-                   p.out.device.index);
+        run_blocks("conv2d_backward_weights (direct)", p.out.numel(),
+                   BackwardWeights<T>{Geometry(p), p.x.ptr<T>(), p.y.ptr<T>(), p.out.ptr<T>()}, p.out.device.index);
         if (p.dbias) column_sums(p.y, p.n() * p.ho() * p.wo(), p.co(), *p.dbias);
         break;
     }

@@ -1,5 +1,5 @@
-// Depthwise convolution, forward and both gradients. Bound by memory: a multiply-add per tap and element is little, so a
-// thread makes a strip of results along the row and keeps the input's columns in registers, neighbours in a warp read
+// Depthwise convolution, forward and both gradients. Bound by memory: a multiply-add per tap and element is little, so
+// a thread makes a strip of results along the row and keeps the input's columns in registers, neighbours in a warp read
 // neighbouring channels, and taps come from the L1 cache.
 #include "kernels/check_internal.h"
 #include "kernels/cuda/activation-inl.h"
@@ -19,9 +19,21 @@ struct Geometry {
   int kh, kw, stride_h, stride_w, dilation_h, dilation_w, top, left;
 
   explicit Geometry(const Conv2dProblem& p)
-      : h(p.h()), w(p.width()), ci(p.ci()), ho(p.ho()), wo(p.wo()), co(p.co()), multiplier(p.co() / p.ci()),
-        kh(static_cast<int>(p.kh())), kw(static_cast<int>(p.kw())), stride_h(p.params.stride.h), stride_w(p.params.stride.w),
-        dilation_h(p.params.dilation.h), dilation_w(p.params.dilation.w), top(p.params.padding.top), left(p.params.padding.left) {}
+      : h(p.h()),
+        w(p.width()),
+        ci(p.ci()),
+        ho(p.ho()),
+        wo(p.wo()),
+        co(p.co()),
+        multiplier(p.co() / p.ci()),
+        kh(static_cast<int>(p.kh())),
+        kw(static_cast<int>(p.kw())),
+        stride_h(p.params.stride.h),
+        stride_w(p.params.stride.w),
+        dilation_h(p.params.dilation.h),
+        dilation_w(p.params.dilation.w),
+        top(p.params.padding.top),
+        left(p.params.padding.left) {}
 };
 
 template <class T>
@@ -86,8 +98,8 @@ void run_forward(const Conv2dProblem& p) {
   const int device = p.out.device.index;
   const auto run = [&]<int kKw, int kStride>() {
     for_each("depthwise", count,
-             Forward<T, kKw, kStride>{g, strips, p.activation.kind, static_cast<T>(p.activation.alpha), p.x.ptr<T>(), p.w.ptr<T>(),
-                                      optional_ptr<T>(p.bias), p.out.ptr<T>()},
+             Forward<T, kKw, kStride>{g, strips, p.activation.kind, static_cast<T>(p.activation.alpha), p.x.ptr<T>(),
+                                      p.w.ptr<T>(), optional_ptr<T>(p.bias), p.out.ptr<T>()},
              device);
   };
   if (g.dilation_w == 1 && g.kw == 3 && g.stride_w == 1) return run.template operator()<3, 1>();
@@ -132,12 +144,13 @@ template <class T, int kKw>
 void weights_row(const Geometry& g, int a, std::int64_t rows, const T* x, const T* dy, T* dw, int device) {
   reduce_columns<T, kKw>(
       "depthwise_backward_weights", 1, rows, g.co,
-      [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t o, T (&terms)[kKw]) {
+      [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t o, T(&terms)[kKw]) {
         const Divided j(row, g.wo), i(j.quotient, g.ho);
         const std::int64_t r = i.rest * g.stride_h + static_cast<std::int64_t>(a) * g.dilation_h - g.top;
         const bool row_inside = r >= 0 && r < g.h;
         const T gradient = row_inside ? dy[row * g.co + o] : T(0);
-        const T* const line = x + (i.quotient * g.h + r) * g.w * g.ci + (g.multiplier == 1 ? o : divide(o, g.multiplier));
+        const T* const line =
+            x + (i.quotient * g.h + r) * g.w * g.ci + (g.multiplier == 1 ? o : divide(o, g.multiplier));
         for (int b = 0; b < kKw; ++b) {
           const std::int64_t s = j.rest * g.stride_w + static_cast<std::int64_t>(b) * g.dilation_w - g.left;
           terms[b] = row_inside && s >= 0 && s < g.w ? line[s * g.ci] * gradient : T(0);
@@ -185,8 +198,8 @@ void depthwise(const Conv2dProblem& p) {
     switch (p.direction) {
       case Direction::forward: run_forward<T>(p); break;
       case Direction::backward_data:
-        for_each("depthwise_backward_data", p.out.numel(), BackwardData<T>{Geometry(p), p.y.ptr<T>(), p.w.ptr<T>(), p.out.ptr<T>()},
-                 p.out.device.index);
+        for_each("depthwise_backward_data", p.out.numel(),
+                 BackwardData<T>{Geometry(p), p.y.ptr<T>(), p.w.ptr<T>(), p.out.ptr<T>()}, p.out.device.index);
         break;
       case Direction::backward_weights: run_backward_weights<T>(p); break;
     }

@@ -1,5 +1,5 @@
-// Elementwise kernels: activations, broadcasting sums and products, affine, concatenation, dropout, and the layout changes
-// around cuDNN. Bound by memory; each element is read and written once.
+// Elementwise kernels: activations, broadcasting sums and products, affine, concatenation, dropout, and the layout
+// changes around cuDNN. Bound by memory; each element is read and written once.
 #include "core/error.h"
 #include "kernels/check_internal.h"
 #include "kernels/cuda/activation-inl.h"
@@ -15,8 +15,9 @@ void run_activation_forward(const ActivationProblem& p) {
   T* const y = p.out.ptr<T>();
   const Activation kind = p.params.kind;
   const T alpha = static_cast<T>(p.params.alpha);
-  for_each("activation_forward", p.out.numel(),
-           [=] FOVEA_LAMBDA(std::int64_t i) { y[i] = activate(kind, alpha, x[i]); }, p.out.device.index);
+  for_each(
+      "activation_forward", p.out.numel(), [=] FOVEA_LAMBDA(std::int64_t i) { y[i] = activate(kind, alpha, x[i]); },
+      p.out.device.index);
 }
 
 template <class T>
@@ -27,11 +28,13 @@ void run_activation_backward(const ActivationProblem& p) {
   T* const dx = p.out.ptr<T>();
   const Activation kind = p.params.kind;
   const T alpha = static_cast<T>(p.params.alpha);
-  for_each("activation_backward", p.out.numel(),
-           [=] FOVEA_LAMBDA(std::int64_t i) {
-             dx[i] = dy[i] * (by_result ? derivative_by_result(kind, alpha, operand[i]) : derivative(kind, alpha, operand[i]));
-           },
-           p.out.device.index);
+  for_each(
+      "activation_backward", p.out.numel(),
+      [=] FOVEA_LAMBDA(std::int64_t i) {
+        dx[i] =
+            dy[i] * (by_result ? derivative_by_result(kind, alpha, operand[i]) : derivative(kind, alpha, operand[i]));
+      },
+      p.out.device.index);
 }
 
 template <class T>
@@ -46,12 +49,14 @@ void run_binary(const BinaryProblem& p) {
   const Binary kind = p.kind;
   const int device = p.y.device.index;
   if (p.a.shape == p.b.shape) {
-    for_each("binary", p.y.numel(), [=] FOVEA_LAMBDA(std::int64_t i) { y[i] = combine(kind, a[i], b[i]); }, device);
+    for_each(
+        "binary", p.y.numel(), [=] FOVEA_LAMBDA(std::int64_t i) { y[i] = combine(kind, a[i], b[i]); }, device);
     return;
   }
   const Strides in_a = Strides::broadcast(p.y.shape, p.a.shape), in_b = Strides::broadcast(p.y.shape, p.b.shape);
-  for_each("binary (broadcast)", p.y.numel(),
-           [=] FOVEA_LAMBDA(std::int64_t i) { y[i] = combine(kind, a[in_a.offset(i)], b[in_b.offset(i)]); }, device);
+  for_each(
+      "binary (broadcast)", p.y.numel(),
+      [=] FOVEA_LAMBDA(std::int64_t i) { y[i] = combine(kind, a[in_a.offset(i)], b[in_b.offset(i)]); }, device);
 }
 
 template <class T>
@@ -59,7 +64,8 @@ void run_affine(const AffineProblem& p) {
   const T* const x = p.x.ptr<T>();
   T* const y = p.y.ptr<T>();
   const T scale = static_cast<T>(p.scale), shift = static_cast<T>(p.shift);
-  for_each("affine", p.y.numel(), [=] FOVEA_LAMBDA(std::int64_t i) { y[i] = scale * x[i] + shift; }, p.y.device.index);
+  for_each(
+      "affine", p.y.numel(), [=] FOVEA_LAMBDA(std::int64_t i) { y[i] = scale * x[i] + shift; }, p.y.device.index);
 }
 
 /// Copies `rows` runs of `bytes`, `from_pitch` and `to_pitch` bytes apart, in words of type W.
@@ -69,13 +75,14 @@ void copy_rows(void* to, std::int64_t to_pitch, const void* from, std::int64_t f
   const std::int64_t words = bytes / static_cast<std::int64_t>(sizeof(W));
   const char* const source = static_cast<const char*>(from);
   char* const target = static_cast<char*>(to);
-  for_each("concat", rows * words,
-           [=] FOVEA_LAMBDA(std::int64_t i) {
-             const Divided at(i, words);
-             reinterpret_cast<W*>(target + at.quotient * to_pitch)[at.rest] =
-                 reinterpret_cast<const W*>(source + at.quotient * from_pitch)[at.rest];
-           },
-           device);
+  for_each(
+      "concat", rows * words,
+      [=] FOVEA_LAMBDA(std::int64_t i) {
+        const Divided at(i, words);
+        reinterpret_cast<W*>(target + at.quotient * to_pitch)[at.rest] =
+            reinterpret_cast<const W*>(source + at.quotient * from_pitch)[at.rest];
+      },
+      device);
 }
 
 template <class T>
@@ -84,8 +91,9 @@ void run_dropout_backward(const DropoutProblem& p) {
   const std::uint8_t* const mask = p.mask.ptr<std::uint8_t>();
   T* const dx = p.out.ptr<T>();
   const T scale = static_cast<T>(p.rate < 1 ? 1 / (1 - p.rate) : 0);
-  for_each("dropout_backward", p.out.numel(), [=] FOVEA_LAMBDA(std::int64_t i) { dx[i] = mask[i] ? dy[i] * scale : T(0); },
-           p.out.device.index);
+  for_each(
+      "dropout_backward", p.out.numel(), [=] FOVEA_LAMBDA(std::int64_t i) { dx[i] = mask[i] ? dy[i] * scale : T(0); },
+      p.out.device.index);
 }
 
 /// A thread draws one block of the counter-based generator: two numbers, four elements.
@@ -98,39 +106,45 @@ void run_dropout_forward(const DropoutProblem& p) {
   const T scale = static_cast<T>(p.rate < 1 ? 1 / (1 - p.rate) : 0);
   const std::uint64_t threshold = static_cast<std::uint64_t>(std::llround(p.rate * 0x1p32));
   const Rng rng = p.rng;
-  for_each("dropout_forward", (count + 3) / 4,
-           [=] FOVEA_LAMBDA(std::int64_t block) {
-             Rng mine = rng;
-             mine.skip(static_cast<std::uint64_t>(2 * block));
-             for (std::int64_t i = 4 * block; i < 4 * block + 4 && i < count; i += 2) {
-               const std::uint64_t bits = mine.next();
-               for (std::int64_t k = 0; k < 2 && i + k < count; ++k) {
-                 const std::uint64_t drawn = k == 0 ? bits & 0xffffffffu : bits >> 32;
-                 const bool keep = drawn >= threshold;
-                 mask[i + k] = keep;
-                 y[i + k] = keep ? x[i + k] * scale : T(0);
-               }
-             }
-           },
-           p.out.device.index);
+  for_each(
+      "dropout_forward", (count + 3) / 4,
+      [=] FOVEA_LAMBDA(std::int64_t block) {
+        Rng mine = rng;
+        mine.skip(static_cast<std::uint64_t>(2 * block));
+        for (std::int64_t i = 4 * block; i < 4 * block + 4 && i < count; i += 2) {
+          const std::uint64_t bits = mine.next();
+          for (std::int64_t k = 0; k < 2 && i + k < count; ++k) {
+            const std::uint64_t drawn = k == 0 ? bits & 0xffffffffu : bits >> 32;
+            const bool keep = drawn >= threshold;
+            mask[i + k] = keep;
+            y[i + k] = keep ? x[i + k] * scale : T(0);
+          }
+        }
+      },
+      p.out.device.index);
 }
 
 template <class T>
 void run_accumulate(void* to, const void* from, std::int64_t count, int device) {
   T* const sum = static_cast<T*>(to);
   const T* const term = static_cast<const T*>(from);
-  for_each("accumulate", count, [=] FOVEA_LAMBDA(std::int64_t i) { sum[i] += term[i]; }, device);
+  for_each(
+      "accumulate", count, [=] FOVEA_LAMBDA(std::int64_t i) { sum[i] += term[i]; }, device);
 }
 
 template <class T>
-void run_bias_activation(const OptionalView& bias, const ActivationParams& act, const View& out, std::int64_t channels) {
+void run_bias_activation(const OptionalView& bias, const ActivationParams& act, const View& out,
+                         std::int64_t channels) {
   T* const y = out.ptr<T>();
   const T* const b = bias ? bias->ptr<T>() : nullptr;
   const Activation kind = act.kind;
   const T alpha = static_cast<T>(act.alpha);
-  for_each("bias_activation", out.numel(),
-           [=] FOVEA_LAMBDA(std::int64_t i) { y[i] = activate(kind, alpha, b ? y[i] + b[Divided(i, channels).rest] : y[i]); },
-           out.device.index);
+  for_each(
+      "bias_activation", out.numel(),
+      [=] FOVEA_LAMBDA(std::int64_t i) {
+        y[i] = activate(kind, alpha, b ? y[i] + b[Divided(i, channels).rest] : y[i]);
+      },
+      out.device.index);
 }
 
 /// to[o, tap, i] and from[tap, i, o], or the other way round.
@@ -138,16 +152,17 @@ template <class T, bool kToOhwi>
 void permute_weights(const void* from, void* to, std::int64_t taps, std::int64_t ci, std::int64_t co, int device) {
   const T* const in = static_cast<const T*>(from);
   T* const out = static_cast<T*>(to);
-  for_each("weights layout", taps * ci * co,
-           [=] FOVEA_LAMBDA(std::int64_t k) {
-             const Divided row(k, kToOhwi ? ci : co), at(row.quotient, kToOhwi ? taps : ci);
-             if (kToOhwi) {  // k = (o·taps + tap)·ci + i
-               out[k] = in[(at.rest * ci + row.rest) * co + at.quotient];
-             } else {  // k = (tap·ci + i)·co + o
-               out[k] = in[(row.rest * taps + at.quotient) * ci + at.rest];
-             }
-           },
-           device);
+  for_each(
+      "weights layout", taps * ci * co,
+      [=] FOVEA_LAMBDA(std::int64_t k) {
+        const Divided row(k, kToOhwi ? ci : co), at(row.quotient, kToOhwi ? taps : ci);
+        if (kToOhwi) {  // k = (o·taps + tap)·ci + i
+          out[k] = in[(at.rest * ci + row.rest) * co + at.quotient];
+        } else {  // k = (tap·ci + i)·co + o
+          out[k] = in[(row.rest * taps + at.quotient) * ci + at.rest];
+        }
+      },
+      device);
 }
 
 template <class T>
@@ -157,14 +172,15 @@ void run_pad(const ConstView& x, void* padded, const Padding& pad) {
   const int top = pad.top, left = pad.left;
   const T* const in = x.ptr<T>();
   T* const out = static_cast<T*>(padded);
-  for_each("pad_image", x.shape[0] * hp * wp * c,
-           [=] FOVEA_LAMBDA(std::int64_t k) {
-             const Divided pixel(k, c), column(pixel.quotient, wp), row(column.quotient, hp);
-             const std::int64_t r = row.rest - top, s = column.rest - left;
-             const bool inside = r >= 0 && r < h && s >= 0 && s < w;
-             out[k] = inside ? in[((row.quotient * h + r) * w + s) * c + pixel.rest] : T(0);
-           },
-           x.device.index);
+  for_each(
+      "pad_image", x.shape[0] * hp * wp * c,
+      [=] FOVEA_LAMBDA(std::int64_t k) {
+        const Divided pixel(k, c), column(pixel.quotient, wp), row(column.quotient, hp);
+        const std::int64_t r = row.rest - top, s = column.rest - left;
+        const bool inside = r >= 0 && r < h && s >= 0 && s < w;
+        out[k] = inside ? in[((row.quotient * h + r) * w + s) * c + pixel.rest] : T(0);
+      },
+      x.device.index);
 }
 
 template <class T>
@@ -174,12 +190,13 @@ void run_crop(const void* padded, const View& x, const Padding& pad) {
   const int top = pad.top, left = pad.left;
   const T* const in = static_cast<const T*>(padded);
   T* const out = x.ptr<T>();
-  for_each("crop_image", x.numel(),
-           [=] FOVEA_LAMBDA(std::int64_t k) {
-             const Divided pixel(k, c), column(pixel.quotient, w), row(column.quotient, h);
-             out[k] = in[((row.quotient * hp + row.rest + top) * wp + column.rest + left) * c + pixel.rest];
-           },
-           x.device.index);
+  for_each(
+      "crop_image", x.numel(),
+      [=] FOVEA_LAMBDA(std::int64_t k) {
+        const Divided pixel(k, c), column(pixel.quotient, w), row(column.quotient, h);
+        out[k] = in[((row.quotient * hp + row.rest + top) * wp + column.rest + left) * c + pixel.rest];
+      },
+      x.device.index);
 }
 
 }  // namespace
@@ -218,7 +235,9 @@ void concat(const ConcatProblem& p) {
       void* const to = forward ? const_cast<char*>(slot) : p.parts_out[k].data;
       const std::int64_t from_pitch = forward ? row : whole_row, to_pitch = forward ? whole_row : row;
       // Rows of whole words, where every row starts at one.
-      const auto whole_words = [&](std::int64_t size) { return row % size == 0 && whole_row % size == 0 && at % size == 0; };
+      const auto whole_words = [&](std::int64_t size) {
+        return row % size == 0 && whole_row % size == 0 && at % size == 0;
+      };
       const int device = whole.device.index;
       if (whole_words(8)) {
         copy_rows<std::uint64_t>(to, to_pitch, from, from_pitch, row, p.outer, device);
@@ -240,10 +259,12 @@ void bias_activation(const OptionalView& bias, const ActivationParams& act, cons
   by_scalar(y.dtype, [&](auto t) { run_bias_activation<decltype(t)>(bias, act, y, channels); });
 }
 void weights_to_ohwi(const ConstView& hwio, void* ohwi, std::int64_t taps, std::int64_t ci, std::int64_t co) {
-  by_scalar(hwio.dtype, [&](auto t) { permute_weights<decltype(t), true>(hwio.data, ohwi, taps, ci, co, hwio.device.index); });
+  by_scalar(hwio.dtype,
+            [&](auto t) { permute_weights<decltype(t), true>(hwio.data, ohwi, taps, ci, co, hwio.device.index); });
 }
 void weights_to_hwio(const void* ohwi, const View& hwio, std::int64_t taps, std::int64_t ci, std::int64_t co) {
-  by_scalar(hwio.dtype, [&](auto t) { permute_weights<decltype(t), false>(ohwi, hwio.data, taps, ci, co, hwio.device.index); });
+  by_scalar(hwio.dtype,
+            [&](auto t) { permute_weights<decltype(t), false>(ohwi, hwio.data, taps, ci, co, hwio.device.index); });
 }
 void pad_image(const ConstView& x, void* padded, const Padding& pad) {
   by_scalar(x.dtype, [&](auto t) { run_pad<decltype(t)>(x, padded, pad); });

@@ -1,8 +1,8 @@
 // How our kernels are written and started: as functors that also run on the host.
 //   for_each(n, f, device)        f(i) for every i in [0, n): elementwise and gathering kernels
 //   run_blocks(n, kernel, device) a kernel of phases between barriers: reductions and what shares memory in a block
-// nvcc makes kernels of them. Any other compiler (the tests' build with FOVEA_CUDA=DOUBLE) queues them on a test double of
-// the CUDA runtime, which runs the same index arithmetic on the host.
+// nvcc makes kernels of them. Any other compiler (the tests' build with FOVEA_CUDA=DOUBLE) queues them on a test double
+// of the CUDA runtime, which runs the same index arithmetic on the host.
 #pragma once
 
 #include <cstddef>
@@ -30,7 +30,8 @@ namespace fovea::kernels::cuda {
 
 /// a / b for a ≥ 0, b > 0; in 32 bits where they suffice, which GPUs divide several times faster.
 FOVEA_HD std::int64_t divide(std::int64_t a, std::int64_t b) {
-  if (((a | b) >> 32) == 0) return static_cast<std::int64_t>(static_cast<std::uint32_t>(a) / static_cast<std::uint32_t>(b));
+  if (((a | b) >> 32) == 0)
+    return static_cast<std::int64_t>(static_cast<std::uint32_t>(a) / static_cast<std::uint32_t>(b));
   return a / b;
 }
 
@@ -76,11 +77,14 @@ void for_each(const char* name, std::int64_t n, const F& f, int device) {
   const cudaStream_t queue = stream(device);
 #ifdef __CUDACC__
   // Enough blocks to fill the GPU several times over; more would only be started and ended.
-  const std::int64_t most = static_cast<std::int64_t>(multiprocessors(device)) * 32, blocks = (n + kThreads - 1) / kThreads;
+  const std::int64_t most = static_cast<std::int64_t>(multiprocessors(device)) * 32,
+                     blocks = (n + kThreads - 1) / kThreads;
   for_each_kernel<<<static_cast<unsigned>(blocks < most ? blocks : most), kThreads, 0, queue>>>(n, f);
   check_launch(name);
 #else
-  cuda_double::launch(queue, name, &f, sizeof f, [n, f] {
+  F told = f;
+  __builtin_clear_padding(&told);
+  cuda_double::launch(queue, name, &told, sizeof told, [n, f] {
     for (std::int64_t i = n; i-- > 0;) f(i);  // backwards: nothing may depend on the order
   });
   check_launch(name);
@@ -99,7 +103,9 @@ void run_blocks(const char* name, std::int64_t blocks, const K& kernel, int devi
   check_launch(name);
 #else
   static_assert(std::is_trivially_copyable_v<K>);
-  cuda_double::launch(queue, name, &kernel, sizeof kernel, [blocks, kernel] {
+  K told = kernel;
+  __builtin_clear_padding(&told);
+  cuda_double::launch(queue, name, &told, sizeof told, [blocks, kernel] {
     const auto shared = std::make_unique<typename K::Shared>();
     const auto threads = std::make_unique<typename K::Thread[]>(K::kThreads);
     for (std::int64_t block = 0; block < blocks; ++block) {

@@ -1,5 +1,6 @@
 // Batch, layer and group norm. Batch norm reads x twice forward and x and dy twice backward; sums go on in double from
-// short runs (reduce-inl.h) of values shifted by the channel's first, so that a large mean costs no digits of the variance.
+// short runs (reduce-inl.h) of values shifted by the channel's first, so that a large mean costs no digits of the
+// variance.
 #include <cmath>
 
 #include "kernels/check_internal.h"
@@ -30,7 +31,7 @@ void run_batch_forward(const BatchNormProblem& p) {
     T *const mean_out = p.mean_out.ptr<T>(), *const variance_out = p.variance_out.ptr<T>();
     reduce_columns<T, 2>(
         "batch_norm statistics", 1, rows, channels,
-        [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t c, T (&terms)[2]) {
+        [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t c, T(&terms)[2]) {
           const T d = x[row * channels + c] - x[c];
           terms[0] = d;
           terms[1] = d * d;
@@ -50,13 +51,14 @@ void run_batch_forward(const BatchNormProblem& p) {
   }
   const Activation kind = p.params.activation.kind;
   const T alpha = static_cast<T>(p.params.activation.alpha), epsilon = static_cast<T>(p.params.epsilon);
-  for_each("batch_norm", rows * channels,
-           [=] FOVEA_LAMBDA(std::int64_t i) {
-             const std::int64_t c = Divided(i, channels).rest;
-             const T normalised = (x[i] - mean[c]) * (T(1) / std::sqrt(variance[c] + epsilon));
-             y[i] = activate(kind, alpha, (gamma ? gamma[c] : T(1)) * normalised + (beta ? beta[c] : T(0)));
-           },
-           device);
+  for_each(
+      "batch_norm", rows * channels,
+      [=] FOVEA_LAMBDA(std::int64_t i) {
+        const std::int64_t c = Divided(i, channels).rest;
+        const T normalised = (x[i] - mean[c]) * (T(1) / std::sqrt(variance[c] + epsilon));
+        y[i] = activate(kind, alpha, (gamma ? gamma[c] : T(1)) * normalised + (beta ? beta[c] : T(0)));
+      },
+      device);
 }
 
 template <class T>
@@ -76,7 +78,7 @@ void run_batch_backward(const BatchNormProblem& p) {
   if (training || dgamma || dbeta) {
     reduce_columns<T, 2>(
         "batch_norm sums", 1, rows, channels,
-        [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t c, T (&terms)[2]) {
+        [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t c, T(&terms)[2]) {
           const std::int64_t i = row * channels + c;
           const T normalised = (x[i] - mean[c]) * (T(1) / std::sqrt(variance[c] + epsilon));
           const T g = dy[i] * derivative(kind, alpha, (gamma ? gamma[c] : T(1)) * normalised + (beta ? beta[c] : T(0)));
@@ -93,20 +95,21 @@ void run_batch_backward(const BatchNormProblem& p) {
   }
   if (!p.dx) return;
   T* const dx = p.dx->ptr<T>();  // may be dy: each element is read before it is written, by the same thread
-  for_each("batch_norm_backward", rows * channels,
-           [=] FOVEA_LAMBDA(std::int64_t i) {
-             const std::int64_t c = Divided(i, channels).rest;
-             const T inv_std = T(1) / std::sqrt(variance[c] + epsilon), scale = gamma ? gamma[c] : T(1);
-             const T normalised = (x[i] - mean[c]) * inv_std;
-             T g = dy[i] * derivative(kind, alpha, scale * normalised + (beta ? beta[c] : T(0)));
-             if (training) g -= mean_g[c] + normalised * mean_gx[c];
-             dx[i] = scale * inv_std * g;
-           },
-           device);
+  for_each(
+      "batch_norm_backward", rows * channels,
+      [=] FOVEA_LAMBDA(std::int64_t i) {
+        const std::int64_t c = Divided(i, channels).rest;
+        const T inv_std = T(1) / std::sqrt(variance[c] + epsilon), scale = gamma ? gamma[c] : T(1);
+        const T normalised = (x[i] - mean[c]) * inv_std;
+        T g = dy[i] * derivative(kind, alpha, scale * normalised + (beta ? beta[c] : T(0)));
+        if (training) g -= mean_g[c] + normalised * mean_gx[c];
+        dx[i] = scale * inv_std * g;
+      },
+      device);
 }
 
-/// Which elements share their statistics: `spans` runs of `length` elements, `stride` apart. Of layer norm one row each,
-/// of group norm some channels of all pixels of a sample.
+/// Which elements share their statistics: `spans` runs of `length` elements, `stride` apart. Of layer norm one row
+/// each, of group norm some channels of all pixels of a sample.
 struct Groups {
   std::int64_t groups, spans, length, channels;
 
@@ -215,7 +218,8 @@ struct GroupBackward {
       BlockTotal::step<Combine::sum>(p - 1, thread, s.sum);
       BlockTotal::step<Combine::sum>(p - 1, thread, s.dot);
     } else {
-      const T sum = static_cast<T>(s.sum[0] / static_cast<double>(count)), dot = static_cast<T>(s.dot[0] / static_cast<double>(count));
+      const T sum = static_cast<T>(s.sum[0] / static_cast<double>(count)),
+              dot = static_cast<T>(s.dot[0] / static_cast<double>(count));
       for (std::int64_t k = thread; k < count; k += kThreads) {
         groups.at(group, k, i, c);
         dx[i] = inv * ((gamma ? gamma[c] : T(1)) * dy[i] - sum - (x[i] - m) * inv * dot);
@@ -226,19 +230,20 @@ struct GroupBackward {
 
 template <class T, class Problem>
 void run_group_forward(const Problem& p) {
-  run_blocks("group_norm", group_count(p),
-             GroupForward<T>{groups_of(p), p.epsilon, p.x.template ptr<T>(), optional_ptr<T>(p.gamma), optional_ptr<T>(p.beta),
-                             p.y.template ptr<T>(), p.mean_out.template ptr<T>(), p.inv_std_out.template ptr<T>()},
-             p.x.device.index);
+  run_blocks(
+      "group_norm", group_count(p),
+      GroupForward<T>{groups_of(p), p.epsilon, p.x.template ptr<T>(), optional_ptr<T>(p.gamma), optional_ptr<T>(p.beta),
+                      p.y.template ptr<T>(), p.mean_out.template ptr<T>(), p.inv_std_out.template ptr<T>()},
+      p.x.device.index);
 }
 
 template <class T>
-void parameter_gradients(const Groups& groups, std::int64_t rows, const T* x, const T* dy, const T* mean, const T* inv_std,
-                         T* dgamma, T* dbeta, int device) {
+void parameter_gradients(const Groups& groups, std::int64_t rows, const T* x, const T* dy, const T* mean,
+                         const T* inv_std, T* dgamma, T* dbeta, int device) {
   const std::int64_t channels = groups.channels;
   reduce_columns<T, 2>(
       "group_norm sums", 1, rows, channels,
-      [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t c, T (&terms)[2]) {
+      [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t c, T(&terms)[2]) {
         const std::int64_t i = row * channels + c, group = groups.of(row, c);
         terms[0] = dy[i];
         terms[1] = dy[i] * ((x[i] - mean[group]) * inv_std[group]);
@@ -255,7 +260,7 @@ void run_group_backward(const Problem& p) {
   const Groups groups = groups_of(p);
   const int device = p.x.device.index;
   const T *const x = p.x.template ptr<T>(), *const dy = p.dy.template ptr<T>(), *const mean = p.mean.template ptr<T>(),
-          *const inv_std = p.inv_std.template ptr<T>();
+                 *const inv_std = p.inv_std.template ptr<T>();
   if (p.dgamma || p.dbeta) {  // before dx, which may be dy
     parameter_gradients<T>(groups, p.x.numel() / groups.channels, x, dy, mean, inv_std, optional_ptr<T>(p.dgamma),
                            optional_ptr<T>(p.dbeta), device);

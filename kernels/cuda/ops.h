@@ -1,5 +1,5 @@
-// The CUDA implementations as the lists in kernels/<family>.cc name them. All run on the stream of the operands' GPU and
-// return before the work is done. f32 and f64.
+// The CUDA implementations as the lists in kernels/<family>.cc name them. All run on the stream of the operands' GPU
+// and return before the work is done. f32 and f64.
 #pragma once
 
 #include "kernels/problems.h"
@@ -51,6 +51,7 @@ void batch_norm_backward(const BatchNormProblem&);
 inline const char* declines(const LayerNormProblem& p) { return needs_cuda(p.x); }
 void layer_norm_forward(const LayerNormProblem&);
 void layer_norm_backward(const LayerNormProblem&);
+inline const char* declines(const GroupNormProblem& p) { return needs_cuda(p.x); }
 void group_norm_forward(const GroupNormProblem&);
 void group_norm_backward(const GroupNormProblem&);
 

@@ -1,4 +1,5 @@
-// Pooling and resizing. Every kernel gathers: one thread per element of what is written, so that gradients need no atomics.
+// Pooling and resizing. Every kernel gathers: one thread per element of what is written, so that gradients need no
+// atomics.
 #include <cmath>
 #include <vector>
 
@@ -17,10 +18,21 @@ struct PoolGeometry {
   bool max, include_pad;
 
   explicit PoolGeometry(const Pool2dProblem& p)
-      : h(p.x_shape[1]), w(p.x_shape[2]), ho(p.y_shape[1]), wo(p.y_shape[2]), channels(p.x_shape[3]),
-        window_h(p.params.window.h), window_w(p.params.window.w), stride_h(p.params.stride.h), stride_w(p.params.stride.w),
-        top(p.params.padding.top), left(p.params.padding.left), bottom(p.params.padding.bottom), right(p.params.padding.right),
-        max(p.params.kind == PoolKind::max), include_pad(p.params.count_include_pad) {}
+      : h(p.x_shape[1]),
+        w(p.x_shape[2]),
+        ho(p.y_shape[1]),
+        wo(p.y_shape[2]),
+        channels(p.x_shape[3]),
+        window_h(p.params.window.h),
+        window_w(p.params.window.w),
+        stride_h(p.params.stride.h),
+        stride_w(p.params.stride.w),
+        top(p.params.padding.top),
+        left(p.params.padding.left),
+        bottom(p.params.padding.bottom),
+        right(p.params.padding.right),
+        max(p.params.kind == PoolKind::max),
+        include_pad(p.params.count_include_pad) {}
 
   FOVEA_HD static std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
   FOVEA_HD static std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
@@ -43,8 +55,8 @@ struct PoolGeometry {
     return v;
   }
   /// Windows along one axis that may hold cell `at`: [begin, end).
-  FOVEA_HD static void holders(std::int64_t at, std::int64_t before, std::int64_t window, std::int64_t stride, std::int64_t count,
-                               std::int64_t& begin, std::int64_t& end) {
+  FOVEA_HD static void holders(std::int64_t at, std::int64_t before, std::int64_t window, std::int64_t stride,
+                               std::int64_t count, std::int64_t& begin, std::int64_t& end) {
     const std::int64_t low = at + before - window + 1;
     begin = low <= 0 ? 0 : divide(low + stride - 1, stride);
     end = smaller(divide(at + before, stride) + 1, count);
@@ -69,27 +81,28 @@ void run_pool_forward(const Pool2dProblem& p) {
   const T* const x = p.in.ptr<T>();
   T* const y = p.out.ptr<T>();
   std::int32_t* const argmax = p.argmax_out ? p.argmax_out->ptr<std::int32_t>() : nullptr;
-  for_each("pool2d", p.out.numel(),
-           [=] FOVEA_LAMBDA(std::int64_t k) {
-             const Pixel at(k, g.ho, g.wo, g.channels);
-             const PoolGeometry::Window v = g.window(at.row, at.column);
-             T best = T(0), sum = T(0);
-             std::int32_t where = -1;
-             for (std::int64_t r = v.rows_begin; r < v.rows_end; ++r) {
-               for (std::int64_t s = v.columns_begin; s < v.columns_end; ++s) {
-                 const T value = x[((at.n * g.h + r) * g.w + s) * g.channels + at.channel];
-                 sum += value;
-                 // The first cell, a greater one, or the first NaN.
-                 if (where < 0 || value > best || (value != value && best == best)) {
-                   best = value;
-                   where = static_cast<std::int32_t>((r - v.first_row) * g.window_w + s - v.first_column);
-                 }
-               }
-             }
-             y[k] = g.max ? best : sum / static_cast<T>(v.cells);
-             if (argmax) argmax[k] = where;
-           },
-           p.out.device.index);
+  for_each(
+      "pool2d", p.out.numel(),
+      [=] FOVEA_LAMBDA(std::int64_t k) {
+        const Pixel at(k, g.ho, g.wo, g.channels);
+        const PoolGeometry::Window v = g.window(at.row, at.column);
+        T best = T(0), sum = T(0);
+        std::int32_t where = -1;
+        for (std::int64_t r = v.rows_begin; r < v.rows_end; ++r) {
+          for (std::int64_t s = v.columns_begin; s < v.columns_end; ++s) {
+            const T value = x[((at.n * g.h + r) * g.w + s) * g.channels + at.channel];
+            sum += value;
+            // The first cell, a greater one, or the first NaN.
+            if (where < 0 || value > best || (value != value && best == best)) {
+              best = value;
+              where = static_cast<std::int32_t>((r - v.first_row) * g.window_w + s - v.first_column);
+            }
+          }
+        }
+        y[k] = g.max ? best : sum / static_cast<T>(v.cells);
+        if (argmax) argmax[k] = where;
+      },
+      p.out.device.index);
 }
 
 template <class T>
@@ -98,33 +111,36 @@ void run_pool_backward(const Pool2dProblem& p) {
   const T* const dy = p.in.ptr<T>();
   T* const dx = p.out.ptr<T>();
   const std::int32_t* const argmax = p.argmax ? p.argmax->ptr<std::int32_t>() : nullptr;
-  for_each("pool2d_backward", p.out.numel(),
-           [=] FOVEA_LAMBDA(std::int64_t k) {
-             const Pixel at(k, g.h, g.w, g.channels);
-             std::int64_t row_begin, row_end, column_begin, column_end;
-             PoolGeometry::holders(at.row, g.top, g.window_h, g.stride_h, g.ho, row_begin, row_end);
-             PoolGeometry::holders(at.column, g.left, g.window_w, g.stride_w, g.wo, column_begin, column_end);
-             T sum = T(0);
-             for (std::int64_t i = row_begin; i < row_end; ++i) {
-               for (std::int64_t j = column_begin; j < column_end; ++j) {
-                 const PoolGeometry::Window v = g.window(i, j);
-                 const std::int64_t from = ((at.n * g.ho + i) * g.wo + j) * g.channels + at.channel;
-                 if (g.max) {
-                   if (argmax[from] == (at.row - v.first_row) * g.window_w + at.column - v.first_column) sum += dy[from];
-                 } else {
-                   sum += dy[from] / static_cast<T>(v.cells);
-                 }
-               }
-             }
-             dx[k] = sum;
-           },
-           p.out.device.index);
+  for_each(
+      "pool2d_backward", p.out.numel(),
+      [=] FOVEA_LAMBDA(std::int64_t k) {
+        const Pixel at(k, g.h, g.w, g.channels);
+        std::int64_t row_begin, row_end, column_begin, column_end;
+        PoolGeometry::holders(at.row, g.top, g.window_h, g.stride_h, g.ho, row_begin, row_end);
+        PoolGeometry::holders(at.column, g.left, g.window_w, g.stride_w, g.wo, column_begin, column_end);
+        T sum = T(0);
+        for (std::int64_t i = row_begin; i < row_end; ++i) {
+          for (std::int64_t j = column_begin; j < column_end; ++j) {
+            const PoolGeometry::Window v = g.window(i, j);
+            const std::int64_t from = ((at.n * g.ho + i) * g.wo + j) * g.channels + at.channel;
+            if (g.max) {
+              if (argmax[from] == (at.row - v.first_row) * g.window_w + at.column - v.first_column) sum += dy[from];
+            } else {
+              sum += dy[from] / static_cast<T>(v.cells);
+            }
+          }
+        }
+        dx[k] = sum;
+      },
+      p.out.device.index);
 }
 
 // ---- average over cells of an adaptive grid; cell i covers floor(i·in/out) to ceil((i+1)·in/out)
 
 FOVEA_HD std::int64_t cell_begin(std::int64_t i, std::int64_t in, std::int64_t out) { return divide(i * in, out); }
-FOVEA_HD std::int64_t cell_end(std::int64_t i, std::int64_t in, std::int64_t out) { return divide((i + 1) * in + out - 1, out); }
+FOVEA_HD std::int64_t cell_end(std::int64_t i, std::int64_t in, std::int64_t out) {
+  return divide((i + 1) * in + out - 1, out);
+}
 
 template <class T>
 void run_average_forward(const AveragePoolProblem& p) {
@@ -137,22 +153,26 @@ void run_average_forward(const AveragePoolProblem& p) {
     const double scale = 1 / static_cast<double>(pixels);
     reduce_columns<T, 1>(
         "global_average_pool", p.x_shape[0], pixels, channels,
-        [=] FOVEA_LAMBDA(std::int64_t n, std::int64_t row, std::int64_t c, T (&terms)[1]) { terms[0] = x[(n * pixels + row) * channels + c]; },
+        [=] FOVEA_LAMBDA(std::int64_t n, std::int64_t row, std::int64_t c, T(&terms)[1]) {
+          terms[0] = x[(n * pixels + row) * channels + c];
+        },
         [=] FOVEA_LAMBDA(std::int64_t at, const double(&sums)[1]) { y[at] = static_cast<T>(sums[0] * scale); }, device);
     return;
   }
-  for_each("adaptive_average_pool", p.y_shape.numel(),
-           [=] FOVEA_LAMBDA(std::int64_t k) {
-             const Pixel at(k, ho, wo, channels);
-             const std::int64_t top = cell_begin(at.row, h, ho), bottom = cell_end(at.row, h, ho);
-             const std::int64_t left = cell_begin(at.column, w, wo), right = cell_end(at.column, w, wo);
-             double sum = 0;
-             for (std::int64_t r = top; r < bottom; ++r) {
-               for (std::int64_t s = left; s < right; ++s) sum += static_cast<double>(x[((at.n * h + r) * w + s) * channels + at.channel]);
-             }
-             y[k] = static_cast<T>(sum / static_cast<double>((bottom - top) * (right - left)));
-           },
-           device);
+  for_each(
+      "adaptive_average_pool", p.y_shape.numel(),
+      [=] FOVEA_LAMBDA(std::int64_t k) {
+        const Pixel at(k, ho, wo, channels);
+        const std::int64_t top = cell_begin(at.row, h, ho), bottom = cell_end(at.row, h, ho);
+        const std::int64_t left = cell_begin(at.column, w, wo), right = cell_end(at.column, w, wo);
+        double sum = 0;
+        for (std::int64_t r = top; r < bottom; ++r) {
+          for (std::int64_t s = left; s < right; ++s)
+            sum += static_cast<double>(x[((at.n * h + r) * w + s) * channels + at.channel]);
+        }
+        y[k] = static_cast<T>(sum / static_cast<double>((bottom - top) * (right - left)));
+      },
+      device);
 }
 
 template <class T>
@@ -160,23 +180,24 @@ void run_average_backward(const AveragePoolProblem& p) {
   const std::int64_t h = p.x_shape[1], w = p.x_shape[2], ho = p.y_shape[1], wo = p.y_shape[2], channels = p.x_shape[3];
   const T* const dy = p.in.ptr<T>();
   T* const dx = p.out.ptr<T>();
-  for_each("adaptive_average_pool_backward", p.out.numel(),
-           [=] FOVEA_LAMBDA(std::int64_t k) {
-             const Pixel at(k, h, w, channels);
-             T sum = T(0);
-             // The first cell that ends behind the pixel, and those after it that begin at or before it.
-             for (std::int64_t i = divide(at.row * ho, h); i < ho && cell_begin(i, h, ho) <= at.row; ++i) {
-               const std::int64_t rows = cell_end(i, h, ho) - cell_begin(i, h, ho);
-               if (cell_end(i, h, ho) <= at.row) continue;
-               for (std::int64_t j = divide(at.column * wo, w); j < wo && cell_begin(j, w, wo) <= at.column; ++j) {
-                 if (cell_end(j, w, wo) <= at.column) continue;
-                 const std::int64_t columns = cell_end(j, w, wo) - cell_begin(j, w, wo);
-                 sum += dy[((at.n * ho + i) * wo + j) * channels + at.channel] / static_cast<T>(rows * columns);
-               }
-             }
-             dx[k] = sum;
-           },
-           p.out.device.index);
+  for_each(
+      "adaptive_average_pool_backward", p.out.numel(),
+      [=] FOVEA_LAMBDA(std::int64_t k) {
+        const Pixel at(k, h, w, channels);
+        T sum = T(0);
+        // The first cell that ends behind the pixel, and those after it that begin at or before it.
+        for (std::int64_t i = divide(at.row * ho, h); i < ho && cell_begin(i, h, ho) <= at.row; ++i) {
+          const std::int64_t rows = cell_end(i, h, ho) - cell_begin(i, h, ho);
+          if (cell_end(i, h, ho) <= at.row) continue;
+          for (std::int64_t j = divide(at.column * wo, w); j < wo && cell_begin(j, w, wo) <= at.column; ++j) {
+            if (cell_end(j, w, wo) <= at.column) continue;
+            const std::int64_t columns = cell_end(j, w, wo) - cell_begin(j, w, wo);
+            sum += dy[((at.n * ho + i) * wo + j) * channels + at.channel] / static_cast<T>(rows * columns);
+          }
+        }
+        dx[k] = sum;
+      },
+      p.out.device.index);
 }
 
 // ---- resize: one table of weights per axis, forward or transposed
@@ -223,9 +244,11 @@ AxisTable transposed(const reference::ResizeTable& table, std::int64_t in) {
 
 /// y[o, i, c] = Σ_k weight·x[o, first[i] + k, c] with x [outer, in, inner] and y [outer, table, inner].
 template <class From, class To>
-void run_axis(const AxisTable& table, const From* x, To* y, std::int64_t outer, std::int64_t in, std::int64_t inner, int device) {
+void run_axis(const AxisTable& table, const From* x, To* y, std::int64_t outer, std::int64_t in, std::int64_t inner,
+              int device) {
   const auto out = static_cast<std::int64_t>(table.first.size());
-  const std::size_t bytes_first = table.first.size() * 8, bytes_begin = table.begin.size() * 8, bytes_weights = table.weights.size() * 8;
+  const std::size_t bytes_first = table.first.size() * 8, bytes_begin = table.begin.size() * 8,
+                    bytes_weights = table.weights.size() * 8;
   const Scratch memory(bytes_first + bytes_begin + bytes_weights, device);
   char* const base = memory.as<char>();
   copy_to_device(base, table.first.data(), bytes_first, device);
@@ -234,22 +257,24 @@ void run_axis(const AxisTable& table, const From* x, To* y, std::int64_t outer, 
   const auto* const first = reinterpret_cast<const std::int64_t*>(base);
   const auto* const begin = reinterpret_cast<const std::int64_t*>(base + bytes_first);
   const auto* const weights = reinterpret_cast<const double*>(base + bytes_first + bytes_begin);
-  for_each("resize", outer * out * inner,
-           [=] FOVEA_LAMBDA(std::int64_t k) {
-             const Divided c(k, inner), i(c.quotient, out);
-             const From* const source = x + (i.quotient * in + first[i.rest]) * inner + c.rest;
-             double sum = 0;
-             for (std::int64_t w = begin[i.rest]; w < begin[i.rest + 1]; ++w)
-               sum += weights[w] * static_cast<double>(source[(w - begin[i.rest]) * inner]);
-             y[k] = static_cast<To>(sum);
-           },
-           device);
+  for_each(
+      "resize", outer * out * inner,
+      [=] FOVEA_LAMBDA(std::int64_t k) {
+        const Divided c(k, inner), i(c.quotient, out);
+        const From* const source = x + (i.quotient * in + first[i.rest]) * inner + c.rest;
+        double sum = 0;
+        for (std::int64_t w = begin[i.rest]; w < begin[i.rest + 1]; ++w)
+          sum += weights[w] * static_cast<double>(source[(w - begin[i.rest]) * inner]);
+        y[k] = static_cast<To>(sum);
+      },
+      device);
 }
 
 template <class T>
 void run_resize(const ResizeProblem& p) {
   const Shape &xs = p.x_shape(), &ys = p.y_shape();
-  const auto down = reference::resize_table(p.params, xs[1], ys[1]), across = reference::resize_table(p.params, xs[2], ys[2]);
+  const auto down = reference::resize_table(p.params, xs[1], ys[1]),
+             across = reference::resize_table(p.params, xs[2], ys[2]);
   const int device = p.out.device.index;
   const std::int64_t n = xs[0], c = xs[3];
   const Scratch between(static_cast<std::size_t>(n * xs[1] * ys[2] * c) * sizeof(double), device);

@@ -41,7 +41,8 @@ template <Combine how, int K>
 FOVEA_HD void halve(const Tile& tile, int step, int thread, double (&values)[K][kThreads]) {
   const int half = tile.lanes >> (step + 1), lane = thread / tile.width;
   if (lane >= half) return;
-  for (int k = 0; k < K; ++k) values[k][thread] = combined<how>(values[k][thread], values[k][thread + half * tile.width]);
+  for (int k = 0; k < K; ++k)
+    values[k][thread] = combined<how>(values[k][thread], values[k][thread + half * tile.width]);
 }
 
 /// Rows that one thread adds up in the operands' precision before the sum goes on in double.
@@ -78,8 +79,9 @@ struct ColumnChunks {
           A terms[K];
           f(b, row, column, terms);
           for (int k = 0; k < K; ++k)
-            sums[k] = how == Combine::sum ? sums[k] + terms[k]
-                                          : static_cast<A>(combined<how>(static_cast<double>(sums[k]), static_cast<double>(terms[k])));
+            sums[k] = how == Combine::sum
+                          ? sums[k] + terms[k]
+                          : static_cast<A>(combined<how>(static_cast<double>(sums[k]), static_cast<double>(terms[k])));
         }
       }
       for (int k = 0; k < K; ++k) shared.values[k][thread] = static_cast<double>(sums[k]);
@@ -138,7 +140,8 @@ void reduce_columns(const char* name, std::int64_t batch, std::int64_t rows, std
   const std::int64_t column_tiles = (columns + tile.width - 1) / tile.width, all = batch * columns;
   const Scratch partial(static_cast<std::size_t>(chunks * K * all) * sizeof(double), device);
   run_blocks(name, batch * chunks * column_tiles,
-             ColumnChunks<A, K, how, F>{tile, batch, rows, columns, chunks, column_tiles, tile.halvings(), partial.as<double>(), f},
+             ColumnChunks<A, K, how, F>{tile, batch, rows, columns, chunks, column_tiles, tile.halvings(),
+                                        partial.as<double>(), f},
              device);
   // Few chunks are added by few lanes.
   Tile second = Tile::of(all);
@@ -147,7 +150,8 @@ void reduce_columns(const char* name, std::int64_t batch, std::int64_t rows, std
     second.lanes /= 2;
   }
   run_blocks(name, (all + second.width - 1) / second.width,
-             ColumnFinish<K, how, Finish>{second, all, chunks, second.halvings(), partial.as<double>(), finish}, device);
+             ColumnFinish<K, how, Finish>{second, all, chunks, second.halvings(), partial.as<double>(), finish},
+             device);
 }
 
 /// The sum (or maximum) of one value per thread of a block of kThreads, in kSteps phases; then values[0] holds it.

@@ -41,8 +41,11 @@ void run_reduce(const ConstView& in, const View& out, const std::array<bool, Sha
     const std::int64_t rows = f.rows, inner = f.inner;
     reduce_columns<T, 1, how>(
         "reduce", f.outer, f.rows, f.inner,
-        [=] FOVEA_LAMBDA(std::int64_t b, std::int64_t row, std::int64_t c, T (&terms)[1]) { terms[0] = x[(b * rows + row) * inner + c]; },
-        [=] FOVEA_LAMBDA(std::int64_t at, const double(&results)[1]) { y[at] = static_cast<T>(results[0] * scale); }, device);
+        [=] FOVEA_LAMBDA(std::int64_t b, std::int64_t row, std::int64_t c, T(&terms)[1]) {
+          terms[0] = x[(b * rows + row) * inner + c];
+        },
+        [=] FOVEA_LAMBDA(std::int64_t at, const double(&results)[1]) { y[at] = static_cast<T>(results[0] * scale); },
+        device);
     return;
   }
   // Rare: a thread walks all that goes into its result.
@@ -54,16 +57,19 @@ void run_reduce(const ConstView& in, const View& out, const std::array<bool, Sha
     if (reduced[a]) kept_shape = kept_shape.with_dim(axis, 1);
     if (kept[a]) reduced_shape = reduced_shape.with_dim(axis, 1);
   }
-  const Strides from_kept = Strides::selected(kept_shape, in.shape), from_reduced = Strides::selected(reduced_shape, in.shape);
+  const Strides from_kept = Strides::selected(kept_shape, in.shape),
+                from_reduced = Strides::selected(reduced_shape, in.shape);
   const std::int64_t count = reduced_shape.numel();
-  for_each("reduce (apart)", out.numel(),
-           [=] FOVEA_LAMBDA(std::int64_t i) {
-             const std::int64_t base = from_kept.offset(i);
-             double sum = neutral<how>();
-             for (std::int64_t k = 0; k < count; ++k) sum = combined<how>(sum, static_cast<double>(x[base + from_reduced.offset(k)]));
-             y[i] = static_cast<T>(sum * scale);
-           },
-           device);
+  for_each(
+      "reduce (apart)", out.numel(),
+      [=] FOVEA_LAMBDA(std::int64_t i) {
+        const std::int64_t base = from_kept.offset(i);
+        double sum = neutral<how>();
+        for (std::int64_t k = 0; k < count; ++k)
+          sum = combined<how>(sum, static_cast<double>(x[base + from_reduced.offset(k)]));
+        y[i] = static_cast<T>(sum * scale);
+      },
+      device);
 }
 
 double reduced_count(const ReduceProblem& p) {
@@ -80,8 +86,9 @@ void run_reduce_backward(const ReduceProblem& p) {
   T* const dx = p.out.ptr<T>();
   const Strides in = Strides::without(p.out.shape, p.reduced);
   const T scale = static_cast<T>(p.kind == Reduction::mean ? 1 / reduced_count(p) : 1);
-  for_each("reduce_backward", p.out.numel(), [=] FOVEA_LAMBDA(std::int64_t i) { dx[i] = dy[in.offset(i)] * scale; },
-           p.out.device.index);
+  for_each(
+      "reduce_backward", p.out.numel(), [=] FOVEA_LAMBDA(std::int64_t i) { dx[i] = dy[in.offset(i)] * scale; },
+      p.out.device.index);
 }
 
 template <class T>
@@ -91,21 +98,25 @@ void run_reduce_max_backward(const ReduceMaxBackwardProblem& p) {
   const int device = p.dx.device.index;
   const Strides in = Strides::without(p.dx.shape, p.reduced);
   // 1 where an element is the greatest (or NaN, as the greatest then is), counted per result.
-  const Scratch wins(static_cast<std::size_t>(p.dx.numel()) * sizeof(T), device), ties(static_cast<std::size_t>(p.y.numel()) * sizeof(T), device);
+  const Scratch wins(static_cast<std::size_t>(p.dx.numel()) * sizeof(T), device),
+      ties(static_cast<std::size_t>(p.y.numel()) * sizeof(T), device);
   T *const win = wins.as<T>(), *const tie = ties.as<T>();
-  for_each("reduce_max_backward", p.dx.numel(),
-           [=] FOVEA_LAMBDA(std::int64_t i) {
-             const T a = x[i], b = y[in.offset(i)];
-             win[i] = a == b || (a != a && b != b) ? T(1) : T(0);
-           },
-           device);
-  run_reduce<T, Combine::sum>({win, p.dx.shape, p.dx.dtype, p.dx.device, 0, 0}, {tie, p.y.shape, p.y.dtype, p.y.device, 0, 0}, p.reduced, 1);
-  for_each("reduce_max_backward", p.dx.numel(),
-           [=] FOVEA_LAMBDA(std::int64_t i) {
-             const std::int64_t at = in.offset(i);
-             dx[i] = win[i] != T(0) ? dy[at] / tie[at] : T(0);
-           },
-           device);
+  for_each(
+      "reduce_max_backward", p.dx.numel(),
+      [=] FOVEA_LAMBDA(std::int64_t i) {
+        const T a = x[i], b = y[in.offset(i)];
+        win[i] = a == b || (a != a && b != b) ? T(1) : T(0);
+      },
+      device);
+  run_reduce<T, Combine::sum>({win, p.dx.shape, p.dx.dtype, p.dx.device, 0, 0},
+                              {tie, p.y.shape, p.y.dtype, p.y.device, 0, 0}, p.reduced, 1);
+  for_each(
+      "reduce_max_backward", p.dx.numel(),
+      [=] FOVEA_LAMBDA(std::int64_t i) {
+        const std::int64_t at = in.offset(i);
+        dx[i] = win[i] != T(0) ? dy[at] / tie[at] : T(0);
+      },
+      device);
 }
 
 /// f over all elements, in double, brought to the host: the stream is waited for.
@@ -133,8 +144,11 @@ void run_column_sums(const ConstView& view, std::int64_t rows, std::int64_t chan
   T* const to = sums.ptr<T>();
   reduce_columns<T, 1>(
       "column_sums", 1, rows, channels,
-      [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t c, T (&terms)[1]) { terms[0] = x[row * channels + c]; },
-      [=] FOVEA_LAMBDA(std::int64_t c, const double(&results)[1]) { to[c] = static_cast<T>(results[0]); }, view.device.index);
+      [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t c, T(&terms)[1]) {
+        terms[0] = x[row * channels + c];
+      },
+      [=] FOVEA_LAMBDA(std::int64_t c, const double(&results)[1]) { to[c] = static_cast<T>(results[0]); },
+      view.device.index);
 }
 
 }  // namespace

@@ -34,8 +34,8 @@ Availability ask() {
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess || count == 0) {
     a.reason = status == cudaErrorInsufficientDriver
-                   ? str("the driver (CUDA ", driver / 1000, ".", driver % 1000 / 10, ") is older than this build's CUDA ",
-                         CUDART_VERSION / 1000, ".", CUDART_VERSION % 1000 / 10)
+                   ? str("the driver (CUDA ", driver / 1000, ".", driver % 1000 / 10,
+                         ") is older than this build's CUDA ", CUDART_VERSION / 1000, ".", CUDART_VERSION % 1000 / 10)
                    : str("the driver sees no GPU", status == cudaSuccess ? "" : ": ",
                          status == cudaSuccess ? "" : cudaGetErrorString(status));
     cudaGetLastError();  // a failure is kept and would be told of the next call
@@ -66,10 +66,10 @@ const Availability& availability() {
 cudaStream_t stream(int index) {
   const Availability& a = availability();
   if (index < 0 || index >= a.count) {
-    throw Error(ErrorKind::device, str("cuda:", index),
-                a.count == 0 ? str("there is no GPU to use: ", a.reason)
-                             : str("there are ", a.count, " GPUs, counted from 0"),
-                "`fovea devices` lists what this machine has");
+    throw Error(
+        ErrorKind::device, str("cuda:", index),
+        a.count == 0 ? str("there is no GPU to use: ", a.reason) : str("there are ", a.count, " GPUs, counted from 0"),
+        "`fovea devices` lists what this machine has");
   }
   int current = -1;
   check(cudaGetDevice(&current), "cudaGetDevice");
@@ -87,7 +87,33 @@ int multiprocessors(int index) {
   return per_device(index).multiprocessors;
 }
 
-Scratch::Scratch(std::size_t bytes, int index) : index_(index) { data_ = backend({DeviceType::cuda, index}).allocate(bytes, index); }
+void synchronize(int index) { check(cudaStreamSynchronize(stream(index)), "work on the GPU"); }
+
+DeviceInfo device_info(int index) {
+  DeviceInfo info;
+  info.device = {DeviceType::cuda, index};
+  cudaDeviceProp properties{};
+  if (cudaGetDeviceProperties(&properties, index) != cudaSuccess) {
+    cudaGetLastError();
+    return info;
+  }
+  info.name = properties.name;
+  info.capability = str(properties.major, ".", properties.minor);
+  info.units = properties.multiProcessorCount;
+  info.memory = static_cast<std::int64_t>(properties.totalGlobalMem);
+  int current = 0;
+  std::size_t free = 0, total = 0;
+  if (cudaGetDevice(&current) == cudaSuccess && cudaSetDevice(index) == cudaSuccess &&
+      cudaMemGetInfo(&free, &total) == cudaSuccess)
+    info.free = static_cast<std::int64_t>(free);
+  cudaSetDevice(current);
+  cudaGetLastError();
+  return info;
+}
+
+Scratch::Scratch(std::size_t bytes, int index) : index_(index) {
+  data_ = backend({DeviceType::cuda, index}).allocate(bytes, index);
+}
 Scratch::~Scratch() { backend({DeviceType::cuda, index_}).deallocate(data_, 0, index_); }
 
 }  // namespace fovea::kernels::cuda

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "core/device.h"
+#include "kernels/devices.h"
 
 namespace fovea::kernels::cuda {
 
@@ -30,6 +31,11 @@ cudaStream_t stream(int index);
 inline cudaStream_t stream(Device device) { return stream(device.index); }
 /// Multiprocessors of a GPU, for choosing grids.
 int multiprocessors(int index);
+
+/// For devices().
+DeviceInfo device_info(int index);
+/// Waits for the GPU's stream.
+void synchronize(int index);
 
 /// Memory that lives until the work queued so far, and what is queued while this object lives, is done with it.
 class Scratch {

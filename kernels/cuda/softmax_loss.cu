@@ -28,7 +28,8 @@ struct SoftmaxForward {
     const T* const in = x + row * classes;
     if (p == 0) {
       double greatest = neutral<Combine::max>();
-      for (std::int64_t c = thread; c < classes; c += kThreads) greatest = combined<Combine::max>(greatest, static_cast<double>(in[c]));
+      for (std::int64_t c = thread; c < classes; c += kThreads)
+        greatest = combined<Combine::max>(greatest, static_cast<double>(in[c]));
       s.values[thread] = greatest;
     } else if (p <= BlockTotal::kSteps) {
       BlockTotal::step<Combine::max>(p - 1, thread, s.values);
@@ -151,7 +152,8 @@ struct CrossEntropyRows {
   T* dz;
 
   FOVEA_HD double weighted(std::int64_t row, std::int64_t c) const {
-    return targets.weight(c) * ((1 - smoothing) * targets.target(row, c) + smoothing / static_cast<double>(targets.classes));
+    return targets.weight(c) *
+           ((1 - smoothing) * targets.target(row, c) + smoothing / static_cast<double>(targets.classes));
   }
   FOVEA_HD int phases() const { return 3 * BlockTotal::kSteps + 6; }
   FOVEA_HD void phase(int p, std::int64_t row, int thread, Shared& s, Thread&) const {
@@ -160,7 +162,8 @@ struct CrossEntropyRows {
     const T* const in = z + row * classes;
     if (p == 0) {
       double greatest = neutral<Combine::max>();
-      for (std::int64_t c = thread; c < classes; c += kThreads) greatest = combined<Combine::max>(greatest, static_cast<double>(in[c]));
+      for (std::int64_t c = thread; c < classes; c += kThreads)
+        greatest = combined<Combine::max>(greatest, static_cast<double>(in[c]));
       s.values[thread] = greatest;
     } else if (p <= kTree) {
       BlockTotal::step<Combine::max>(p - 1, thread, s.values);
@@ -168,7 +171,8 @@ struct CrossEntropyRows {
       if (thread == 0) s.greatest = s.values[0];
     } else if (p == kTree + 2) {
       double sum = 0;
-      for (std::int64_t c = thread; c < classes; c += kThreads) sum += std::exp(static_cast<double>(in[c]) - s.greatest);
+      for (std::int64_t c = thread; c < classes; c += kThreads)
+        sum += std::exp(static_cast<double>(in[c]) - s.greatest);
       s.values[thread] = sum;
     } else if (p <= 2 * kTree + 2) {
       BlockTotal::step<Combine::sum>(p - kTree - 3, thread, s.values);
@@ -221,18 +225,26 @@ void run_cross_entropy(const CrossEntropyProblem& p) {
              none = p.params.reduction == LossReduction::none;
   const Scratch memory(static_cast<std::size_t>(rows + 1) * sizeof(double), device);
   double *const divisor = memory.as<double>(), *const row_loss = divisor + 1;
-  CrossEntropyRows<T> kernel{targets, p.params.label_smoothing, p.params.focal_gamma, p.logits.ptr<T>(), forward ? row_loss : nullptr,
-                             nullptr, none, divisor, nullptr};
+  CrossEntropyRows<T> kernel{targets,
+                             p.params.label_smoothing,
+                             p.params.focal_gamma,
+                             p.logits.ptr<T>(),
+                             forward ? row_loss : nullptr,
+                             nullptr,
+                             none,
+                             divisor,
+                             nullptr};
   if (forward) {
     run_blocks("cross_entropy", rows, kernel, device);
     T* const loss = p.out.ptr<T>();
     if (none) {
-      for_each("cross_entropy", rows, [=] FOVEA_LAMBDA(std::int64_t i) { loss[i] = static_cast<T>(row_loss[i]); }, device);
+      for_each(
+          "cross_entropy", rows, [=] FOVEA_LAMBDA(std::int64_t i) { loss[i] = static_cast<T>(row_loss[i]); }, device);
       return;
     }
     reduce_columns<double, 2>(
         "cross_entropy", 1, rows, 1,
-        [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t, double (&terms)[2]) {
+        [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t, double(&terms)[2]) {
           terms[0] = row_loss[row];
           terms[1] = targets.divisor(row);
         },
@@ -244,7 +256,9 @@ void run_cross_entropy(const CrossEntropyProblem& p) {
   }
   reduce_columns<double, 1>(
       "cross_entropy_backward", 1, rows, 1,
-      [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t, double (&terms)[1]) { terms[0] = targets.divisor(row); },
+      [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t, double(&terms)[1]) {
+        terms[0] = targets.divisor(row);
+      },
       [=] FOVEA_LAMBDA(std::int64_t, const double(&sums)[1]) { *divisor = mean ? sums[0] : 1.0; }, device);
   kernel.dloss = p.dloss.ptr<T>();
   kernel.dz = p.out.ptr<T>();
@@ -281,33 +295,35 @@ struct BinaryTerm {
 
 /// term(i, loss, slope) of element i.
 template <class T, class Term>
-void run_element_loss(const char* name, Pass pass, LossReduction reduction, std::int64_t count, const ConstView& dloss, const View& out,
-                      const Term& term) {
+void run_element_loss(const char* name, Pass pass, LossReduction reduction, std::int64_t count, const ConstView& dloss,
+                      const View& out, const Term& term) {
   const int device = out.device.index;
   T* const to = out.ptr<T>();
   const bool none = reduction == LossReduction::none;
   const double scale = reduction == LossReduction::mean ? (count == 0 ? 0.0 : 1 / static_cast<double>(count)) : 1.0;
   if (pass == Pass::backward) {
     const T* const given = dloss.ptr<T>();
-    for_each(name, count,
-             [=] FOVEA_LAMBDA(std::int64_t i) {
-               double loss, slope;
-               term(i, loss, slope);
-               to[i] = static_cast<T>(scale * static_cast<double>(given[none ? i : 0]) * slope);
-             },
-             device);
+    for_each(
+        name, count,
+        [=] FOVEA_LAMBDA(std::int64_t i) {
+          double loss, slope;
+          term(i, loss, slope);
+          to[i] = static_cast<T>(scale * static_cast<double>(given[none ? i : 0]) * slope);
+        },
+        device);
   } else if (none) {
-    for_each(name, count,
-             [=] FOVEA_LAMBDA(std::int64_t i) {
-               double loss, slope;
-               term(i, loss, slope);
-               to[i] = static_cast<T>(loss);
-             },
-             device);
+    for_each(
+        name, count,
+        [=] FOVEA_LAMBDA(std::int64_t i) {
+          double loss, slope;
+          term(i, loss, slope);
+          to[i] = static_cast<T>(loss);
+        },
+        device);
   } else {
     reduce_columns<double, 1>(
         name, 1, count, 1,
-        [=] FOVEA_LAMBDA(std::int64_t, std::int64_t i, std::int64_t, double (&terms)[1]) {
+        [=] FOVEA_LAMBDA(std::int64_t, std::int64_t i, std::int64_t, double(&terms)[1]) {
           double slope;
           term(i, terms[0], slope);
         },
@@ -351,14 +367,15 @@ void binary_cross_entropy(const BinaryCrossEntropyProblem& p) {
     using T = decltype(t);
     const T* const positive = p.pos_weight ? p.pos_weight->ptr<T>() : nullptr;
     run_element_loss<T>("binary_cross_entropy", p.pass, p.params.reduction, p.logits.numel(), p.dloss, p.out,
-                        BinaryTerms<T>{p.params.focal_gamma, p.params.focal_alpha, p.logits.ptr<T>(), p.target.ptr<T>(), positive,
-                                       p.pos_weight ? p.pos_weight->numel() : 1});
+                        BinaryTerms<T>{p.params.focal_gamma, p.params.focal_alpha, p.logits.ptr<T>(), p.target.ptr<T>(),
+                                       positive, p.pos_weight ? p.pos_weight->numel() : 1});
   });
 }
 void squared_error(const SquaredErrorProblem& p) {
   by_scalar(p.x.dtype, [&](auto t) {
     using T = decltype(t);
-    run_element_loss<T>("squared_error", p.pass, p.reduction, p.x.numel(), p.dloss, p.out, SquareTerms<T>{p.x.ptr<T>(), p.target.ptr<T>()});
+    run_element_loss<T>("squared_error", p.pass, p.reduction, p.x.numel(), p.dloss, p.out,
+                        SquareTerms<T>{p.x.ptr<T>(), p.target.ptr<T>()});
   });
 }
 

@@ -77,6 +77,7 @@ struct State {
       void* got = mmap(nullptr, kArena, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
       if (got == MAP_FAILED) broken("no address space for the double's memory");
       a.base = static_cast<char*>(got);
+      madvise(got, kArena, MADV_HUGEPAGE);  // opened and closed at every synchronisation: the fewer pages, the sooner
     }
   }
 };
@@ -333,7 +334,8 @@ cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device) {
 }
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
 cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void* value) {
-  if (attribute != cudaMemPoolAttrReservedMemCurrent) broken("cudaMemPoolGetAttribute: an attribute the double does not know");
+  if (attribute != cudaMemPoolAttrReservedMemCurrent)
+    broken("cudaMemPoolGetAttribute: an attribute the double does not know");
   const std::size_t used = state().arenas[static_cast<std::size_t>(pool->device)].used;
   std::memcpy(value, &used, sizeof used);
   return cudaSuccess;
@@ -443,7 +445,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
   if (!from_device && arena_of(from)) broken("a copy from the host reads GPU memory");
   if (!to_device && arena_of(to)) broken("a copy to the host writes GPU memory");
   if (!from_device || !to_device) st.copied += static_cast<std::int64_t>(bytes);
-  if (from_device && to_device && from < static_cast<char*>(to) + bytes && to < static_cast<const char*>(from) + bytes && from != to)
+  if (from_device && to_device && from < static_cast<char*>(to) + bytes &&
+      to < static_cast<const char*>(from) + bytes && from != to)
     broken("a copy on the GPU overlaps itself");
   const auto is_pinned = [&](const void* p) {
     auto it = st.pinned.upper_bound(p);
@@ -452,7 +455,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
     return p < static_cast<const char*>(it->first) + it->second;
   };
   if (!from_device && !is_pinned(from)) {  // the runtime has read ordinary memory when the call returns
-    auto staged = std::make_shared<std::vector<char>>(static_cast<const char*>(from), static_cast<const char*>(from) + bytes);
+    auto staged =
+        std::make_shared<std::vector<char>>(static_cast<const char*>(from), static_cast<const char*>(from) + bytes);
     enqueue(stream, "copy", [to, staged] { std::memcpy(to, staged->data(), staged->size()); });
   } else {
     enqueue(stream, "copy", [=] { std::memcpy(to, from, bytes); });
