@@ -1,0 +1,60 @@
+// The handles of cuBLAS and cuDNN: one per GPU, on that GPU's stream, made at the first use and kept until the end.
+#pragma once
+
+#include <cublas_v2.h>
+#include <cudnn_graph.h>
+
+#include <mutex>
+#include <string_view>
+
+#include "core/export.h"
+
+namespace fovea::kernels::cuda {
+
+/// Whether f32 products and convolutions that this thread starts may round their operands to TF32 (10 bits of mantissa
+/// instead of 23) for the tensor cores. Off unless an AllowTf32 is alive, so that results equal the CPU's.
+FOVEA_API bool allow_tf32();
+
+/// While alive, allow_tf32() is `on` on this thread.
+class FOVEA_API AllowTf32 {
+ public:
+  explicit AllowTf32(bool on = true);
+  ~AllowTf32();
+  AllowTf32(const AllowTf32&) = delete;
+  AllowTf32& operator=(const AllowTf32&) = delete;
+
+ private:
+  bool before_;
+};
+
+/// Error{device} (Error{memory} where memory ran out) naming `what`, unless the call succeeded.
+void check(cublasStatus_t status, std::string_view what);
+void check(cudnnStatus_t status, std::string_view what);
+
+/// While alive, the GPU is current on this thread, and this thread alone has its cuBLAS handle. Neither library allows
+/// a handle to be used by two threads at once; calls only queue work, so nobody waits long.
+class Cublas {
+ public:
+  explicit Cublas(int device);
+  cublasHandle_t get() const { return handle_; }
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+  cublasHandle_t handle_ = nullptr;
+};
+
+/// The same for cuDNN.
+class Cudnn {
+ public:
+  explicit Cudnn(int device);
+  cudnnHandle_t get() const { return handle_; }
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+  cudnnHandle_t handle_ = nullptr;
+};
+
+/// Destroys the handles of a GPU and gives cuBLAS' workspace back; the next call makes new ones.
+void release_library_handles(int device);
+
+}  // namespace fovea::kernels::cuda
