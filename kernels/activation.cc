@@ -44,13 +44,13 @@ void reference_backward(const ActivationProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<ActivationProblem> kForward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::activation_forward){"simd", simd::declines,
-                                                                       simd::activation_forward},
+    {"simd", simd::declines, simd::activation_forward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::activation_forward),
     {"reference", reference_declines, reference_forward},
 };
 constexpr Implementation<ActivationProblem> kBackward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::activation_backward){"simd", simd::declines,
-                                                                        simd::activation_backward},
+    {"simd", simd::declines, simd::activation_backward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::activation_backward),
     {"reference", reference_declines, reference_backward},
 };
 

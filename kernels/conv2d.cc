@@ -31,42 +31,42 @@ void reference_backward_weights(const Conv2dProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<Conv2dProblem> kForward[] = {
-    FOVEA_CUDA_ENTRY("cuda:depthwise", cuda::depthwise_declines, cuda::depthwise)
-        FOVEA_CUDA_ENTRY("cuda:gemm", cuda::pointwise_declines, cuda::pointwise)
-            FOVEA_CUDA_ENTRY("cuda:cudnn", cuda::cudnn_declines, cuda::cudnn_conv2d)
-                FOVEA_CUDA_ENTRY("cuda:direct", cuda::direct_declines, cuda::direct_conv2d){
-                    "simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
+    {"simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
     {"simd:winograd", simd::conv2d_winograd_declines, simd::conv2d_winograd_forward},
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_forward},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::conv2d_declines, onednn::conv2d_run},
 #endif
+    FOVEA_CUDA_ENTRY("cuda:depthwise", cuda::depthwise_declines, cuda::depthwise),
+    FOVEA_CUDA_ENTRY("cuda:gemm", cuda::pointwise_declines, cuda::pointwise),
+    FOVEA_CUDA_ENTRY("cuda:cudnn", cuda::cudnn_declines, cuda::cudnn_conv2d),
+    FOVEA_CUDA_ENTRY("cuda:direct", cuda::direct_declines, cuda::direct_conv2d),
     {"reference", reference_declines, reference_forward},
 };
 constexpr Implementation<Conv2dProblem> kBackwardData[] = {
-    FOVEA_CUDA_ENTRY("cuda:depthwise", cuda::depthwise_declines, cuda::depthwise)
-        FOVEA_CUDA_ENTRY("cuda:gemm", cuda::pointwise_declines, cuda::pointwise)
-            FOVEA_CUDA_ENTRY("cuda:cudnn", cuda::cudnn_declines, cuda::cudnn_conv2d)
-                FOVEA_CUDA_ENTRY("cuda:direct", cuda::direct_declines, cuda::direct_conv2d){
-                    "simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
+    {"simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
     {"simd:winograd", simd::conv2d_winograd_declines, simd::conv2d_winograd_backward_data},
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_backward_data},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::conv2d_declines, onednn::conv2d_run},
 #endif
+    FOVEA_CUDA_ENTRY("cuda:depthwise", cuda::depthwise_declines, cuda::depthwise),
+    FOVEA_CUDA_ENTRY("cuda:gemm", cuda::pointwise_declines, cuda::pointwise),
+    FOVEA_CUDA_ENTRY("cuda:cudnn", cuda::cudnn_declines, cuda::cudnn_conv2d),
+    FOVEA_CUDA_ENTRY("cuda:direct", cuda::direct_declines, cuda::direct_conv2d),
     {"reference", reference_declines, reference_backward_data},
 };
 constexpr Implementation<Conv2dProblem> kBackwardWeights[] = {
-    FOVEA_CUDA_ENTRY("cuda:depthwise", cuda::depthwise_declines, cuda::depthwise)
-        FOVEA_CUDA_ENTRY("cuda:gemm", cuda::pointwise_declines, cuda::pointwise)
-            FOVEA_CUDA_ENTRY("cuda:cudnn", cuda::cudnn_declines, cuda::cudnn_conv2d)
-                FOVEA_CUDA_ENTRY("cuda:direct", cuda::direct_declines, cuda::direct_conv2d){
-                    "simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
+    {"simd:depthwise", simd::depthwise_declines, simd::depthwise_conv2d},
     {"simd:winograd", simd::conv2d_winograd_declines, simd::conv2d_winograd_backward_weights},
     {"simd:direct", simd::conv2d_direct_declines, simd::conv2d_direct_backward_weights},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::conv2d_declines, onednn::conv2d_run},
 #endif
+    FOVEA_CUDA_ENTRY("cuda:depthwise", cuda::depthwise_declines, cuda::depthwise),
+    FOVEA_CUDA_ENTRY("cuda:gemm", cuda::pointwise_declines, cuda::pointwise),
+    FOVEA_CUDA_ENTRY("cuda:cudnn", cuda::cudnn_declines, cuda::cudnn_conv2d),
+    FOVEA_CUDA_ENTRY("cuda:direct", cuda::direct_declines, cuda::direct_conv2d),
     {"reference", reference_declines, reference_backward_weights},
 };
 

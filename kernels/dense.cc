@@ -25,31 +25,35 @@ void reference_dense(const DenseProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<MatmulProblem> kMatmul[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::matmul){"simd:gemm", simd::matmul_declines, simd::matmul_run},
+    {"simd:gemm", simd::matmul_declines, simd::matmul_run},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::matmul_declines, onednn::matmul_run},
 #endif
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::matmul),
     {"reference", reference_matmul_declines, reference_matmul},
 };
 constexpr Implementation<DenseProblem> kForward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dense){"simd:gemm", simd::dense_declines, simd::dense_run},
+    {"simd:gemm", simd::dense_declines, simd::dense_run},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::dense_declines, onednn::dense_run},
 #endif
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dense),
     {"reference", reference_dense_declines, reference_dense},
 };
 constexpr Implementation<DenseProblem> kBackwardData[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dense){"simd:gemm", simd::dense_declines, simd::dense_run},
+    {"simd:gemm", simd::dense_declines, simd::dense_run},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::dense_declines, onednn::dense_run},
 #endif
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dense),
     {"reference", reference_dense_declines, reference_dense},
 };
 constexpr Implementation<DenseProblem> kBackwardWeights[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dense){"simd:gemm", simd::dense_declines, simd::dense_run},
+    {"simd:gemm", simd::dense_declines, simd::dense_run},
 #ifdef FOVEA_ONEDNN
     {"onednn", onednn::dense_declines, onednn::dense_run},
 #endif
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dense),
     {"reference", reference_dense_declines, reference_dense},
 };
 

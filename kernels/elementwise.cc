@@ -41,28 +41,34 @@ const char* concat_declines(const ConcatProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<BinaryProblem> kBinary[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::binary){"simd", simd::declines, simd::binary},
+    {"simd", simd::declines, simd::binary},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::binary),
     {"reference", y_declines, reference_binary},
 };
 constexpr Implementation<ReduceToProblem> kReduceTo[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::reduce_to){"simd", simd::declines, simd::reduce_to},
+    {"simd", simd::declines, simd::reduce_to},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::reduce_to),
     {"reference", y_declines, reference_reduce_to},
 };
 constexpr Implementation<AffineProblem> kAffine[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::affine){"simd", simd::declines, simd::affine},
+    {"simd", simd::declines, simd::affine},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::affine),
     {"reference", y_declines, reference_affine},
 };
 constexpr Implementation<ConcatProblem> kConcat[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::concat){"simd", simd::declines, simd::concat},
+    {"simd", simd::declines, simd::concat},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::concat),
     // both passes; copying is all there is to it
     {"reference", concat_declines, reference::concat},
 };
 constexpr Implementation<ReduceProblem> kReduceForward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::reduce_forward){"simd", simd::declines, simd::reduce},
+    {"simd", simd::declines, simd::reduce},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::reduce_forward),
     {"reference", reduce_declines, reference_reduce_forward},
 };
 constexpr Implementation<ReduceProblem> kReduceBackward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::reduce_backward){"simd", simd::declines, simd::reduce},
+    {"simd", simd::declines, simd::reduce},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::reduce_backward),
     {"reference", reduce_declines, reference_reduce_backward},
 };
 

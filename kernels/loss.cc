@@ -262,28 +262,28 @@ const char* reference_declines(const BinaryCrossEntropyProblem& p) { return need
 const char* reference_declines(const SquaredErrorProblem& p) { return needs_cpu(p.x); }
 
 constexpr Implementation<CrossEntropyProblem> kCrossEntropyForward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::cross_entropy){"reference", reference_declines,
-                                                                  reference_cross_entropy_forward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::cross_entropy),
+    {"reference", reference_declines, reference_cross_entropy_forward},
 };
 constexpr Implementation<CrossEntropyProblem> kCrossEntropyBackward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::cross_entropy){"reference", reference_declines,
-                                                                  reference_cross_entropy_backward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::cross_entropy),
+    {"reference", reference_declines, reference_cross_entropy_backward},
 };
 constexpr Implementation<BinaryCrossEntropyProblem> kBinaryForward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::binary_cross_entropy){"reference", reference_declines,
-                                                                         reference_binary_cross_entropy_forward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::binary_cross_entropy),
+    {"reference", reference_declines, reference_binary_cross_entropy_forward},
 };
 constexpr Implementation<BinaryCrossEntropyProblem> kBinaryBackward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::binary_cross_entropy){"reference", reference_declines,
-                                                                         reference_binary_cross_entropy_backward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::binary_cross_entropy),
+    {"reference", reference_declines, reference_binary_cross_entropy_backward},
 };
 constexpr Implementation<SquaredErrorProblem> kSquaredForward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::squared_error){"reference", reference_declines,
-                                                                  reference_squared_error_forward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::squared_error),
+    {"reference", reference_declines, reference_squared_error_forward},
 };
 constexpr Implementation<SquaredErrorProblem> kSquaredBackward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::squared_error){"reference", reference_declines,
-                                                                  reference_squared_error_backward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::squared_error),
+    {"reference", reference_declines, reference_squared_error_backward},
 };
 
 }  // namespace

@@ -32,36 +32,36 @@ void reference_group_backward(const Problem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<BatchNormProblem> kBatchTraining[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::batch_norm_forward){"simd", simd::declines,
-                                                                       simd::batch_norm_training},
+    {"simd", simd::declines, simd::batch_norm_training},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::batch_norm_forward),
     {"reference", reference_declines, reference_batch_forward},
 };
 constexpr Implementation<BatchNormProblem> kBatchInference[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::batch_norm_forward){"simd", simd::declines,
-                                                                       simd::batch_norm_inference},
+    {"simd", simd::declines, simd::batch_norm_inference},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::batch_norm_forward),
     {"reference", reference_declines, reference_batch_forward},
 };
 constexpr Implementation<BatchNormProblem> kBatchBackward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::batch_norm_backward){"simd", simd::declines,
-                                                                        simd::batch_norm_backward},
+    {"simd", simd::declines, simd::batch_norm_backward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::batch_norm_backward),
     // of both
     {"reference", reference_declines, reference_batch_backward},
 };
 constexpr Implementation<LayerNormProblem> kLayerForward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::layer_norm_forward){"reference", reference_declines,
-                                                                       reference_group_forward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::layer_norm_forward),
+    {"reference", reference_declines, reference_group_forward},
 };
 constexpr Implementation<LayerNormProblem> kLayerBackward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::layer_norm_backward){"reference", reference_declines,
-                                                                        reference_group_backward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::layer_norm_backward),
+    {"reference", reference_declines, reference_group_backward},
 };
 constexpr Implementation<GroupNormProblem> kGroupForward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::group_norm_forward){"reference", reference_declines,
-                                                                       reference_group_forward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::group_norm_forward),
+    {"reference", reference_declines, reference_group_forward},
 };
 constexpr Implementation<GroupNormProblem> kGroupBackward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::group_norm_backward){"reference", reference_declines,
-                                                                        reference_group_backward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::group_norm_backward),
+    {"reference", reference_declines, reference_group_backward},
 };
 
 std::int64_t check_channels(std::string_view op, const Shape& x) {

@@ -39,29 +39,72 @@ void reference_update(const UpdateProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<SgdProblem> kSgd[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::sgd){"simd", simd::declines, simd::sgd},
+    {"simd", simd::declines, simd::sgd},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::sgd),
     {"reference", reference_step_declines, reference_sgd},
 };
 constexpr Implementation<AdamProblem> kAdam[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::adam){"simd", simd::declines, simd::adam},
+    {"simd", simd::declines, simd::adam},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::adam),
     {"reference", reference_step_declines, reference_adam},
 };
 constexpr Implementation<RmspropProblem> kRmsprop[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::rmsprop){"simd", simd::declines, simd::rmsprop},
+    {"simd", simd::declines, simd::rmsprop},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::rmsprop),
     {"reference", reference_step_declines, reference_rmsprop},
 };
 constexpr Implementation<ScanProblem> kSumOfSquares[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::sum_of_squares){"simd", simd::declines, simd::sum_of_squares},
+    {"simd", simd::declines, simd::sum_of_squares},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::sum_of_squares),
     {"reference", reference_scan_declines, reference_sum_of_squares},
 };
 constexpr Implementation<ScanProblem> kAllFinite[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::all_finite){"simd", simd::declines, simd::all_finite},
+    {"simd", simd::declines, simd::all_finite},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::all_finite),
     {"reference", reference_scan_declines, reference_all_finite},
 };
 constexpr Implementation<UpdateProblem> kUpdate[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::update){"simd", simd::declines, simd::update},
+    {"simd", simd::declines, simd::update},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::update),
     {"reference", reference_update_declines, reference_update},
 };
+
+const char* reference_clamp_declines(const ClampProblem& p) { return needs_cpu(p.x); }
+void reference_clamp(const ClampProblem& p) {
+  by_scalar(p.x.dtype, [&](auto t) { reference::clamp<decltype(t)>(p); });
+}
+constexpr Implementation<ClampProblem> kClamp[] = {
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::clamp),
+    {"reference", reference_clamp_declines, reference_clamp},
+};
+
+const char* one_by_one_declines(const ScanManyProblem& p) { return needs_cpu(p.x.front()); }
+void one_by_one(const ScanManyProblem& p) {
+  for (std::size_t i = 0; i < p.x.size(); ++i)
+    p.results[i] = p.finite ? static_cast<double>(all_finite(p.x[i])) : sum_of_squares(p.x[i]);
+}
+constexpr Implementation<ScanManyProblem> kScanMany[] = {
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::scan_many),
+    {"reference", one_by_one_declines, one_by_one},
+};
+
+/// Empty tensors have the neutral answer.
+std::vector<double> scan_many(const char* op, bool finite, std::span<const ConstView> x) {
+  std::vector<double> all(x.size(), finite ? 1 : 0), results;
+  std::vector<ConstView> asked;
+  std::vector<std::size_t> which;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    check_floating(op, {{"input", x[i]}, {"first input", x[0]}});
+    if (x[i].numel() == 0) continue;
+    asked.push_back(x[i]);
+    which.push_back(i);
+  }
+  if (asked.empty()) return all;
+  results.resize(asked.size());
+  dispatch<ScanManyProblem>(op, kScanMany, {finite, asked, results.data()});
+  for (std::size_t k = 0; k < which.size(); ++k) all[which[k]] = results[k];
+  return all;
+}
 
 /// All of the parameter's shape, element type and device.
 void check_like_param(std::string_view op, View param, std::initializer_list<Operand> others) {
@@ -113,6 +156,19 @@ bool all_finite(ConstView x) {
   double result = 1;
   if (x.numel() > 0) dispatch<ScanProblem>("all_finite", kAllFinite, {x, &result});
   return result != 0;
+}
+
+std::vector<double> sums_of_squares(std::span<const ConstView> x) { return scan_many("sums_of_squares", false, x); }
+
+std::vector<bool> all_finite_of(std::span<const ConstView> x) {
+  const std::vector<double> found = scan_many("all_finite_of", true, x);
+  return {found.begin(), found.end()};
+}
+
+void clamp_in_place(double limit, View x) {
+  check_floating("clamp_in_place", {{"input", x}});
+  if (!(limit >= 0)) throw Error(ErrorKind::usage, "clamp_in_place", str("limit must not be negative, got ", limit));
+  if (x.numel() > 0) dispatch<ClampProblem>("clamp_in_place", kClamp, {limit, x});
 }
 
 void scale_in_place(double factor, View x) {

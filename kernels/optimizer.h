@@ -2,6 +2,9 @@
 // (for tests). The update rules, with their sources, are in train/optimizer.h; here are the formulas as implemented.
 #pragma once
 
+#include <span>
+#include <vector>
+
 #include "core/view.h"
 
 namespace fovea::kernels {
@@ -38,6 +41,11 @@ FOVEA_API void rmsprop_step(const RmspropStep&, ConstView grad, View param, View
 FOVEA_API double sum_of_squares(ConstView x);
 /// True if every element is finite.
 FOVEA_API bool all_finite(ConstView x);
+/// The same of many tensors at once (a model's gradients, all on one device): on a GPU the answers are waited for once.
+FOVEA_API std::vector<double> sums_of_squares(std::span<const ConstView> x);
+FOVEA_API std::vector<bool> all_finite_of(std::span<const ConstView> x);
+/// x = min(max(x, −limit), limit); NaN stays. limit ≥ 0.
+FOVEA_API void clamp_in_place(double limit, View x);
 /// x *= factor.
 FOVEA_API void scale_in_place(double factor, View x);
 /// to = decay·to + (1−decay)·from: moving averages of weights.

@@ -33,22 +33,24 @@ void reference_average_backward(const AveragePoolProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<Pool2dProblem> kPoolForward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::pool2d_forward){"simd", simd::declines, simd::pool2d},
+    {"simd", simd::declines, simd::pool2d},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::pool2d_forward),
     {"reference", reference_declines, reference_pool_forward},
 };
 constexpr Implementation<Pool2dProblem> kPoolBackward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::pool2d_backward){"simd", simd::declines, simd::pool2d},
+    {"simd", simd::declines, simd::pool2d},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::pool2d_backward),
     {"reference", reference_declines, reference_pool_backward},
 };
 // Global and adaptive average pooling.
 constexpr Implementation<AveragePoolProblem> kAverageForward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::average_pool_forward){"simd", simd::declines,
-                                                                         simd::global_average_pool},
+    {"simd", simd::declines, simd::global_average_pool},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::average_pool_forward),
     {"reference", reference_declines, reference_average_forward},
 };
 constexpr Implementation<AveragePoolProblem> kAverageBackward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::average_pool_backward){"simd", simd::declines,
-                                                                          simd::global_average_pool},
+    {"simd", simd::declines, simd::global_average_pool},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::average_pool_backward),
     {"reference", reference_declines, reference_average_backward},
 };
 

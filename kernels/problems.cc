@@ -104,6 +104,8 @@ std::string SgdProblem::to_string() const { return str(fovea::to_string(param.dt
 std::string AdamProblem::to_string() const { return str(fovea::to_string(param.dtype), " ", param.shape); }
 std::string RmspropProblem::to_string() const { return str(fovea::to_string(param.dtype), " ", param.shape); }
 std::string ScanProblem::to_string() const { return str(fovea::to_string(x.dtype), " ", x.shape); }
+std::string ScanManyProblem::to_string() const { return str(x.size(), " tensors"); }
+std::string ClampProblem::to_string() const { return str(fovea::to_string(x.dtype), " ", x.shape, " to ±", limit); }
 std::string UpdateProblem::to_string() const { return str(fovea::to_string(to.dtype), " ", to.shape); }
 
 }  // namespace fovea::kernels

@@ -262,6 +262,21 @@ struct ScanProblem {
   std::string to_string() const;
 };
 
+/// The same of many tensors, none empty, all on the GPU of the first.
+struct ScanManyProblem {
+  bool finite = false;  ///< all_finite instead of sum_of_squares
+  std::span<const ConstView> x;
+  double* results = nullptr;  ///< one for each
+  std::string to_string() const;
+};
+
+/// clamp_in_place.
+struct ClampProblem {
+  double limit = 0;
+  View x;
+  std::string to_string() const;
+};
+
 /// scale_in_place (no `from`: to = a·to) and lerp_in_place (to = a·to + (1−a)·from).
 struct UpdateProblem {
   double a = 1;

@@ -58,7 +58,8 @@ void reference(const ReduceMaxBackwardProblem& p) {
 }
 
 constexpr Implementation<ReduceMaxBackwardProblem> kBackward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::reduce_max_backward){"reference", reference_declines, reference},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::reduce_max_backward),
+    {"reference", reference_declines, reference},
 };
 
 }  // namespace

@@ -19,10 +19,12 @@ void reference_backward(const ResizeProblem& p) {
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<ResizeProblem> kForward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::resize){"reference", reference_declines, reference_forward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::resize),
+    {"reference", reference_declines, reference_forward},
 };
 constexpr Implementation<ResizeProblem> kBackward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::resize){"reference", reference_declines, reference_backward},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::resize),
+    {"reference", reference_declines, reference_backward},
 };
 
 void check(std::string_view op, const Operand& x, const Operand& y) {

@@ -29,19 +29,23 @@ void reference_dropout_backward(const DropoutProblem& p) {
 
 // Fastest first; each either runs a problem or says why not. Softmax and log-softmax share a list.
 constexpr Implementation<SoftmaxProblem> kSoftmaxForward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::softmax){"simd", simd::declines, simd::softmax},
+    {"simd", simd::declines, simd::softmax},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::softmax),
     {"reference", reference_declines, reference_softmax_forward},
 };
 constexpr Implementation<SoftmaxProblem> kSoftmaxBackward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::softmax){"simd", simd::declines, simd::softmax},
+    {"simd", simd::declines, simd::softmax},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::softmax),
     {"reference", reference_declines, reference_softmax_backward},
 };
 constexpr Implementation<DropoutProblem> kDropoutForward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dropout_forward){"simd", simd::declines, simd::dropout},
+    {"simd", simd::declines, simd::dropout},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dropout_forward),
     {"reference", reference_declines, reference_dropout_forward},
 };
 constexpr Implementation<DropoutProblem> kDropoutBackward[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dropout_backward){"simd", simd::declines, simd::dropout},
+    {"simd", simd::declines, simd::dropout},
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::dropout_backward),
     {"reference", reference_declines, reference_dropout_backward},
 };
 

@@ -10,6 +10,11 @@ Module& Model::network() const {
   return *network_;
 }
 
+Device Model::device() const {
+  const std::vector<NamedTensor> tensors = network().named_tensors();
+  return tensors.empty() ? kCpu : tensors.front().tensor.device();
+}
+
 Tensor Model::operator()(const Tensor& x) const {
   Module& module = network();
   if (!rewrites_training(x)) return module(x);

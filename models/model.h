@@ -29,6 +29,11 @@ class FOVEA_API Model {
   /// convolutions and batch norms run as one (layers/fused/fused_pass.h).
   Tensor operator()(const Tensor& x) const;
 
+  /// Moves the network to a device (gpu(), kCpu), before an optimizer takes its parameters. Inputs must be there too.
+  void to(Device device) { network().to(device); }
+  /// Where the parameters are.
+  Device device() const;
+
   int freeze(std::string_view pattern = "*") { return network().freeze(pattern); }
   int unfreeze(std::string_view pattern = "*") { return network().unfreeze(pattern); }
   void freeze_until(std::string_view child) { network().freeze_until(child); }

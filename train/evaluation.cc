@@ -56,12 +56,13 @@ Evaluation evaluate(const Model& model, Loader& loader, int classes, const Evalu
   NoGrad no_grad;
   Answers answers;
   loader.start_epoch(0);
+  const Device device = options.forward ? kCpu : model.device();
   const std::int64_t batches = loader.batches_per_epoch();
   const auto cancelled = [&] { return options.cancel && options.cancel->requested(); };
   Batch batch;
   for (std::int64_t done = 0; !cancelled() && loader.next(batch); ++done) {
     if (batch.indices.empty()) continue;  // this rank's part of the last batch, perhaps
-    const Tensor logits = options.forward ? options.forward(batch.images) : model(batch.images);
+    const Tensor logits = (options.forward ? options.forward(batch.images) : model(batch.images.to(device))).to(kCpu);
     if (logits.rank() != 2 || logits.dim(1) != classes) {
       throw Error(ErrorKind::usage, "evaluate",
                   str("the model gives ", logits.to_string(), ", the dataset has ", classes, " classes"),

@@ -3,21 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "core/error.h"
-#include "core/threads/parallel.h"
 #include "kernels/optimizer.h"
 
 namespace fovea {
 namespace {
-
-template <class T>
-void clamp_in_place(T* x, std::int64_t count, double limit) {
-  const T low = static_cast<T>(-limit), high = static_cast<T>(limit);
-  parallel_for(count, 1 << 15, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) x[i] = x[i] > high ? high : x[i] < low ? low : x[i];
-  });
-}
 
 template <class F>
 void for_each_gradient(const std::vector<NamedTensor>& parameters, F&& f) {
@@ -27,12 +19,34 @@ void for_each_gradient(const std::vector<NamedTensor>& parameters, F&& f) {
   }
 }
 
+/// Views of floating tensors, for the scans of many at once.
+struct Scanned {
+  std::vector<ConstView> views;
+  std::vector<std::string> names;
+  void add(std::string name, const Tensor& tensor) {
+    views.push_back(tensor.view());
+    names.push_back(std::move(name));
+  }
+  /// The name of the first that has a NaN or Inf, empty where none has.
+  std::string first_bad() const {
+    const std::vector<bool> finite = kernels::all_finite_of(views);
+    const auto bad = std::find(finite.begin(), finite.end(), false);
+    return bad == finite.end() ? std::string() : names[static_cast<std::size_t>(bad - finite.begin())];
+  }
+};
+
+Scanned gradients_of(const std::vector<NamedTensor>& parameters) {
+  Scanned scanned;
+  for_each_gradient(parameters,
+                    [&](const NamedTensor& p, Tensor& grad) { scanned.add("gradient of " + p.name, grad); });
+  return scanned;
+}
+
 }  // namespace
 
 double gradient_norm(const std::vector<NamedTensor>& parameters) {
-  double sum = 0;
-  for_each_gradient(parameters, [&](const NamedTensor&, Tensor& grad) { sum += kernels::sum_of_squares(grad.view()); });
-  return std::sqrt(sum);
+  const std::vector<double> squares = kernels::sums_of_squares(gradients_of(parameters).views);
+  return std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
 }
 
 double clip_gradients_by_norm(const std::vector<NamedTensor>& parameters, double max_norm) {
@@ -48,13 +62,8 @@ double clip_gradients_by_norm(const std::vector<NamedTensor>& parameters, double
 void clip_gradients_by_value(const std::vector<NamedTensor>& parameters, double limit) {
   if (!(limit > 0))
     throw Error(ErrorKind::usage, "gradient clipping", str("the largest value is ", limit), "it must be positive");
-  for_each_gradient(parameters, [&](const NamedTensor&, Tensor& grad) {
-    if (grad.dtype() == DType::f64) {
-      clamp_in_place(grad.mutable_data<double>(), grad.numel(), limit);
-    } else {
-      clamp_in_place(grad.mutable_data<float>(), grad.numel(), limit);
-    }
-  });
+  for_each_gradient(parameters,
+                    [&](const NamedTensor&, Tensor& grad) { kernels::clamp_in_place(limit, grad.mutable_view()); });
 }
 
 void scale_gradients(const std::vector<NamedTensor>& parameters, double factor) {
@@ -63,21 +72,17 @@ void scale_gradients(const std::vector<NamedTensor>& parameters, double factor) 
 }
 
 std::string first_bad_gradient(const std::vector<NamedTensor>& parameters) {
-  std::string bad;
-  for_each_gradient(parameters, [&](const NamedTensor& p, Tensor& grad) {
-    if (bad.empty() && !kernels::all_finite(grad.view())) bad = "gradient of " + p.name;
-  });
-  return bad;
+  return gradients_of(parameters).first_bad();
 }
 
 std::string first_bad_tensor(const std::vector<NamedTensor>& tensors) {
+  Scanned scanned;
   for (const NamedTensor& t : tensors) {
     const DType type = t.tensor.dtype();
-    if ((type == DType::f32 || type == DType::f64) && t.tensor.numel() > 0 && !kernels::all_finite(t.tensor.view())) {
-      return (t.is_buffer ? "buffer " : "parameter ") + t.name;
-    }
+    if ((type == DType::f32 || type == DType::f64) && t.tensor.numel() > 0)
+      scanned.add((t.is_buffer ? "buffer " : "parameter ") + t.name, t.tensor);
   }
-  return {};
+  return scanned.first_bad();
 }
 
 }  // namespace fovea

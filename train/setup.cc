@@ -148,13 +148,14 @@ Tensor training_loss(const Tensor& logits, const Batch& batch, int classes, cons
     focal.gamma = options.focal_gamma;
     focal.class_weights = class_weights;
     focal.reduction = reduction;
-    return focal_loss(logits, batch.labels, focal);
+    return focal_loss(logits, batch.labels.to(logits.device()), focal);
   }
   CrossEntropyOptions entropy;
   entropy.label_smoothing = options.label_smoothing;
   entropy.class_weights = class_weights;
   entropy.reduction = reduction;
-  return cross_entropy(logits, soft ? batch.soft_labels.to(logits.dtype()) : batch.labels, entropy);
+  const Tensor target = soft ? batch.soft_labels.to(logits.dtype()) : batch.labels;
+  return cross_entropy(logits, target.to(logits.device()), entropy);
 }
 
 double loss_divisor(const Batch& batch, const Tensor& class_weights) {

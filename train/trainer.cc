@@ -107,6 +107,7 @@ struct Trainer::Run {
                      steps_per_epoch, options.warmup);
     if (options.ema) ema.emplace(tensors, *options.ema);
     class_weights = make_class_weights(*train, options, tensors.front().tensor.dtype());
+    if (class_weights.defined()) class_weights = class_weights.to(tensors.front().tensor.device());
     if (privacy) settings.emplace_back("privacy", privacy->describe());
     settings.emplace_back("ranks", parallel ? parallel->describe() : "1");
   }
@@ -177,6 +178,12 @@ struct Trainer::Run {
     }
   }
 
+  /// In the network's element type and where it is.
+  Tensor on_device(const Tensor& images) const {
+    const Tensor& like = tensors.front().tensor;
+    return images.to(like.dtype()).to(like.device());
+  }
+
   /// The same for private training, where a batch may be empty.
   double train_private(const Batch& batch) {
     const auto number = static_cast<std::uint64_t>(progress.epoch * batches + progress.batch);
@@ -186,7 +193,7 @@ struct Trainer::Run {
       const TrainingMode training({.seed = options.seed,
                                    .step = (number << 10) + static_cast<std::uint64_t>(index),
                                    .update_statistics = true});
-      const Tensor logits = model(part.images.to(tensors.front().tensor.dtype()));
+      const Tensor logits = model(on_device(part.images));
       progress.correct += correct_rows(logits, part.labels);
       return training_loss(logits, part, classes, options.loss, class_weights, LossReduction::none);
     });
@@ -214,7 +221,7 @@ struct Trainer::Run {
                                      .checkpoint_blocks = options.checkpoint_blocks,
                                      .batch_ranks = parallel ? parallel->batch_ranks() : nullptr,
                                      .first_example = batch.first};
-    Tensor images = batch.images.to(tensors.front().tensor.dtype());
+    Tensor images = on_device(batch.images);
     TrainingMode training(mode);
     Tape tape;
     const Tensor logits = model(images);

@@ -71,6 +71,10 @@ void rmsprop(const RmspropProblem&);
 inline const char* declines(const ScanProblem& p) { return needs_cuda(p.x); }
 void sum_of_squares(const ScanProblem&);
 void all_finite(const ScanProblem&);
+inline const char* declines(const ScanManyProblem& p) { return needs_cuda(p.x.front()); }
+void scan_many(const ScanManyProblem&);
+inline const char* declines(const ClampProblem& p) { return needs_cuda(p.x); }
+void clamp(const ClampProblem&);
 inline const char* declines(const UpdateProblem& p) { return needs_cuda(p.to); }
 void update(const UpdateProblem&);
 

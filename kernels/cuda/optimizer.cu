@@ -126,6 +126,17 @@ void run_update(const UpdateProblem& p) {
       [=] FOVEA_LAMBDA(std::int64_t i) { to[i] = from ? a * to[i] + rest * from[i] : a * to[i]; }, p.to.device.index);
 }
 
+template <class T>
+void run_clamp(const ClampProblem& p) {
+  T* const x = p.x.ptr<T>();
+  const T high = static_cast<T>(p.limit), low = -high;
+  for_each(
+      "clamp", p.x.numel(), [=] FOVEA_LAMBDA(std::int64_t i) { x[i] = x[i] > high  ? high
+                                                                      : x[i] < low ? low
+                                                                                   : x[i]; },
+      p.x.device.index);
+}
+
 }  // namespace
 
 void sgd(const SgdProblem& p) {
@@ -136,6 +147,9 @@ void adam(const AdamProblem& p) {
 }
 void rmsprop(const RmspropProblem& p) {
   by_scalar(p.param.dtype, [&](auto t) { run_rmsprop<decltype(t)>(p); });
+}
+void clamp(const ClampProblem& p) {
+  by_scalar(p.x.dtype, [&](auto t) { run_clamp<decltype(t)>(p); });
 }
 void update(const UpdateProblem& p) {
   by_scalar(p.to.dtype, [&](auto t) { run_update<decltype(t)>(p); });

@@ -119,23 +119,17 @@ void run_reduce_max_backward(const ReduceMaxBackwardProblem& p) {
       device);
 }
 
-/// f over all elements, in double, brought to the host: the stream is waited for.
-template <class T, int kWhat>
-double run_scan(const ConstView& view) {
+/// Σx², or how many elements are not finite, in double, written to *to on the GPU.
+template <class T>
+void run_scan(const ConstView& view, bool finite, double* to) {
   const T* const x = view.ptr<T>();
-  const int device = view.device.index;
-  const Scratch result(sizeof(double), device);
-  double* const to = result.as<double>();
   reduce_columns<double, 1>(
-      kWhat == 0 ? "sum_of_squares" : "all_finite", 1, view.numel(), 1,
+      finite ? "all_finite" : "sum_of_squares", 1, view.numel(), 1,
       [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t, double(&terms)[1]) {
         const double v = static_cast<double>(x[row]);
-        terms[0] = kWhat == 0 ? v * v : (v - v == 0 ? 0.0 : 1.0);
+        terms[0] = !finite ? v * v : v - v == 0 ? 0.0 : 1.0;
       },
-      [=] FOVEA_LAMBDA(std::int64_t, const double(&results)[1]) { *to = results[0]; }, device);
-  double host = 0;
-  copy_to_host(&host, to, sizeof host, device);
-  return host;
+      [=] FOVEA_LAMBDA(std::int64_t, const double(&results)[1]) { *to = results[0]; }, view.device.index);
 }
 
 template <class T>
@@ -177,12 +171,16 @@ void reduce_to(const ReduceToProblem& p) {
     reduced[static_cast<std::size_t>(axis)] = axis < ahead || p.y.shape[axis - ahead] != p.x.shape[axis];
   by_scalar(p.y.dtype, [&](auto t) { run_reduce<decltype(t), Combine::sum>(p.x, p.y, reduced, 1); });
 }
-void sum_of_squares(const ScanProblem& p) {
-  by_scalar(p.x.dtype, [&](auto t) { *p.result = run_scan<decltype(t), 0>(p.x); });
+void scan_many(const ScanManyProblem& p) {
+  const int device = p.x.front().device.index;
+  const Scratch found(p.x.size() * sizeof(double), device);
+  for (std::size_t i = 0; i < p.x.size(); ++i)
+    by_scalar(p.x[i].dtype, [&](auto t) { run_scan<decltype(t)>(p.x[i], p.finite, found.as<double>() + i); });
+  copy_to_host(p.results, found.data(), p.x.size() * sizeof(double), device);
+  for (std::size_t i = 0; p.finite && i < p.x.size(); ++i) p.results[i] = p.results[i] == 0 ? 1 : 0;
 }
-void all_finite(const ScanProblem& p) {
-  by_scalar(p.x.dtype, [&](auto t) { *p.result = run_scan<decltype(t), 1>(p.x) == 0 ? 1 : 0; });
-}
+void sum_of_squares(const ScanProblem& p) { scan_many({false, {&p.x, 1}, p.result}); }
+void all_finite(const ScanProblem& p) { scan_many({true, {&p.x, 1}, p.result}); }
 void column_sums(const ConstView& x, std::int64_t rows, std::int64_t channels, const View& sums) {
   by_scalar(x.dtype, [&](auto t) { run_column_sums<decltype(t)>(x, rows, channels, sums); });
 }

@@ -113,6 +113,15 @@ void all_finite(const ScanProblem& p) {
 }
 
 template <class T>
+void clamp(const ClampProblem& p) {
+  T* const x = p.x.ptr<T>();
+  const T high = static_cast<T>(p.limit), low = -high;
+  parallel_for(p.x.numel(), kElementGrain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) x[i] = x[i] > high ? high : x[i] < low ? low : x[i];
+  });
+}
+
+template <class T>
 void update(const UpdateProblem& p) {
   const T* from = p.from ? p.from->ptr<T>() : nullptr;
   T* to = p.to.ptr<T>();
