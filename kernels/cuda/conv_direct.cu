@@ -3,7 +3,6 @@
 #include "kernels/check_internal.h"
 #include "kernels/cuda/activation-inl.h"
 #include "kernels/cuda/ops.h"
-#include "kernels/cuda/reduce-inl.h"
 
 namespace fovea::kernels::cuda {
 namespace {
@@ -97,40 +96,31 @@ void run_backward_data(const Conv2dProblem& p) {
       p.out.device.index);
 }
 
-/// A block per weight adds up over all results.
 template <class T>
-struct BackwardWeights {
-  static constexpr int kThreads = cuda::kThreads;
-  struct Shared {
-    double values[kThreads];
-  };
-  struct Thread {};
-  Geometry g;
-  const T *x, *dy;
-  T* dw;
-
-  FOVEA_HD int phases() const { return BlockTotal::kSteps + 2; }
-  FOVEA_HD void phase(int p, std::int64_t block, int thread, Shared& shared, Thread&) const {
-    if (p == 0) {
-      const Divided o(block, g.co), in(o.quotient, g.group_in), b(in.quotient, g.kw);
-      const std::int64_t c = divide(o.rest, g.group_out) * g.group_in + in.rest, a = b.quotient;
-      double sum = 0;
-      for (std::int64_t row = thread; row < g.n * g.ho * g.wo; row += kThreads) {
-        const Divided j(row, g.wo), i(j.quotient, g.ho);
-        const std::int64_t r = i.rest * g.stride_h + a * g.dilation_h - g.top,
-                           s = j.rest * g.stride_w + b.rest * g.dilation_w - g.left;
-        if (r < 0 || r >= g.h || s < 0 || s >= g.w) continue;
-        sum += static_cast<double>(x[((i.quotient * g.h + r) * g.w + s) * g.ci + c]) *
-               static_cast<double>(dy[row * g.co + o.rest]);
-      }
-      shared.values[thread] = sum;
-    } else if (p <= BlockTotal::kSteps) {
-      BlockTotal::step<Combine::sum>(p - 1, thread, shared.values);
-    } else if (thread == 0) {
-      dw[block] = static_cast<T>(shared.values[0]);
-    }
-  }
-};
+void run_backward_weights(const Conv2dProblem& p) {
+  const Geometry g(p);
+  const T *const x = p.x.ptr<T>(), *const dy = p.y.ptr<T>();
+  T* const dw = p.out.ptr<T>();
+  const std::int64_t rows = g.n * g.ho * g.wo;
+  for_each(
+      "conv2d_backward_weights (direct)", p.out.numel(),
+      [=] FOVEA_LAMBDA(std::int64_t index) {
+        const Divided o(index, g.co), in(o.quotient, g.group_in), b(in.quotient, g.kw);
+        const std::int64_t c = divide(o.rest, g.group_out) * g.group_in + in.rest, a = b.quotient;
+        double sum = 0;
+        for (std::int64_t row = 0; row < rows; ++row) {
+          const Divided j(row, g.wo), i(j.quotient, g.ho);
+          const std::int64_t r = i.rest * g.stride_h + a * g.dilation_h - g.top;
+          const std::int64_t s = j.rest * g.stride_w + b.rest * g.dilation_w - g.left;
+          if (r < 0 || r >= g.h || s < 0 || s >= g.w) continue;
+          sum += static_cast<double>(x[((i.quotient * g.h + r) * g.w + s) * g.ci + c]) *
+                 static_cast<double>(dy[row * g.co + o.rest]);
+        }
+        dw[index] = static_cast<T>(sum);
+      },
+      p.out.device.index);
+  if (p.dbias) column_sums(p.y, rows, g.co, *p.dbias);
+}
 
 }  // namespace
 
@@ -142,11 +132,7 @@ void direct_conv2d(const Conv2dProblem& p) {
     switch (p.direction) {
       case Direction::forward: run_forward<T>(p); break;
       case Direction::backward_data: run_backward_data<T>(p); break;
-      case Direction::backward_weights:
-        run_blocks("conv2d_backward_weights (direct)", p.out.numel(),
-                   BackwardWeights<T>{Geometry(p), p.x.ptr<T>(), p.y.ptr<T>(), p.out.ptr<T>()}, p.out.device.index);
-        if (p.dbias) column_sums(p.y, p.n() * p.ho() * p.wo(), p.co(), *p.dbias);
-        break;
+      case Direction::backward_weights: run_backward_weights<T>(p); break;
     }
   });
 }

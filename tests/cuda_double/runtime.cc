@@ -146,14 +146,6 @@ bool find_live(const Arena& a, const void* p, std::size_t& begin, std::size_t& b
   return true;
 }
 
-void poison(char* p, std::size_t bytes) {
-  const Open open;
-#ifdef __SANITIZE_ADDRESS__
-  ASAN_UNPOISON_MEMORY_REGION(p, bytes);
-#endif
-  std::memset(p, kPoison, bytes);
-}
-
 }  // namespace
 
 namespace fovea::cuda_double {
@@ -360,12 +352,11 @@ cudaError_t cudaMallocAsync(void** data, std::size_t bytes, cudaStream_t stream)
   // First fit among the freed blocks, with a gap of poison behind each block.
   auto fit = std::find_if(a.free.begin(), a.free.end(), [&](const auto& f) { return f.second >= size + kAlign; });
   if (fit != a.free.end()) {
-    // The earlier owner's work may still be queued; memory is handed out in the stream's order.
+    // The earlier owner's work may still be queued: it runs before what is queued from here on.
     offset = fit->first;
     const std::size_t rest = fit->second - size - kAlign;
     a.free.erase(fit);
     if (rest > 0) a.free.emplace(offset + size + kAlign, rest);
-    drain_all();
   } else {
     offset = a.end;
     if (offset + size + kAlign > kArena) return fail_with(cudaErrorMemoryAllocation);
@@ -374,10 +365,17 @@ cudaError_t cudaMallocAsync(void** data, std::size_t bytes, cudaStream_t stream)
   }
   a.live.emplace(offset, bytes);
   a.used += size;
-  poison(a.base + offset, size + kAlign);
+  enqueue(stream, "malloc", [p = a.base + offset, size, bytes] {
 #ifdef __SANITIZE_ADDRESS__
-  ASAN_POISON_MEMORY_REGION(a.base + offset + bytes, size + kAlign - bytes);
+    ASAN_UNPOISON_MEMORY_REGION(p, size + kAlign);
 #endif
+    std::memset(p, kPoison, size + kAlign);
+#ifdef __SANITIZE_ADDRESS__
+    ASAN_POISON_MEMORY_REGION(p + bytes, size + kAlign - bytes);
+#else
+    (void)bytes;
+#endif
+  });
   *data = a.base + offset;
   return cudaSuccess;
 }
@@ -395,9 +393,13 @@ cudaError_t cudaFreeAsync(void* data, cudaStream_t stream) {
   a.live.erase(found);
   a.used -= size;
   enqueue(stream, "free", [&a, offset, size] {
-    poison(a.base + offset, size + kAlign);
+    char* const p = a.base + offset;
 #ifdef __SANITIZE_ADDRESS__
-    ASAN_POISON_MEMORY_REGION(a.base + offset, size + kAlign);
+    ASAN_UNPOISON_MEMORY_REGION(p, size + kAlign);
+#endif
+    std::memset(p, kPoison, size + kAlign);
+#ifdef __SANITIZE_ADDRESS__
+    ASAN_POISON_MEMORY_REGION(p, size + kAlign);
 #endif
   });
   // Joined with free neighbours.

@@ -1,0 +1,219 @@
+// Whole networks on the GPU: answers, gradients and training equal the CPU's, and nothing goes by way of the host.
+#include <map>
+
+#include "augment/dataset.h"
+#include "core/autograd/modes.h"
+#include "core/autograd/tape.h"
+#include "cuda/both.h"
+#include "layers/fused/fused_pass.h"
+#include "layers/grad_check.h"
+#include "layers/modules.h"
+#include "layers/ops.h"
+#include "models/zoo.h"
+#include "train/evaluation.h"
+#include "train/trainer.h"
+
+using namespace fovea;
+using namespace fovea::test;
+
+namespace {
+
+struct Pass {
+  Tensor logits, loss;
+  std::map<std::string, Tensor> gradients, buffers;
+};
+
+/// A training pass, op by op, of a fresh network with the same weights on each device.
+Pass training_pass(const std::string& name, const models::Options& options, Device device, const Tensor& x,
+                   const Tensor& labels) {
+  Model model = models::create(name, options);
+  model.network().to(x.dtype());
+  model.to(device);
+  const NoFusion apart;
+  const TrainingMode training({.seed = 3});
+  Tape tape;
+  Pass pass;
+  pass.logits = model(x.to(device));
+  pass.loss = cross_entropy(pass.logits, labels.to(device));
+  tape.backward(pass.loss);
+  for (const NamedTensor& t : model.network().named_tensors()) {
+    if (t.is_buffer) {
+      pass.buffers[t.name] = t.tensor;
+    } else {
+      pass.gradients[t.name] = t.tensor.grad();
+    }
+  }
+  return pass;
+}
+
+Tensor noise(const Shape& shape, std::uint64_t seed) {
+  Rng rng(seed, "network");
+  return random_tensor(shape, rng, -2, 2).to(DType::f32);
+}
+
+double relative(const Tensor& a, const Tensor& b) {
+  const std::vector<double> x = a.to(kCpu).to_vector<double>(), y = b.to(kCpu).to_vector<double>();
+  double error = 0, size = 1e-12;
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    error += (x[i] - y[i]) * (x[i] - y[i]);
+    size += y[i] * y[i];
+  }
+  return std::sqrt(error / size);
+}
+
+}  // namespace
+
+// In f64, where rounding does not hide mistakes, however deep the network; in f32 answers only: batch statistics of two
+// pictures on maps of few pixels amplify its rounding to percents.
+TEST_CASE("every family of the zoo trains and answers on the GPU as on the CPU", "[gpu]") {
+  FOVEA_NEEDS_GPU();
+  const std::pair<const char*, models::Options> cases[] = {
+      {"small_cnn", {.classes = 5}},
+      {"mobilenet_v1", {.classes = 5, .image_size = 64, .width = 0.25}},
+      {"mobilenet_v2", {.classes = 5, .image_size = 64, .width = 0.35}},
+      {"mobilenet_v3_small", {.classes = 5, .image_size = 64}},
+      {"efficientnet_b0", {.classes = 5, .image_size = 33}},
+      {"resnet18", {.classes = 5, .image_size = 33}},
+      {"inception_v3", {.classes = 5, .image_size = 75}},
+  };
+  for (const auto& [name, options] : cases) {
+    INFO(name);
+    Model model = models::create(name, options);
+    const auto& in = model.preprocessing;
+    const Tensor x = noise({2, in.height, in.width, in.channels}, 1), labels = Tensor::from<std::int64_t>({2}, {1, 4});
+    const Tensor wide = x.to(DType::f64);
+    const Pass here = training_pass(name, options, kCpu, wide, labels),
+               there = training_pass(name, options, gpu(), wide, labels);
+    CHECK(relative(there.logits, here.logits) < 1e-9);
+    CHECK(relative(there.loss, here.loss) < 1e-9);
+    for (const auto& [parameter, expected] : here.gradients) {
+      INFO(parameter);
+      const Tensor& got = there.gradients.at(parameter);
+      REQUIRE(got.defined() == expected.defined());
+      if (!expected.defined()) continue;
+      CHECK(got.device() == gpu());
+      CHECK(relative(got, expected) < 1e-7);
+    }
+    for (const auto& [buffer, expected] : here.buffers) {
+      INFO(buffer);
+      CHECK(relative(there.buffers.at(buffer), expected) < 1e-8);
+    }
+    const NoGrad no_grad;
+    const Tensor expected = model(x);
+    model.to(gpu());
+    CHECK(relative(model(x.to(gpu())), expected) < 1e-4);
+  }
+}
+
+TEST_CASE("gradients of a network in f64 on the GPU equal difference quotients", "[gpu]") {
+  FOVEA_NEEDS_GPU();
+  // Everything of size: a convolution of each kind, norms, pools, activations.
+  Sequential net(Conv2d(2, 6, {.padding = 1}), BatchNorm(6), SiLU(), DepthwiseConv2d(6, {.stride = 2, .padding = 1}),
+                 GroupNorm(2, 6), HardSwish(), Conv2d(6, 4, {.kernel = 1}), GELU(), GlobalAveragePool(), Dense(4, 3));
+  net.to(DType::f64);
+  net.to(gpu());
+  Rng rng(5, "cuda");
+  const Tensor x = random_tensor({2, 5, 6, 2}, rng), labels = Tensor::from<std::int64_t>({2}, {0, 2}).to(gpu());
+  const auto loss_of = [&] {
+    const TrainingMode training({.update_statistics = false});
+    return cross_entropy(net(x.to(gpu())), labels);
+  };
+  Tape tape;
+  tape.backward(loss_of());
+  tape.clear();
+  const NoGrad no_grad;
+  for (const NamedTensor& t : net.parameters()) {
+    INFO(t.name);
+    Tensor parameter = t.tensor;
+    const std::vector<double> grad = parameter.grad().to_vector<double>(), values = parameter.to_vector<double>();
+    for (const std::size_t i : {std::size_t{0}, values.size() / 2, values.size() - 1}) {
+      const auto at = [&](double delta) {
+        std::vector<double> moved = values;
+        moved[i] += delta;
+        parameter.copy_from(Tensor::from(parameter.shape(), moved));
+        return loss_of().item();
+      };
+      const double h = 1e-5, slope = (at(h) - at(-h)) / (2 * h);
+      CHECK(grad[i] == Approx(slope).epsilon(1e-5).margin(1e-8));
+    }
+    parameter.copy_from(Tensor::from(parameter.shape(), values));
+  }
+}
+
+namespace {
+
+DatasetPtr striped_pictures(std::int64_t count) {
+  Tensor pictures(Shape{count, 28, 28, 1}, DType::u8);
+  Rng rng(1, "pictures");
+  std::uint8_t* p = pictures.mutable_data<std::uint8_t>();
+  std::vector<std::int64_t> labels;
+  for (std::int64_t i = 0; i < count; ++i) {
+    labels.push_back(i % 3);
+    for (int j = 0; j < 28 * 28; ++j)
+      *p++ = static_cast<std::uint8_t>(rng.below(100) + (j / 28 % (2 + i % 3) == 0 ? 100 : 0));
+  }
+  return std::make_shared<TensorDataset>(pictures, labels, std::vector<std::string>{"a", "b", "c"});
+}
+
+}  // namespace
+
+TEST_CASE("the trainer's first steps are the same on the GPU", "[gpu]") {
+  FOVEA_NEEDS_GPU();
+  const auto train = [](Device device) {
+    Model model = models::create("small_cnn", {.classes = 3, .seed = 2});
+    model.to(device);
+    TrainerOptions options;
+    options.optimizer = AdamW{.lr = 1e-3};
+    options.epochs = 2;
+    options.batch_size = 16;
+    options.clip_norm = 1;
+    options.ema = EmaOptions{};
+    options.loss.class_weights = {1, 2, 1};
+    const NoFusion apart;
+    Trainer trainer(model, options);
+    const History history = trainer.fit(striped_pictures(48), striped_pictures(12));
+    return std::pair(history, model);
+  };
+  const auto [here, model_here] = train(kCpu);
+  const auto [there, model_there] = train(gpu());
+  REQUIRE(here.epochs.size() == there.epochs.size());
+  for (std::size_t e = 0; e < here.epochs.size(); ++e) {
+    CHECK(there.epochs[e].train_loss == Approx(here.epochs[e].train_loss).epsilon(1e-3));
+    CHECK(there.epochs[e].val_loss == Approx(here.epochs[e].val_loss).epsilon(1e-2));
+  }
+  const auto a = model_here.network().named_tensors(), b = model_there.network().named_tensors();
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    INFO(a[i].name);
+    CHECK(b[i].tensor.device() == gpu());
+    CHECK(relative(b[i].tensor, a[i].tensor) < 3e-2);  // Adam's first steps are signs of gradients, however small
+  }
+}
+
+#ifdef FOVEA_CUDA_DOUBLE
+TEST_CASE("a training step copies its batch to the GPU and a number back, nothing else, and leaks nothing") {
+  Model model = models::create("mobilenet_v2", {.classes = 5, .image_size = 32, .width = 0.35});
+  model.to(gpu());
+  Optimizer optimizer = make_optimizer(AdamW{.lr = 1e-3}, model.network());
+  const Tensor x = noise({4, 32, 32, 3}, 1), labels = Tensor::from<std::int64_t>({4}, {1, 4, 0, 2});
+  std::int64_t live = 0, copied = 0;
+  for (int step = 0; step < 4; ++step) {
+    synchronize(gpu());
+    const std::int64_t before = cuda_double::copied_bytes();
+    {
+      const TrainingMode training;
+      Tape tape;
+      const Tensor loss = cross_entropy(model(x.to(gpu())), labels.to(gpu()));
+      tape.backward(loss);
+      optimizer.step();
+      model.network().zero_grad();
+      CHECK(std::isfinite(loss.item()));
+    }
+    synchronize(gpu());
+    copied = cuda_double::copied_bytes() - before;
+    if (step == 1) live = cuda_double::live_bytes();
+  }
+  CHECK(cuda_double::live_bytes() == live);
+  // The batch, the labels, the gradient's seed of 1 and the loss.
+  CHECK(copied == 4 * 32 * 32 * 3 * 4 + 4 * 8 + 4 + 4);
+}
+#endif
