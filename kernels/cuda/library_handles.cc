@@ -5,12 +5,14 @@
 #include <string>
 
 #include "core/error.h"
+#include "kernels/cuda/cudnn_graph.h"
 #include "kernels/cuda/runtime.h"
+#include "kernels/cuda/weight_cache.h"
 
 namespace fovea::kernels::cuda {
 namespace {
 
-thread_local bool tf32 = false;
+thread_local bool tf32 = false, tuning = false;
 
 constexpr int kMaxDevices = 64;
 constexpr const char* kOutOfMemory = "use a smaller batch, or free tensors that are no longer needed";
@@ -50,6 +52,10 @@ PerDevice& per_device(int index) {
 bool allow_tf32() { return tf32; }
 AllowTf32::AllowTf32(bool on) : before_(tf32) { tf32 = on; }
 AllowTf32::~AllowTf32() { tf32 = before_; }
+
+bool autotune() { return tuning; }
+Autotune::Autotune(bool on) : before_(tuning) { tuning = on; }
+Autotune::~Autotune() { tuning = before_; }
 
 void check(cublasStatus_t status, std::string_view what) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
@@ -109,6 +115,8 @@ Cudnn::Cudnn(int device) {
 }
 
 void release_library_handles(int device) {
+  clear_plan_cache(device);
+  clear_weight_cache(device);
   const cudaStream_t queue = stream(device);
   PerDevice& d = per_device(device);
   {

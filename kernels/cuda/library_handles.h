@@ -27,6 +27,22 @@ class FOVEA_API AllowTf32 {
   bool before_;
 };
 
+/// Whether this thread's convolutions may measure the first few plans at their first call and keep the fastest. Off
+/// unless an Autotune is alive: what is chosen by timing may have other bits the next time.
+FOVEA_API bool autotune();
+
+/// While alive, autotune() is `on` on this thread.
+class FOVEA_API Autotune {
+ public:
+  explicit Autotune(bool on = true);
+  ~Autotune();
+  Autotune(const Autotune&) = delete;
+  Autotune& operator=(const Autotune&) = delete;
+
+ private:
+  bool before_;
+};
+
 /// Error{device} (Error{memory} where memory ran out) naming `what`, unless the call succeeded.
 void check(cublasStatus_t status, std::string_view what);
 void check(cudnnStatus_t status, std::string_view what);
@@ -54,7 +70,8 @@ class Cudnn {
   cudnnHandle_t handle_ = nullptr;
 };
 
-/// Destroys the handles of a GPU and gives cuBLAS' workspace back; the next call makes new ones.
+/// Destroys the handles of a GPU with their plans, and gives cuBLAS' workspace and kept weights back; the next call
+/// makes new ones. No other thread may be using them.
 void release_library_handles(int device);
 
 }  // namespace fovea::kernels::cuda

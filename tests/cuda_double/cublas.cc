@@ -2,10 +2,12 @@
 #include <cublas_v2.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstring>
 #include <mutex>
 #include <set>
+#include <thread>
 
 #include "library_doubles.h"
 
@@ -20,6 +22,7 @@ struct cublasContext {
   cudaStream_t stream = nullptr;
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
+  std::atomic<bool> busy = false;
 };
 
 namespace {
@@ -39,12 +42,25 @@ int current_device() {
   return device;
 }
 
-/// Ends the program unless the handle lives and belongs to the current GPU.
-void check_handle(const cublasContext* handle, const char* call) {
-  const std::lock_guard lock(handles().mutex);
-  if (!handles().live.contains(handle)) broken(std::string(call) + ": the handle was destroyed or never created");
-  if (handle->device != current_device()) broken(std::string(call) + ": the handle belongs to another GPU");
-}
+/// Ends the program unless the handle lives, belongs to the current GPU, and is used by one thread at a time.
+class Use {
+ public:
+  Use(cublasContext* handle, const char* call) : handle_(handle) {
+    {
+      const std::lock_guard lock(handles().mutex);
+      if (!handles().live.contains(handle)) broken(std::string(call) + ": the handle was destroyed or never created");
+    }
+    if (handle->device != current_device()) broken(std::string(call) + ": the handle belongs to another GPU");
+    if (handle->busy.exchange(true)) broken(std::string(call) + ": two threads use one handle at once");
+    std::this_thread::yield();  // for the other one to be seen
+  }
+  ~Use() { handle_->busy = false; }
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+
+ private:
+  cublasContext* handle_;
+};
 
 /// One operand of a product: rows × columns as stored, column-major.
 struct Stored {
@@ -145,7 +161,7 @@ cublasStatus_t cublasDestroy_v2(cublasHandle_t handle) {
 }
 
 cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t stream) {
-  check_handle(handle, "cublasSetStream");
+  const Use use(handle, "cublasSetStream");
   if (fails_now("cublas")) return CUBLAS_STATUS_INTERNAL_ERROR;
   handle->stream = stream;
   handle->workspace = nullptr;  // a new stream means the default workspace again
@@ -154,7 +170,7 @@ cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t stream) {
 }
 
 cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void* workspace, size_t bytes) {
-  check_handle(handle, "cublasSetWorkspace");
+  const Use use(handle, "cublasSetWorkspace");
   if (fails_now("cublas")) return CUBLAS_STATUS_INTERNAL_ERROR;
   if (reinterpret_cast<std::uintptr_t>(workspace) % 256 != 0) broken("cublasSetWorkspace: not aligned to 256 bytes");
   check_device_memory(workspace, bytes, "workspace of cuBLAS");
@@ -167,7 +183,7 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t op_a, cu
                                int64_t n, int64_t k, const void* alpha, const void* a, cudaDataType type_a, int64_t lda,
                                const void* b, cudaDataType type_b, int64_t ldb, const void* beta, void* c,
                                cudaDataType type_c, int64_t ldc, cublasComputeType_t compute, cublasGemmAlgo_t algo) {
-  check_handle(handle, "cublasGemmEx");
+  const Use use(handle, "cublasGemmEx");
   if (!handle->stream) broken("cublasGemmEx: no stream was set");
   if (!handle->workspace) broken("cublasGemmEx: no workspace was set, results may differ from run to run");
   if (m < 1 || n < 1 || k < 1) broken("cublasGemmEx: an extent is not positive");

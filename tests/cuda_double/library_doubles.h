@@ -18,10 +18,12 @@ std::int64_t live_cudnn_handles();
 std::int64_t live_cudnn_descriptors();
 /// Times that an engine heuristic was asked, since the start.
 std::int64_t cudnn_heuristics_asked();
-/// The engine that ran last: "plain", "fused" and so on, see the list in cudnn_engines.cc. Empty before any did.
+/// The engine that ran last, by its name in cudnn_engines.cc. Empty before any did.
 std::string last_cudnn_engine();
-/// Whether graphs of more than one operation are supported (as on GPUs without an engine for them). True at first.
-void support_cudnn_fusion(bool on);
+/// Which graphs of several operations have engines: none; those that cuDNN 9.19 has some for in f32 on an H100 (asked
+/// without one, by its description); all. The second at first.
+enum class CudnnFusion { none, as_9_19, all };
+void support_cudnn_fusion(CudnnFusion what);
 /// While on, no engine accepts anything. Off at first.
 void refuse_cudnn(bool on);
 

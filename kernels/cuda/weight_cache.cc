@@ -1,0 +1,57 @@
+#include "kernels/cuda/weight_cache.h"
+
+#include "kernels/cuda/ops.h"
+
+namespace fovea::kernels::cuda {
+namespace {
+
+struct Key {
+  int device = 0;
+  std::uint64_t storage_id = 0;
+  const void* data = nullptr;
+  std::int64_t taps = 0, ci = 0, co = 0;
+  friend bool operator==(const Key&, const Key&) = default;
+};
+struct Hash {
+  std::size_t operator()(const Key& key) const {
+    std::uint64_t h = key.storage_id * 0x9e3779b97f4a7c15u ^ reinterpret_cast<std::uintptr_t>(key.data);
+    h = (h ^ static_cast<std::uint64_t>(key.co)) * 0x100000001b3u;
+    return static_cast<std::size_t>(h ^ (h >> 29));
+  }
+};
+struct Kept {
+  std::uint64_t version = 0;
+  std::shared_ptr<const Scratch> memory;
+};
+LruCache<Key, Kept, Hash>& cache() {
+  static auto* made = new LruCache<Key, Kept, Hash>(kWeightCacheLimit);  // the driver may be gone at the end
+  return *made;
+}
+
+}  // namespace
+
+std::shared_ptr<const Scratch> ohwi_weights(const ConstView& hwio, std::int64_t taps, std::int64_t ci,
+                                            std::int64_t co) {
+  const int device = hwio.device.index;
+  const Key key{device, hwio.storage_id, hwio.data, taps, ci, co};
+  cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(stream(device), &capturing), "cudaStreamIsCapturing");
+  // Memory that is no tensor's has no version.
+  const bool keep = hwio.storage_id != 0 && capturing == cudaStreamCaptureStatusNone;
+  if (keep) {
+    if (auto kept = cache().find(key, [&](const Kept& k) { return k.version == hwio.version; }))
+      return std::move(kept->memory);
+  }
+  const std::size_t bytes = static_cast<std::size_t>(taps * ci * co) * sizeof(float);
+  auto memory = std::make_shared<const Scratch>(bytes, device);
+  weights_to_ohwi(hwio, memory->data(), taps, ci, co);
+  if (keep) cache().put(key, {hwio.version, memory}, bytes);
+  return memory;
+}
+
+CacheStats weight_cache_stats() { return cache().stats(); }
+void clear_weight_cache(int device) {
+  cache().erase_if([&](const Key& key) { return key.device == device; });
+}
+
+}  // namespace fovea::kernels::cuda
