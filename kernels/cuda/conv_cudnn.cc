@@ -6,6 +6,7 @@
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/weight_cache.h"
+#include "kernels/devices.h"
 
 namespace fovea::kernels::cuda {
 namespace {
@@ -51,7 +52,7 @@ Prepared prepare(const Conv2dProblem& p) {
   ConvKey& k = q.key;
   k.direction = p.direction;
   k.device = p.out.device.index;
-  k.tf32 = allow_tf32();
+  k.tf32 = AllowTf32::allowed();
   k.n = p.n();
   k.h = p.h() + rows.before + rows.behind;
   k.w = p.width() + columns.before + columns.behind;

@@ -3,6 +3,7 @@
 #include "kernels/cuda/library_handles.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/runtime.h"
+#include "kernels/devices.h"
 
 namespace fovea::kernels::cuda {
 namespace {
@@ -18,9 +19,9 @@ void product(std::int64_t m, std::int64_t n, std::int64_t k, Factor a, Factor b,
              bool accumulate = false) {
   const bool wide = c.dtype == DType::f64;
   const cudaDataType_t type = wide ? CUDA_R_64F : CUDA_R_32F;
-  const cublasComputeType_t compute = wide           ? CUBLAS_COMPUTE_64F
-                                      : allow_tf32() ? CUBLAS_COMPUTE_32F_FAST_TF32
-                                                     : CUBLAS_COMPUTE_32F;
+  const cublasComputeType_t compute = wide                   ? CUBLAS_COMPUTE_64F
+                                      : AllowTf32::allowed() ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                                             : CUBLAS_COMPUTE_32F;
   const double one64 = 1, add64 = accumulate ? 1 : 0;
   const float one32 = 1, add32 = accumulate ? 1 : 0;
   const void* one = wide ? static_cast<const void*>(&one64) : &one32;

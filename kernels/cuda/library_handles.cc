@@ -12,7 +12,7 @@
 namespace fovea::kernels::cuda {
 namespace {
 
-thread_local bool tf32 = false, tuning = false;
+thread_local bool tuning = false;
 
 constexpr int kMaxDevices = 64;
 constexpr const char* kOutOfMemory = "use a smaller batch, or free tensors that are no longer needed";
@@ -48,10 +48,6 @@ PerDevice& per_device(int index) {
 }
 
 }  // namespace
-
-bool allow_tf32() { return tf32; }
-AllowTf32::AllowTf32(bool on) : before_(tf32) { tf32 = on; }
-AllowTf32::~AllowTf32() { tf32 = before_; }
 
 bool autotune() { return tuning; }
 Autotune::Autotune(bool on) : before_(tuning) { tuning = on; }

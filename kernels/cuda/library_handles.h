@@ -11,22 +11,6 @@
 
 namespace fovea::kernels::cuda {
 
-/// Whether f32 products and convolutions that this thread starts may round their operands to TF32 (10 bits of mantissa
-/// instead of 23) for the tensor cores. Off unless an AllowTf32 is alive, so that results equal the CPU's.
-FOVEA_API bool allow_tf32();
-
-/// While alive, allow_tf32() is `on` on this thread.
-class FOVEA_API AllowTf32 {
- public:
-  explicit AllowTf32(bool on = true);
-  ~AllowTf32();
-  AllowTf32(const AllowTf32&) = delete;
-  AllowTf32& operator=(const AllowTf32&) = delete;
-
- private:
-  bool before_;
-};
-
 /// Whether this thread's convolutions may measure the first few plans at their first call and keep the fastest. Off
 /// unless an Autotune is alive: what is chosen by timing may have other bits the next time.
 FOVEA_API bool autotune();

@@ -8,11 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "catch.h"
+#include "both.h"
 #include "core/rng.h"
 #include "core/tensor.h"
 #include "kernels/activation.h"
-#include "kernels/cuda/runtime.h"
 #include "kernels/registry.h"
 #ifdef FOVEA_CUDA_DOUBLE
 #include "library_doubles.h"
@@ -21,17 +20,6 @@
 namespace fovea::test {
 
 inline constexpr Device kGpu{DeviceType::cuda, 0};
-
-/// Empty where there is a GPU; else why there is none.
-inline std::string no_gpu() {
-  kernels::cuda::install_backend();
-  return kernels::cuda::availability().reason;
-}
-
-#define FOVEA_NEEDS_GPU()                                                                \
-  do {                                                                                   \
-    if (const std::string none = fovea::test::no_gpu(); !none.empty()) FOVEA_SKIP(none); \
-  } while (false)
 
 /// The double sums in double and rounds once; a GPU sums in the element type, in blocks, whose errors grow with √K
 /// while Σ|a·b| grows with K.

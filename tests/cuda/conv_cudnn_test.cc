@@ -159,6 +159,38 @@ TEST_CASE("convolutions by cuDNN equal the reference", "[gpu]") {
   CHECK(by > all * 3 / 4);
 }
 
+TEST_CASE("transposed convolutions are cuDNN's the other way round", "[gpu]") {
+  FOVEA_NEEDS_GPU();
+  Rng rng(21, "cudnn transposed");
+  const std::vector<ConvTranspose2dParams> all{
+      {.stride = {2, 2}, .padding = Padding::tf_same()},
+      {.stride = {2, 3}, .output_padding = {1, 2}},
+      {.padding = Padding::sides(1, 0, 0, 2), .dilation = {2, 1}, .groups = 2}};
+  for (const ConvTranspose2dParams& params : all) {
+    const Shape xs{2, 4, 5, 6}, ws{3, 3, 4, 6};
+    const Shape ys = conv_transpose2d_shape(params, xs, ws);
+    const Tensor x = random_tensor(xs, DType::f32, rng), w = random_tensor(ws, DType::f32, rng),
+                 dy = random_tensor(ys, DType::f32, rng), bias = random_tensor({ys[3]}, DType::f32, rng);
+    const auto run = [&](const auto& at) {
+      const Tensor tx = at(x), tw = at(w), tdy = at(dy), tb = at(bias);
+      const auto like = [&](const Shape& shape) { return poisoned(shape, tx.dtype(), tx.device()); };
+      Tensors out{like(ys), like(xs), like(ws), like(bias.shape())};
+      conv_transpose2d_forward(params, tx.view(), tw.view(), tb.view(), out[0].mutable_view());
+      conv_transpose2d_backward_data(params, tdy.view(), tw.view(), out[1].mutable_view());
+      conv_transpose2d_backward_weights(params, tx.view(), tdy.view(), out[2].mutable_view(), out[3].mutable_view());
+      CHECK((tx.device() == kCpu || by_cudnn()));
+      return out;
+    };
+    const Tensors got = run([](const Tensor& t) { return t.to(kGpu); });
+    const ForceImplementation reference("reference", true);
+    const Tensors want = run([](const Tensor& t) { return t.to(DType::f64); });
+    const Tensors scale = run([](const Tensor& t) { return absolute(t.to(DType::f64)); });
+    // The bias is added to a rounded result.
+    for (std::size_t i = 0; i < got.size(); ++i)
+      CHECK(difference(got[i], want[i], scale[i], i == 0 ? kC + 1 : kC) == "");
+  }
+}
+
 TEST_CASE("cuDNN declines what it is not for", "[gpu]") {
   FOVEA_NEEDS_GPU();
   const Case c = simple();
@@ -343,7 +375,7 @@ TEST_CASE("engines are chosen by what they promise") {
   dilated.params.dilation = {2, 2};
   CHECK(engine_of(dilated, rng) == "fallback");
   {
-    const cuda::AllowTf32 allow;
+    const AllowTf32 allow;
     CHECK(engine_of(simple(), rng) == "tensor cores");
     CHECK(engine_of(simple(true), rng) == "fused tensor cores");
   }

@@ -162,13 +162,13 @@ TEST_CASE("TF32 is only used where it is allowed", "[gpu]") {
   };
   const std::vector<float> full = run();
   CHECK(run() == full);
-  CHECK_FALSE(cuda::allow_tf32());
+  CHECK_FALSE(AllowTf32::allowed());
   {
-    const cuda::AllowTf32 allow;
-    CHECK(cuda::allow_tf32());
-    std::thread([] { CHECK_FALSE(cuda::allow_tf32()); }).join();
+    const AllowTf32 allow;
+    CHECK(AllowTf32::allowed());
+    std::thread([] { CHECK_FALSE(AllowTf32::allowed()); }).join();
     {
-      const cuda::AllowTf32 inner(false);
+      const AllowTf32 inner(false);
       CHECK(run() == full);
     }
     [[maybe_unused]] const std::vector<float> rounded = run();
