@@ -16,15 +16,22 @@ void check_compiled_options(const ModelSource& s) {
               "leave --model, --layout, --width, --size, --classes and --variant out");
 }
 
-Answering open_answering(const ModelSource& source, DType dtype) {
+Answering open_answering(const ModelSource& source, DType dtype, Device device) {
+  if (device != kCpu && dtype != DType::f32)
+    throw Error(ErrorKind::usage, "--dtype", "is for compiled inference on the CPU", "on a GPU leave it out");
   if (is_compiled(source)) {
+    if (device != kCpu) {
+      throw Error(ErrorKind::usage, source.path, "is a compiled network, which runs on the CPU",
+                  "give the model file it was compiled from");
+    }
     check_compiled_options(source);
     auto network = std::make_shared<infer::Network>(infer::load(source.path, dtype));
     const image::Preprocessing p = network->preprocessing();
     std::vector<std::string> names = network->class_names();
     return {[network](const Tensor& x) { return (*network)(x); }, p, std::move(names)};
   }
-  const Model model = open_model(source);
+  Model model = open_model(source);
+  model.to(device);
   return {infer::fast_forward(model, dtype), model.preprocessing, model.class_names};
 }
 

@@ -23,7 +23,8 @@ struct Answering {
 /// Whether the path is that of a file that holds a compiled network.
 bool is_compiled(const ModelSource& source);
 /// As open_model(); options that say how weights are to be read do not go with a compiled network: Error{usage}.
-Answering open_answering(const ModelSource& source, DType dtype);
+/// Pictures and logits are on the CPU wherever the network runs; on a GPU it runs op by op, in f32.
+Answering open_answering(const ModelSource& source, DType dtype, Device device = kCpu);
 /// Error{usage} where options are given that a compiled network cannot follow.
 void check_compiled_options(const ModelSource& source);
 

@@ -17,6 +17,7 @@
 #include "core/threads/parallel.h"
 #include "infer/compile/compile.h"
 #include "infer/quantize/quantize.h"
+#include "kernels/devices.h"
 #include "layers/ops/loss.h"
 #include "models/model.h"
 #include "tools/answering.h"
@@ -38,7 +39,8 @@ struct Options {
   double width = 0;
   int runs = 50;
   int warmup = 3;
-  std::string dtype = "f32";
+  std::string dtype = "f32", device = "cpu";
+  bool tf32 = false;
   bool first_answer = false;  ///< what measure_cold_start() asks of a process
 };
 
@@ -107,9 +109,18 @@ nlohmann::ordered_json profile_of(infer::Plan& plan, int runs) {
   return all;
 }
 
-int run(const Options& o) {
+int run(Options o) {
   apply_common(o.common);
   const DType dtype = compute_type(o.dtype);
+  const Device device = device_from(o.device);
+  if (device != kCpu) {
+    if (dtype != DType::f32 || o.profile) {
+      throw Error(ErrorKind::usage, o.dtype != "f32" ? "--dtype" : "--profile", "is for the CPU",
+                  "on a GPU networks run op by op, in f32 (or --tf32)");
+    }
+    o.uncompiled = true;
+  }
+  const AllowTf32 tf32(o.tf32);
   if (o.dtype != "f32" && (o.uncompiled || (o.train && dtype != DType::bf16))) {
     throw Error(ErrorKind::usage, "--dtype", "'" + o.dtype + "' is for compiled inference",
                 o.train ? "training steps run in f32 or bf16" : "leave out --uncompiled, or use f32");
@@ -133,6 +144,7 @@ int run(const Options& o) {
     model.preprocessing = network.preprocessing();
   } else {
     model = open_model(source, o.common.seed);
+    model.to(device);
   }
   const image::Preprocessing& p = model.preprocessing;
   const Shape input{o.batch, o.size > 0 ? o.size : p.height, o.size > 0 ? o.size : p.width, p.channels};
@@ -153,6 +165,9 @@ int run(const Options& o) {
     for (std::int64_t i = 0; i < o.batch; ++i)
       labels.mutable_data<std::int64_t>()[i] = static_cast<std::int64_t>(rng.below(classes));
   }
+
+  x = x.to(device);
+  labels = labels.to(device);
 
   infer::Plan plan;
   std::optional<ColdStart> cold;
@@ -197,6 +212,7 @@ int run(const Options& o) {
       const NoGrad no_grad;
       model(x);
     }
+    synchronize(device);
     const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
     if (i >= o.warmup) times.push_back(elapsed.count());
   }
@@ -208,8 +224,9 @@ int run(const Options& o) {
       {"mode", o.train ? "train" : "infer"},
       {"batch", o.batch},
       {"size", input[1]},
+      {"device", device.to_string()},
       {"threads", num_threads()},
-      {"dtype", type},
+      {"dtype", o.tf32 ? "tf32" : type},
       {"runs", o.runs},
       {"min_ms", times.front()},
       {"median_ms", median},
@@ -223,14 +240,16 @@ int run(const Options& o) {
       {"cold_start_ms", cold ? cold->ms : 0.0},
       {"resident_mb", cold ? cold->resident_mb : 0.0},
       {"resident_peak_mb", cold ? cold->peak_mb : 0.0},
-      {"tensor_peak_mb", static_cast<double>(memory_stats().peak) / (1 << 20)}};
+      {"tensor_peak_mb", static_cast<double>(memory_stats(device).peak) / (1 << 20)}};
   if (o.common.json) {
     if (o.profile) result["steps"] = profile_of(plan, o.runs);
     std::printf("%s\n", result.dump().c_str());
   } else {
-    std::printf("%s %s, batch %lld at %lld×%lld, %d threads, %s\n", o.model.c_str(),
-                o.train ? "training step" : "inference", static_cast<long long>(o.batch),
-                static_cast<long long>(input[1]), static_cast<long long>(input[2]), num_threads(), type.c_str());
+    const std::string where =
+        device == kCpu ? str(num_threads(), " threads") : devices()[static_cast<std::size_t>(device.index) + 1].name;
+    std::printf("%s %s, batch %lld at %lld×%lld, %s, %s\n", o.model.c_str(), o.train ? "training step" : "inference",
+                static_cast<long long>(o.batch), static_cast<long long>(input[1]), static_cast<long long>(input[2]),
+                where.c_str(), o.tf32 ? "tf32" : type.c_str());
     std::printf("  median %.3f ms   min %.3f   p90 %.3f   p99 %.3f\n", median, times.front(), quantile(times, 0.9),
                 quantile(times, 0.99));
     std::printf("  %.1f images/s   memory %.1f MB above the start\n", static_cast<double>(o.batch) / median * 1e3,
@@ -281,6 +300,8 @@ void add_bench(CLI::App& app, Action& action) {
           "f32, bf16, or int8, which is calibrated on seeded noise here: for the time it takes, not for its answers")
       ->check(CLI::IsMember({"f32", "bf16", "int8"}))
       ->capture_default_str();
+  add_device_option(*command, o->device);
+  command->add_flag("--tf32", o->tf32, "On a GPU: products of f32 with 10 bits of fraction, on its tensor cores");
   command->add_flag("--first-answer", o->first_answer, "Used by bench itself")->group("");
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });

@@ -23,6 +23,8 @@ using Action = std::function<int()>;
 
 /// Adds --threads, --seed, --quiet, --json.
 void add_common(CLI::App& command, Common& common);
+/// Adds --device, for device_from() (kernels/devices.h).
+void add_device_option(CLI::App& command, std::string& device);
 /// Sets the thread count; call it first in every action.
 void apply_common(const Common& common);
 
@@ -45,6 +47,7 @@ void add_augment_preview(CLI::App& app, Action& action);
 void add_compile(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_quantize(CLI::App& app, Action& action);
+void add_devices(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);
 
 /// Ctrl-C and SIGTERM request() this token instead of ending the program; a second one ends it at once.

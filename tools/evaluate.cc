@@ -10,6 +10,7 @@
 #include "augment/open.h"
 #include "core/io/file.h"
 #include "insight/trust.h"
+#include "kernels/devices.h"
 #include "models/model.h"
 #include "tools/answering.h"
 #include "tools/command.h"
@@ -28,7 +29,7 @@ namespace {
 
 struct Options {
   Common common;
-  std::string run, data, split, dtype = "f32";
+  std::string run, data, split, device = "cpu", dtype = "f32";
   int batch = 64;
   int workers = 1;
   bool skip_corrupt = false;
@@ -110,7 +111,7 @@ int run(const Options& o) {
     throw Error(ErrorKind::usage, "--calibrate", "writes what --trust reads: give one of them");
   ModelSource source;
   source.path = o.run;
-  const Answering answering = open_answering(source, compute_type(o.dtype));
+  const Answering answering = open_answering(source, compute_type(o.dtype), device_from(o.device));
   // What evaluation asks beside answers.
   Model model;
   model.preprocessing = answering.preprocessing;
@@ -243,6 +244,7 @@ void add_evaluate(CLI::App& app, Action& action) {
       ->check(CLI::Range(0, 255))
       ->group("Consent");
   command->add_flag("--skip-corrupt", o->skip_corrupt, "Leave out pictures that cannot be read instead of stopping");
+  add_device_option(*command, o->device);
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });
 }

@@ -55,7 +55,7 @@ int main(int argc, char** argv) {
   using namespace fovea::tools;
   std::signal(SIGPIPE, SIG_IGN);  // `fovea … | head` ends by a failed write, with checkpoints kept
   CLI::App app{
-      "fovea: train, evaluate and use image classifiers, on the CPU, without Python.\n\n"
+      "fovea: train, evaluate and use image classifiers, on CPUs and GPUs, without Python.\n\n"
       "  fovea train fashion-mnist                       learn 60 000 pictures of clothes in minutes\n"
       "  fovea train photos --out runs/photos            learn your own: one folder of pictures per class\n"
       "  fovea evaluate runs/photos photos-of-today      how good is it, class by class?\n"
@@ -91,6 +91,7 @@ int main(int argc, char** argv) {
   add_compile(app, action);
   add_bench(app, action);
   add_quantize(app, action);
+  add_devices(app, action);
   add_version(app, action);
   try {
     app.parse(argc, argv);

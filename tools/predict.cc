@@ -12,6 +12,7 @@
 #include "image/decode.h"
 #include "image/preprocess.h"
 #include "insight/trust.h"
+#include "kernels/devices.h"
 #include "layers/ops/reduce.h"
 #include "tools/answering.h"
 #include "tools/command.h"
@@ -27,7 +28,7 @@ struct Options {
   ModelSource source;
   std::vector<std::string> files;
   int top = 5;
-  std::string dtype = "f32", trust;
+  std::string device = "cpu", dtype = "f32", trust;
 };
 
 std::optional<insight::Trust> read_trust(const std::string& path) {
@@ -38,7 +39,7 @@ std::optional<insight::Trust> read_trust(const std::string& path) {
 
 int run(const Options& o) {
   apply_common(o.common);
-  const Answering model = open_answering(o.source, compute_type(o.dtype));
+  const Answering model = open_answering(o.source, compute_type(o.dtype), device_from(o.device));
   const image::Preprocessing& p = model.preprocessing;
   const std::optional<insight::Trust> trust = read_trust(o.trust);
   std::optional<FeatureDistance> distance;
@@ -128,6 +129,7 @@ void add_predict(CLI::App& app, Action& action) {
       "File of `fovea evaluate --calibrate`: calibrated probabilities, sets, and \"unsure\" as an answer");
   add_compute_type(*command, o->dtype);
   add_model_options(*command, o->source);
+  add_device_option(*command, o->device);
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });
 }

@@ -60,6 +60,7 @@ RunRecord describe_run(const TrainOptions& o, const TrainData& data, const Model
     r.recipe.emplace_back("epochs", str(o.epochs, ", ", o.batch_size, " pictures a step"));
     if (!o.batch_reason.empty()) r.recipe.emplace_back("batch size, chosen", o.batch_reason);
     if (o.precision != "f32") r.recipe.emplace_back("precision", o.precision);
+    if (o.device != "cpu") r.recipe.emplace_back("device", o.device);
     r.recipe.emplace_back("augmentation", t.transforms.empty() ? "none" : to_string(t.transforms));
     r.recipe.emplace_back("label smoothing", number(std::max(0.0, o.label_smoothing), "%g"));
   }

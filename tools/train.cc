@@ -10,6 +10,7 @@
 #include "core/available_memory.h"
 #include "core/io/file.h"
 #include "core/threads/parallel.h"
+#include "kernels/devices.h"
 #include "tools/command.h"
 #include "tools/model_source.h"
 #include "tools/progress.h"
@@ -175,6 +176,21 @@ int find_lr(const TrainOptions& o, const TrainData& data, const Model& model, co
   return 0;
 }
 
+/// Where to train; asked before anything is read.
+Device training_device(const TrainOptions& o, const Communicator& world) {
+  const Device device = device_from(o.device);
+  if (device == kCpu) return device;
+  const auto refuse = [](const char* what, const char* why, const char* hint) {
+    throw Error(ErrorKind::usage, what, why, hint);
+  };
+  if (world.size() > 1) refuse("--device", "ranks train on CPUs", "start the program without mpirun");
+  if (o.dry_run || o.auto_batch)
+    refuse(o.dry_run ? "--dry-run" : "--batch-size", "forecasts the CPU's memory", "give a --batch-size");
+  if (o.precision != "f32") refuse("--precision", "is for the CPU", "on a GPU training is in f32");
+  if (o.is_private) refuse("--private", "trains on the CPU", "leave out --device");
+  return device;
+}
+
 /// What training starts with.
 struct Preparation {
   TrainData data;
@@ -236,6 +252,7 @@ std::string begin_folder(const TrainOptions& o, const Preparation& p) {
 /// What the first of several ranks does alone besides training, the others wait for or leave out.
 int run(TrainOptions o, Communicator& world) {
   apply_common(o.common, world);
+  const Device device = training_device(o, world);
   CancelToken& cancel = catch_interrupts();
   const bool first = world.rank() == 0;
   if (!first) o.common.quiet = true;
@@ -275,9 +292,11 @@ int run(TrainOptions o, Communicator& world) {
   // A private training begins without what a fit to the same pictures would tell.
   if (pretrained && !o.is_private && first) start = fit_start(o, data, model, trainer, inside("probe.safetensors"));
   world.barrier();
+  if (!o.linear_probe) model.to(device);  // the probe is fitted on the CPU
   Trainer training(model, trainer);
   const History history =
       o.linear_probe ? report_probe(o, data, model, trainer, passed()) : training.fit(data.train, data.val);
+  model.to(kCpu);
   const double seconds = passed();
   if (history.cancelled) {
     if (!first) return interrupted_code();

@@ -30,7 +30,7 @@ struct TrainOptions {
   int batch_size = 0;
   bool auto_batch = false;
   std::string batch_reason;  ///< why batch_size is what it is, where it was chosen
-  std::string precision = "f32";
+  std::string precision = "f32", device = "cpu";
   bool sync_batch_norm = false;
   std::string optimizer, schedule;
   double lr = 0, weight_decay = -1, label_smoothing = -1, momentum = 0.9, ema = -1, clip_norm = -1;

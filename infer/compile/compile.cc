@@ -24,17 +24,19 @@ Network compile_network(const Model& model, DType dtype) {
 void save(const Model& model, const std::string& path) { write_network(captured(model), path); }
 
 std::function<Tensor(const Tensor&)> fast_forward(const Model& model, DType dtype) {
+  const auto op_by_op = [model, device = model.device()](const Tensor& x) {
+    const InferenceMode inference;
+    const NoGrad no_grad;
+    return model(x.to(device)).to(kCpu);
+  };
+  if (model.device() != kCpu) return op_by_op;
   try {
     auto network = std::make_shared<Network>(compile_network(model, dtype));
     return [network](const Tensor& x) { return (*network)(x); };
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::usage) throw;
     if (kernels::detail::verbose()) std::fprintf(stderr, "fovea: not compiled: %s\n", e.what());
-    return [model](const Tensor& x) {
-      const InferenceMode inference;
-      const NoGrad no_grad;
-      return model(x);
-    };
+    return op_by_op;
   }
 }
 

@@ -1,0 +1,61 @@
+// fovea devices: the CPU and the GPUs of this machine, and why there is no GPU where there is none.
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "kernels/devices.h"
+#include "tools/command.h"
+#include "tools/table.h"
+
+namespace fovea::tools {
+namespace {
+
+std::string gigabytes(std::int64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f GB", static_cast<double>(bytes) / 1e9);
+  return text;
+}
+
+int run(const Common& common) {
+  apply_common(common);
+  const std::vector<DeviceInfo> all = devices();
+  const std::string reason = why_no_gpu();
+  if (common.json) {
+    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    for (const DeviceInfo& d : all) {
+      list.push_back({{"device", d.device.to_string()},
+                      {"name", d.name},
+                      {"capability", d.capability},
+                      {"units", d.units},
+                      {"memory", d.memory},
+                      {"free", d.free}});
+    }
+    nlohmann::ordered_json result{{"devices", list}};
+    if (!reason.empty()) result["no_gpu"] = reason;
+    std::printf("%s\n", result.dump().c_str());
+    return 0;
+  }
+  Table table({"device", "name", "capability", "units>", "memory>", "free>"});
+  for (const DeviceInfo& d : all) {
+    table.row(
+        {d.device.to_string(), d.name, d.capability, std::to_string(d.units), gigabytes(d.memory), gigabytes(d.free)});
+  }
+  table.print();
+  if (!reason.empty()) std::printf("no GPU: %s\n", reason.c_str());
+  return 0;
+}
+
+}  // namespace
+
+void add_device_option(CLI::App& command, std::string& device) {
+  command.add_option("--device", device, "cpu, cuda (the first GPU) or cuda:N; `fovea devices` lists them")
+      ->capture_default_str();
+}
+
+void add_devices(CLI::App& app, Action& action) {
+  auto common = std::make_shared<Common>();
+  CLI::App* command = app.add_subcommand("devices", "List the CPU and the GPUs that --device can name");
+  add_common(*command, *common);
+  command->callback([&action, common] { action = [common] { return run(*common); }; });
+}
+
+}  // namespace fovea::tools
