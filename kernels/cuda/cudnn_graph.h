@@ -6,8 +6,6 @@
 //   - at most kWorkspaceLimit bytes of workspace.
 #pragma once
 
-#include <cudnn_graph.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <memory>

@@ -1,13 +1,12 @@
 // The handles of cuBLAS and cuDNN: one per GPU, on that GPU's stream, made at the first use and kept until the end.
 #pragma once
 
-#include <cublas_v2.h>
-#include <cudnn_graph.h>
 
 #include <mutex>
 #include <string_view>
 
 #include "core/export.h"
+#include "kernels/cuda/libraries.h"
 
 namespace fovea::kernels::cuda {
 
