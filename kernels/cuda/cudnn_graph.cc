@@ -183,6 +183,7 @@ Descriptor graph(const ConvKey& key, cudnnHandle_t handle) {
   if (activated) operations.push_back(pointwise_operation(activation_how(key), *last, nullptr, y));
 
   std::vector<cudnnBackendDescriptor_t> list;
+  list.reserve(operations.size());
   for (const Descriptor& operation : operations) list.push_back(operation.get());
   Descriptor d(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   d.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, static_cast<std::int64_t>(list.size()),
@@ -239,7 +240,7 @@ bool allowed(const Descriptor& config, const ConvKey& key) {
     switch (note) {
       case CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC:
       case CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS:
-      case CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION: return true;
+      case CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION:
       // Transforms of large tiles add and subtract numbers far larger than the result: some hundred times the error.
       case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13: return true;
       case CUDNN_NUMERICAL_NOTE_TENSOR_CORE: return !key.tf32;

@@ -324,6 +324,7 @@ TEST_CASE("threads share a GPU's cuDNN handle", "[gpu]") {
   cuda::clear_weight_cache(0);
   std::vector<int> wrong(4, 0);
   std::vector<std::thread> threads;
+  threads.reserve(wrong.size());
   for (int& mine : wrong) {
     threads.emplace_back([&] {
       for (int i = 0; i < 6; ++i) mine += forward(c, x, w, bias).to(kCpu).to_vector<float>() != expected;

@@ -109,7 +109,7 @@ TEST_CASE("cuDNN takes every graph that is made, or says that it does not suppor
   const auto in = [&](int low, int high) {
     return low + static_cast<int>(rng.below(static_cast<std::uint64_t>(high - low + 1)));
   };
-  for (int i = 0; i < 200; ++i) {
+  for (int i = 0; i < 60; ++i) {  // some engines are compiled for it: 50 ms each
     ConvKey k = square(in(1, 5), in(8, 40), 1, 1, 1, 1, 0);
     k.direction = kDirections[i % 3];
     k.tf32 = in(0, 1) == 1;
@@ -129,7 +129,7 @@ TEST_CASE("cuDNN takes every graph that is made, or says that it does not suppor
     if (k.direction != Direction::forward) continue;
     for (int a = 0; a <= static_cast<int>(Activation::tanh); ++a) {
       k.activation = static_cast<Activation>(a);
-      if (!fusible(k.activation)) continue;
+      if (!fusible(k.activation) || in(0, 2) != 0) continue;
       k.bias = k.activation == Activation::none || in(0, 1) == 1;
       k.align_bias = 4 << in(0, 2);
       k.alpha = k.activation == Activation::leaky_relu ? 0.1 : 0;

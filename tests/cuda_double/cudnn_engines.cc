@@ -200,7 +200,9 @@ struct Pointwise {
   double apply(double v, const float* bias_data, std::int64_t channel) const {
     const auto sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
     switch (mode) {
-      case CUDNN_POINTWISE_ADD: return v + static_cast<double>(bias_data[channel]);
+      case CUDNN_POINTWISE_ADD:
+        if (!bias_data) broken("cuDNN: a bias without memory");
+        return v + static_cast<double>(bias_data[channel]);
       case CUDNN_POINTWISE_RELU_FWD:
         if (std::isnan(v)) return keeps_nan ? v : lower;
         return v > lower ? std::min(v, upper) : lower + slope * (v - lower);
