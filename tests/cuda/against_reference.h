@@ -19,8 +19,6 @@
 
 namespace fovea::test {
 
-inline constexpr Device kGpu{DeviceType::cuda, 0};
-
 /// The double sums in double and rounds once; a GPU sums in the element type, in blocks, whose errors grow with √K
 /// while Σ|a·b| grows with K.
 #ifdef FOVEA_CUDA_DOUBLE
@@ -53,12 +51,12 @@ inline Tensor absolute(const Tensor& t) {
 }
 
 /// Result memory full of NaN, on the GPU.
-inline Tensor poisoned(const Shape& shape, DType dtype, Device device = kGpu) {
+inline Tensor poisoned(const Shape& shape, DType dtype, Device device = gpu()) {
   return Tensor::full(shape, std::numeric_limits<double>::quiet_NaN(), dtype).to(device);
 }
 
 /// Rows behind one row of NaN: memory that is aligned to its elements only, as a slice of a batch is.
-inline Tensor misaligned(const Tensor& t, Device device = kGpu) {
+inline Tensor misaligned(const Tensor& t, Device device = gpu()) {
   Shape shape = t.shape();
   Tensor whole(Shape{t.numel() + 1}, t.dtype());
   whole.fill(std::numeric_limits<double>::quiet_NaN());

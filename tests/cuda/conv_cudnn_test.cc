@@ -51,18 +51,18 @@ Tensor forward(const Case& c, const Tensor& x, const Tensor& w, const Tensor& bi
 }
 
 /// All directions of one case on the GPU against the reference; how many of the three cuDNN did.
-int compare(const Case& c, Rng& rng, bool misalign = false, Device gpu = kGpu) {
+int compare(const Case& c, Rng& rng, bool misalign = false, Device where = gpu()) {
   INFO(c.to_string());
   const Operands o(c, rng);
-  const auto put = [&](const Tensor& t) { return misalign ? misaligned(t, gpu) : t.to(gpu); };
+  const auto put = [&](const Tensor& t) { return misalign ? misaligned(t, where) : t.to(where); };
   const Tensor x = put(o.x), w = put(o.w), bias = put(o.bias), dy = put(o.dy);
-  Tensor dx = poisoned(c.x, DType::f32, gpu), dw = poisoned(c.w, DType::f32, gpu),
-         db = poisoned(bias.shape(), DType::f32, gpu);
+  Tensor dx = poisoned(c.x, DType::f32, where), dw = poisoned(c.w, DType::f32, where),
+         db = poisoned(bias.shape(), DType::f32, where);
 #ifdef FOVEA_CUDA_DOUBLE
   const std::int64_t copied = cuda_double::copied_bytes();
 #endif
   int done = 0;
-  Tensor y(c.y(), DType::f32, gpu);
+  Tensor y(c.y(), DType::f32, where);
   conv2d_forward(c.params, x.view(), w.view(), maybe(c.bias, bias), y.mutable_view(), c.act);
   done += by_cudnn();
   conv2d_backward_data(c.params, dy.view(), w.view(), dx.mutable_view());
@@ -181,7 +181,7 @@ TEST_CASE("transposed convolutions are cuDNN's the other way round", "[gpu]") {
       CHECK((tx.device() == kCpu || by_cudnn()));
       return out;
     };
-    const Tensors got = run([](const Tensor& t) { return t.to(kGpu); });
+    const Tensors got = run([](const Tensor& t) { return t.to(gpu()); });
     const ForceImplementation reference("reference", true);
     const Tensors want = run([](const Tensor& t) { return t.to(DType::f64); });
     const Tensors scale = run([](const Tensor& t) { return absolute(t.to(DType::f64)); });
@@ -194,11 +194,11 @@ TEST_CASE("transposed convolutions are cuDNN's the other way round", "[gpu]") {
 TEST_CASE("cuDNN declines what it is not for", "[gpu]") {
   FOVEA_NEEDS_GPU();
   const Case c = simple();
-  Tensor x(c.x, DType::f64, kGpu), w(c.w, DType::f64, kGpu), y(c.y(), DType::f64, kGpu);
+  Tensor x(c.x, DType::f64, gpu()), w(c.w, DType::f64, gpu()), y(c.y(), DType::f64, gpu());
   CHECK(std::string(cuda::cudnn_declines(forward_problem(c, x, w, y))) == "needs f32");
   Tensor hx(c.x), hw(c.w), hy(c.y());
   CHECK(std::string(cuda::cudnn_declines(forward_problem(c, hx, hw, hy))) == "operands are not in GPU memory");
-  x = Tensor(c.x, DType::f32, kGpu), w = Tensor(c.w, DType::f32, kGpu), y = Tensor(c.y(), DType::f32, kGpu);
+  x = Tensor(c.x, DType::f32, gpu()), w = Tensor(c.w, DType::f32, gpu()), y = Tensor(c.y(), DType::f32, gpu());
   Conv2dProblem p = forward_problem(c, x, w, y);
   CHECK(cuda::cudnn_declines(p) == nullptr);
   p.x.shape = {1 << 16, 1 << 9, 1 << 9, 1};
@@ -212,7 +212,7 @@ TEST_CASE("a plan is made once, and the same call gives the same bits", "[gpu]")
   Rng rng(12, "cudnn plans");
   const Case c{{1, 9, 9, 5}, {3, 3, 5, 6}, {.stride = {2, 2}, .padding = Padding::tf_same()}, true};
   const Operands o(c, rng);
-  const Tensor x = o.x.to(kGpu), w = o.w.to(kGpu), bias = o.bias.to(kGpu);
+  const Tensor x = o.x.to(gpu()), w = o.w.to(gpu()), bias = o.bias.to(gpu());
   const auto first = forward(c, x, w, bias).to(kCpu).to_vector<float>();
   const cuda::CacheStats before = cuda::plan_cache_stats();
 #ifdef FOVEA_CUDA_DOUBLE
@@ -233,27 +233,27 @@ TEST_CASE("weights are laid out once until they change", "[gpu]") {
   Rng rng(13, "cudnn weights");
   const Case c = simple();
   const Operands o(c, rng);
-  const Tensor x = o.x.to(kGpu), dy = o.dy.to(kGpu);
-  Tensor w = o.w.to(kGpu);
+  const Tensor x = o.x.to(gpu()), dy = o.dy.to(gpu());
+  Tensor w = o.w.to(gpu());
   cuda::clear_weight_cache(0);
   const auto y = forward(c, x, w, {}).to(kCpu).to_vector<float>();
   cuda::CacheStats before = cuda::weight_cache_stats();
   CHECK(before.entries == 1);
   CHECK(before.cost == w.nbytes());
   CHECK(forward(c, x, w, {}).to(kCpu).to_vector<float>() == y);
-  Tensor dx(c.x, DType::f32, kGpu);
+  Tensor dx(c.x, DType::f32, gpu());
   conv2d_backward_data(c.params, dy.view(), w.view(), dx.mutable_view());
   cuda::CacheStats after = cuda::weight_cache_stats();
   CHECK(after.hits == before.hits + 2);
   CHECK(after.misses == before.misses);
 
-  w.copy_from(o.w.to(kGpu).view_as(c.w));  // the same values, but written: laid out anew, in the place of the old ones
+  w.copy_from(o.w.to(gpu()).view_as(c.w));  // the same values, but written: laid out anew, in the place of the old ones
   CHECK(forward(c, x, w, {}).to(kCpu).to_vector<float>() == y);
   Tensor other = random_tensor(c.w, DType::f32, rng);
-  w.copy_from(other.to(kGpu));
+  w.copy_from(other.to(gpu()));
   const auto changed = forward(c, x, w, {}).to(kCpu).to_vector<float>();
   CHECK(changed != y);
-  CHECK(forward(c, x, other.to(kGpu), {}).to(kCpu).to_vector<float>() == changed);
+  CHECK(forward(c, x, other.to(gpu()), {}).to(kCpu).to_vector<float>() == changed);
   after = cuda::weight_cache_stats();
   CHECK(after.entries == 2);
   CHECK(after.cost == 2 * w.nbytes());
@@ -263,7 +263,7 @@ TEST_CASE("weights are laid out once until they change", "[gpu]") {
   // Memory that is no tensor's has no version that could tell of changes.
   ConstView raw = w.view();
   raw.storage_id = 0;
-  Tensor z(c.y(), DType::f32, kGpu);
+  Tensor z(c.y(), DType::f32, gpu());
   conv2d_forward(c.params, x.view(), raw, std::nullopt, z.mutable_view());
   CHECK(z.to(kCpu).to_vector<float>() == changed);
   CHECK(cuda::weight_cache_stats().entries == 0);
@@ -318,7 +318,7 @@ TEST_CASE("threads share a GPU's cuDNN handle", "[gpu]") {
   Rng rng(15, "cudnn threads");
   const Case c = simple(true, Activation::relu);
   const Operands o(c, rng);
-  const Tensor x = o.x.to(kGpu), w = o.w.to(kGpu), bias = o.bias.to(kGpu);
+  const Tensor x = o.x.to(gpu()), w = o.w.to(gpu()), bias = o.bias.to(gpu());
   const auto expected = forward(c, x, w, bias).to(kCpu).to_vector<float>();
   cuda::clear_plan_cache(0);
   cuda::clear_weight_cache(0);
@@ -343,7 +343,7 @@ TEST_CASE("NaN stays NaN behind a fused activation", "[gpu]") {
     const Tensor x = Tensor::full(c.x, std::numeric_limits<double>::quiet_NaN());
     INFO(to_string(act));
     bool all = true;
-    for (const float v : forward(c, x.to(kGpu), o.w.to(kGpu), o.bias.to(kGpu)).to(kCpu).to_vector<float>())
+    for (const float v : forward(c, x.to(gpu()), o.w.to(gpu()), o.bias.to(gpu())).to(kCpu).to_vector<float>())
       all = all && std::isnan(v);
     CHECK(all);
   }
@@ -363,7 +363,7 @@ struct Fusion {
 };
 std::string engine_of(const Case& c, Rng& rng) {
   const Operands o(c, rng);
-  forward(c, o.x.to(kGpu), o.w.to(kGpu), o.bias.to(kGpu));
+  forward(c, o.x.to(gpu()), o.w.to(gpu()), o.bias.to(gpu()));
   return cuda_double::last_cudnn_engine();
 }
 }  // namespace
@@ -409,7 +409,7 @@ TEST_CASE("bias and activation are fused where an engine is worth it") {
 TEST_CASE("a refusal of cuDNN is a reason, remembered without being asked again") {
   FOVEA_NEEDS_GPU();
   const Case c = simple();
-  Tensor x(c.x, DType::f32, kGpu), w(c.w, DType::f32, kGpu), y(c.y(), DType::f32, kGpu);
+  Tensor x(c.x, DType::f32, gpu()), w(c.w, DType::f32, gpu()), y(c.y(), DType::f32, gpu());
   const Conv2dProblem p = forward_problem(c, x, w, y);
   cuda::clear_plan_cache(0);
   cuda_double::refuse_cudnn(true);
@@ -452,7 +452,7 @@ TEST_CASE("a failing cuDNN is an error and leaks nothing") {
   c.x = {1, 6, 6, 2};
   c.w = {3, 3, 2, 3};
   const Operands o(c, rng);
-  const Tensor x = o.x.to(kGpu), w = o.w.to(kGpu), bias = o.bias.to(kGpu), dy = o.dy.to(kGpu);
+  const Tensor x = o.x.to(gpu()), w = o.w.to(gpu()), bias = o.bias.to(gpu()), dy = o.dy.to(gpu());
   Tensor y = poisoned(c.y(), DType::f32), dx = poisoned(c.x, DType::f32), dw = poisoned(c.w, DType::f32),
          db = poisoned({3}, DType::f32), want_y, want_dx(c.x, DType::f64), want_dw(c.w, DType::f64),
          want_db({3}, DType::f64);
@@ -495,7 +495,7 @@ TEST_CASE("a failing cuDNN is an error and leaks nothing") {
 TEST_CASE("each GPU has its own plans and weights") {
   FOVEA_NEEDS_GPU();
   Rng rng(20, "cudnn devices");
-  for (const int device : {0, 1, 0, 1}) compare(simple(true), rng, false, {DeviceType::cuda, device});
+  for (const int device : {0, 1, 0, 1}) compare(simple(true), rng, false, gpu(device));
   CHECK(cuda_double::live_cudnn_handles() == 2);
   cuda::release_library_handles(1);
   CHECK(cuda_double::live_cudnn_handles() == 1);

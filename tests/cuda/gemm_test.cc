@@ -27,8 +27,8 @@ std::string compare(const Product& p, Rng& rng) {
   const Tensor a = random_tensor(p.ta ? Shape{p.k, p.m} : Shape{p.m, p.k}, p.dtype, rng);
   const Tensor b = random_tensor(p.tb ? Shape{p.n, p.k} : Shape{p.k, p.n}, p.dtype, rng);
   const Tensor c = random_tensor({p.m, p.n}, p.dtype, rng);
-  Tensor result = p.accumulate ? c.to(kGpu) : poisoned({p.m, p.n}, p.dtype);
-  matmul(misaligned(a).view(), p.ta, b.to(kGpu).view(), p.tb, result.mutable_view(), p.accumulate);
+  Tensor result = p.accumulate ? c.to(gpu()) : poisoned({p.m, p.n}, p.dtype);
+  matmul(misaligned(a).view(), p.ta, b.to(gpu()).view(), p.tb, result.mutable_view(), p.accumulate);
   const ForceImplementation reference("reference", true);
   const auto run = [&](const Tensor& x, const Tensor& y, const Tensor& start) {
     Tensor z = start.clone();
@@ -54,7 +54,7 @@ void compare(const Layer& layer, const Shape& xs, const Shape& ws, const Shape& 
   Tensor y = poisoned(ys, dtype), dx = poisoned(xs, dtype), dw = poisoned(ws, dtype),
          db = poisoned(bias.shape(), dtype);
   {
-    const Tensor gx = misaligned(x), gw = w.to(kGpu), gdy = dy.to(kGpu), gb = bias.to(kGpu);
+    const Tensor gx = misaligned(x), gw = w.to(gpu()), gdy = dy.to(gpu()), gb = bias.to(gpu());
 #ifdef FOVEA_CUDA_DOUBLE
     const std::int64_t copied = cuda_double::copied_bytes();
 #endif
@@ -153,8 +153,8 @@ TEST_CASE("1×1 convolutions on the GPU equal the reference", "[gpu]") {
 TEST_CASE("TF32 is only used where it is allowed", "[gpu]") {
   FOVEA_NEEDS_GPU();
   Rng rng(6, "cuda tf32");
-  const Tensor a = random_tensor({64, 64}, DType::f32, rng).to(kGpu),
-               b = random_tensor({64, 64}, DType::f32, rng).to(kGpu);
+  const Tensor a = random_tensor({64, 64}, DType::f32, rng).to(gpu()),
+               b = random_tensor({64, 64}, DType::f32, rng).to(gpu());
   const auto run = [&] {
     Tensor c = poisoned({64, 64}, DType::f32);
     matmul(a.view(), false, b.view(), false, c.mutable_view());
@@ -201,7 +201,7 @@ TEST_CASE("a failing cuBLAS is an error and leaks nothing") {
   Rng rng(8, "cuda failures");
   const Tensor x = random_tensor({5, 7}, DType::f32, rng), w = random_tensor({7, 9}, DType::f32, rng),
                bias = random_tensor({9}, DType::f32, rng);
-  const Tensor gx = x.to(kGpu), gw = w.to(kGpu), gb = bias.to(kGpu);
+  const Tensor gx = x.to(gpu()), gw = w.to(gpu()), gb = bias.to(gpu());
   Tensor y = poisoned({5, 9}, DType::f32), want({5, 9}, DType::f64);
   {
     const ForceImplementation reference("reference", true);
@@ -231,9 +231,9 @@ TEST_CASE("each GPU has its own cuBLAS handle") {
   const Tensor a = random_tensor({4, 4}, DType::f32, rng), b = random_tensor({4, 4}, DType::f32, rng);
   std::vector<std::vector<float>> results;
   for (int device : {0, 1, 0}) {
-    const Device gpu{DeviceType::cuda, device};
-    Tensor c = poisoned({4, 4}, DType::f32, gpu);
-    matmul(a.to(gpu).view(), false, b.to(gpu).view(), true, c.mutable_view());
+    const Device where = gpu(device);
+    Tensor c = poisoned({4, 4}, DType::f32, where);
+    matmul(a.to(where).view(), false, b.to(where).view(), true, c.mutable_view());
     results.push_back(c.to(kCpu).to_vector<float>());
   }
   CHECK(results[0] == results[1]);
