@@ -100,6 +100,10 @@ std::string ResizeProblem::to_string() const {
              y_shape(), params.antialias ? " antialias" : "", params.align_corners ? " align_corners" : "");
 }
 
+std::string FakeQuantizeProblem::to_string() const {
+  return str(text(pass), " ", fovea::to_string(x.dtype), " ", x.shape, " scale ", scale.shape);
+}
+
 std::string SgdProblem::to_string() const { return str(fovea::to_string(param.dtype), " ", param.shape); }
 std::string AdamProblem::to_string() const { return str(fovea::to_string(param.dtype), " ", param.shape); }
 std::string RmspropProblem::to_string() const { return str(fovea::to_string(param.dtype), " ", param.shape); }

@@ -16,6 +16,7 @@
 #include "kernels/norm.h"
 #include "kernels/optimizer.h"
 #include "kernels/pool2d.h"
+#include "kernels/quantize.h"
 
 namespace fovea::kernels {
 
@@ -227,6 +228,17 @@ struct ResizeProblem {
   View out;      ///< y or dx
   const Shape& x_shape() const { return pass == Pass::forward ? in.shape : out.shape; }
   const Shape& y_shape() const { return pass == Pass::forward ? out.shape : in.shape; }
+  std::string to_string() const;
+};
+
+// ---- quantize.h
+struct FakeQuantizeProblem {
+  Pass pass = Pass::forward;
+  QuantizeRange range;
+  ConstView x, scale;
+  std::optional<View> y;           ///< forward
+  ConstView dy;                    ///< backward, as the next
+  std::optional<View> dx, dscale;  ///< dx may be dy
   std::string to_string() const;
 };
 

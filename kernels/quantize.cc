@@ -6,6 +6,9 @@
 
 #include "core/threads/parallel.h"
 #include "kernels/check_internal.h"
+#include "kernels/cuda/entry.h"
+#include "kernels/problems.h"
+#include "kernels/registry.h"
 
 namespace fovea::kernels {
 namespace {
@@ -90,6 +93,23 @@ void backward(const QuantizeRange& r, const ConstView& x, const ConstView& scale
   }
 }
 
+const char* reference_declines(const FakeQuantizeProblem& p) { return needs_cpu(p.x); }
+void reference_forward(const FakeQuantizeProblem& p) {
+  by_scalar(p.x.dtype, [&](auto t) { forward<decltype(t)>(p.range, p.x, p.scale, *p.y); });
+}
+void reference_backward(const FakeQuantizeProblem& p) {
+  by_scalar(p.x.dtype, [&](auto t) { backward<decltype(t)>(p.range, p.x, p.scale, p.dy, p.dx, p.dscale); });
+}
+
+constexpr Implementation<FakeQuantizeProblem> kForward[] = {
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::fake_quantize_forward),
+    {"reference", reference_declines, reference_forward},
+};
+constexpr Implementation<FakeQuantizeProblem> kBackward[] = {
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::fake_quantize_backward),
+    {"reference", reference_declines, reference_backward},
+};
+
 }  // namespace
 
 void fake_quantize_forward(const QuantizeRange& range, ConstView x, ConstView scale, View y) {
@@ -97,7 +117,7 @@ void fake_quantize_forward(const QuantizeRange& range, ConstView x, ConstView sc
   check_floating("fake_quantize", {{"x", x}, {"y", y}});
   check_shape("fake_quantize", {"y", y}, x.shape);
   if (x.numel() == 0) return;
-  by_scalar(x.dtype, [&](auto t) { forward<decltype(t)>(range, x, scale, y); });
+  dispatch<FakeQuantizeProblem>("fake_quantize_forward", kForward, {Pass::forward, range, x, scale, y, {}, {}, {}});
 }
 
 void fake_quantize_backward(const QuantizeRange& range, ConstView x, ConstView scale, ConstView dy,
@@ -107,7 +127,8 @@ void fake_quantize_backward(const QuantizeRange& range, ConstView x, ConstView s
   check_shape("fake_quantize", {"dy", dy}, x.shape);
   if (dx) check_shape("fake_quantize", {"dx", *dx}, x.shape);
   if (dscale) check_shape("fake_quantize", {"dscale", *dscale}, scale.shape);
-  by_scalar(x.dtype, [&](auto t) { backward<decltype(t)>(range, x, scale, dy, dx, dscale); });
+  dispatch<FakeQuantizeProblem>("fake_quantize_backward", kBackward,
+                                {Pass::backward, range, x, scale, std::nullopt, dy, dx, dscale});
 }
 
 }  // namespace fovea::kernels

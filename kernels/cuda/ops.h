@@ -62,6 +62,10 @@ inline const char* declines(const AveragePoolProblem& p) { return needs_cuda(p.o
 void average_pool_forward(const AveragePoolProblem&);
 void average_pool_backward(const AveragePoolProblem&);
 
+inline const char* declines(const FakeQuantizeProblem& p) { return needs_cuda(p.x); }
+void fake_quantize_forward(const FakeQuantizeProblem&);
+void fake_quantize_backward(const FakeQuantizeProblem&);
+
 inline const char* declines(const SgdProblem& p) { return needs_cuda(p.param); }
 void sgd(const SgdProblem&);
 inline const char* declines(const AdamProblem& p) { return needs_cuda(p.param); }

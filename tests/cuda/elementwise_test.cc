@@ -2,6 +2,7 @@
 #include "kernels/elementwise.h"
 #include "cuda/both.h"
 #include "kernels/activation.h"
+#include "kernels/quantize.h"
 
 using namespace fovea;
 using namespace fovea::test;
@@ -89,5 +90,32 @@ TEST_CASE("dropout drops what the CPU drops", "[gpu]") {
         kernels::dropout_backward(rate, in[0].view(), in[1].view(), out[0].mutable_view());
       });
     }
+  }
+}
+
+TEST_CASE("rounding to integers and its straight-through gradient", "[gpu]") {
+  FOVEA_NEEDS_GPU();
+  Rng rng(5, "cuda");
+  const Shape shape{40, 6};
+  for (const Shape& scales : {Shape{1}, Shape{6}}) {
+    const kernels::QuantizeRange range{.zero = 3, .low = 0, .high = 15};
+    Tensor x = random_tensor(shape, rng, -3, 5);
+    x.mutable_data<double>()[0] = std::nan("");
+    // Steps that divide exactly, so that f32 and f64 round the same way; ties to even among them.
+    Tensor scale(scales, DType::f64);
+    for (std::int64_t i = 0; i < scales.numel(); ++i) scale.mutable_data<double>()[i] = i % 2 == 0 ? 0.25 : 0.5;
+    x.mutable_data<double>()[6] = 0.125;
+    const Tensor dy = random_tensor(shape, rng);
+    agree({x, scale}, {{shape}}, [&](const Tensors& in, Tensors& out) {
+      kernels::fake_quantize_forward(range, in[0].view(), in[1].view(), out[0].mutable_view());
+    });
+    x.mutable_data<double>()[0] = 0.3;
+    agree(
+        {x, scale, dy}, {{shape}, {scales}},
+        [&](const Tensors& in, Tensors& out) {
+          kernels::fake_quantize_backward(range, in[0].view(), in[1].view(), in[2].view(), out[0].mutable_view(),
+                                          out[1].mutable_view());
+        },
+        2e-6);
   }
 }
