@@ -341,6 +341,7 @@ Descriptor::Descriptor(cudnnBackendDescriptorType_t type) {
   check(cudnnBackendCreateDescriptor(type, &made), "cudnnBackendCreateDescriptor");
   descriptor_.reset(made);
 }
+void Descriptor::Destroy::operator()(cudnnBackendDescriptor_t d) const { cudnnBackendDestroyDescriptor(d); }
 void Descriptor::set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t count,
                      const void* values) {
   check_supported(cudnnBackendSetAttribute(get(), name, type, count, values), "cudnnBackendSetAttribute");

@@ -62,7 +62,7 @@ class Descriptor {
 
  private:
   struct Destroy {
-    void operator()(cudnnBackendDescriptor_t d) const { cudnnBackendDestroyDescriptor(d); }
+    void operator()(cudnnBackendDescriptor_t d) const;
   };
   std::unique_ptr<void, Destroy> descriptor_;
 };
