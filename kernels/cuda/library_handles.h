@@ -1,7 +1,6 @@
 // The handles of cuBLAS and cuDNN: one per GPU, on that GPU's stream, made at the first use and kept until the end.
 #pragma once
 
-
 #include <mutex>
 #include <string_view>
 
