@@ -11,6 +11,7 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/runtime.h"
+#include "kernels/cuda/weight_cache.h"
 
 namespace fovea::kernels::cuda {
 namespace {
@@ -68,6 +69,7 @@ class CudaBackend final : public DeviceBackend {
     cudaError_t status = cudaMallocAsync(&data, bytes, queue);
     if (status == cudaErrorMemoryAllocation) {  // what lies free in pieces may do as a whole
       cudaGetLastError();
+      clear_weight_cache(index);
       check(cudaStreamSynchronize(queue), "cudaStreamSynchronize");
       check(cudaMemPoolTrimTo(d.pool, 0), "cudaMemPoolTrimTo");
       status = cudaMallocAsync(&data, bytes, queue);
@@ -144,6 +146,7 @@ class CudaBackend final : public DeviceBackend {
     d.counted.peak = d.counted.current;
   }
   void release_cache(int index) override {
+    clear_weight_cache(index);
     check(cudaStreamSynchronize(stream(index)), "cudaStreamSynchronize");
     if (device(index).pool) check(cudaMemPoolTrimTo(device(index).pool, 0), "cudaMemPoolTrimTo");
   }

@@ -297,7 +297,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   std::memset(p, 0, sizeof *p);
   std::snprintf(p->name, sizeof p->name, "test double %d", device);
   p->totalGlobalMem = state().limit;
-  p->major = 9;
+  p->major = 8;  // cuBLAS asks for 4 MB of workspace, not for 32, which would have to be opened each time
   p->minor = 0;
   p->multiProcessorCount = 4;
   p->sharedMemPerBlock = 48 * 1024;
@@ -308,7 +308,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount: *value = 4; return cudaSuccess;
     case cudaDevAttrMemoryPoolsSupported: *value = 1; return cudaSuccess;
-    case cudaDevAttrComputeCapabilityMajor: *value = 9; return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor: *value = 8; return cudaSuccess;
     case cudaDevAttrComputeCapabilityMinor: *value = 0; return cudaSuccess;
     default: broken("cudaDeviceGetAttribute: an attribute the double does not know");
   }
@@ -485,6 +485,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  const std::lock_guard lock(state().mutex);
   if (stream->capture) broken("cudaStreamSynchronize: in a captured stream");
   drain(stream, stream->queued);
   return cudaSuccess;
@@ -499,11 +500,13 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  const std::lock_guard lock(state().mutex);
   event->stream = stream;
   event->position = stream->queued;
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  const std::lock_guard lock(state().mutex);
   if (event->stream) drain(event->stream, event->position);
   return cudaSuccess;
 }
@@ -512,6 +515,7 @@ cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  const std::lock_guard lock(state().mutex);
   CUstream_st* other = event->stream;
   const std::uint64_t position = event->position;
   if (other && other != stream) enqueue(stream, "wait", [=] { drain(other, position); });
