@@ -263,27 +263,27 @@ const char* reference_declines(const SquaredErrorProblem& p) { return needs_cpu(
 
 constexpr Implementation<CrossEntropyProblem> kCrossEntropyForward[] = {
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::cross_entropy),
-    {"reference", reference_declines, reference_cross_entropy_forward},
+    {"only", reference_declines, reference_cross_entropy_forward},
 };
 constexpr Implementation<CrossEntropyProblem> kCrossEntropyBackward[] = {
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::cross_entropy),
-    {"reference", reference_declines, reference_cross_entropy_backward},
+    {"only", reference_declines, reference_cross_entropy_backward},
 };
 constexpr Implementation<BinaryCrossEntropyProblem> kBinaryForward[] = {
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::binary_cross_entropy),
-    {"reference", reference_declines, reference_binary_cross_entropy_forward},
+    {"only", reference_declines, reference_binary_cross_entropy_forward},
 };
 constexpr Implementation<BinaryCrossEntropyProblem> kBinaryBackward[] = {
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::binary_cross_entropy),
-    {"reference", reference_declines, reference_binary_cross_entropy_backward},
+    {"only", reference_declines, reference_binary_cross_entropy_backward},
 };
 constexpr Implementation<SquaredErrorProblem> kSquaredForward[] = {
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::squared_error),
-    {"reference", reference_declines, reference_squared_error_forward},
+    {"only", reference_declines, reference_squared_error_forward},
 };
 constexpr Implementation<SquaredErrorProblem> kSquaredBackward[] = {
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::squared_error),
-    {"reference", reference_declines, reference_squared_error_backward},
+    {"only", reference_declines, reference_squared_error_backward},
 };
 
 }  // namespace

@@ -75,7 +75,7 @@ void reference_clamp(const ClampProblem& p) {
 }
 constexpr Implementation<ClampProblem> kClamp[] = {
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::clamp),
-    {"reference", reference_clamp_declines, reference_clamp},
+    {"only", reference_clamp_declines, reference_clamp},
 };
 
 const char* one_by_one_declines(const ScanManyProblem& p) { return needs_cpu(p.x.front()); }
@@ -85,7 +85,7 @@ void one_by_one(const ScanManyProblem& p) {
 }
 constexpr Implementation<ScanManyProblem> kScanMany[] = {
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::scan_many),
-    {"reference", one_by_one_declines, one_by_one},
+    {"only", one_by_one_declines, one_by_one},
 };
 
 /// Empty tensors have the neutral answer.

@@ -103,11 +103,11 @@ void reference_backward(const FakeQuantizeProblem& p) {
 
 constexpr Implementation<FakeQuantizeProblem> kForward[] = {
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::fake_quantize_forward),
-    {"reference", reference_declines, reference_forward},
+    {"only", reference_declines, reference_forward},
 };
 constexpr Implementation<FakeQuantizeProblem> kBackward[] = {
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::fake_quantize_backward),
-    {"reference", reference_declines, reference_backward},
+    {"only", reference_declines, reference_backward},
 };
 
 }  // namespace

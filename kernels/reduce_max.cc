@@ -59,7 +59,7 @@ void reference(const ReduceMaxBackwardProblem& p) {
 
 constexpr Implementation<ReduceMaxBackwardProblem> kBackward[] = {
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::reduce_max_backward),
-    {"reference", reference_declines, reference},
+    {"only", reference_declines, reference},
 };
 
 }  // namespace

@@ -32,7 +32,7 @@ void limit_simd() {
 
 struct RegistryAccess {
   static bool allowed(const ForceImplementation& force, std::string_view name) {
-    return name.starts_with(force.prefix_) || (!force.strict_ && name == "reference");
+    return name.starts_with(force.prefix_) || name == "only" || (!force.strict_ && name == "reference");
   }
 };
 
@@ -66,7 +66,7 @@ bool detail::allowed(std::string_view name) {
   if (forced) return RegistryAccess::allowed(*forced, name);
   const std::string_view prefix = environment_prefix();
   if (prefix.starts_with('-')) return !name.starts_with(prefix.substr(1));
-  return prefix.empty() || name.starts_with(prefix) || name == "reference";
+  return prefix.empty() || name.starts_with(prefix) || name == "reference" || name == "only";
 }
 
 void detail::report(std::string_view kernel, std::string_view chosen, std::string_view declined,

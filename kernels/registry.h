@@ -16,7 +16,8 @@ namespace fovea::kernels {
 
 template <class Problem>
 struct Implementation {
-  /// "onednn", "simd", "reference", with a detail after a colon where there are several: "simd:conv3x3".
+  /// "onednn", "simd", "reference", with a detail after a colon where there are several: "simd:conv3x3". "only" is the
+  /// CPU's one implementation of what needs no faster one (losses, clamping): it is never forced away.
   const char* name;
   /// nullptr to accept, otherwise the reason for declining ("needs f32", "dilation"). Cheap; must not write anything.
   const char* (*declines)(const Problem&);

@@ -131,7 +131,7 @@ inline void survives_failures(const std::function<void()>& call, const std::func
       for (int i = 0; i <= after; ++i) pending = pending || d::fails_now(kind.c_str());
       d::stop_failing();
       if (!threw) REQUIRE(correct().empty());
-      CHECK(d::live_allocations() == live);
+      CHECK(d::live_allocations() <= live);  // where memory runs out, kept weights are let go
       errors += threw;
       call();
       REQUIRE(correct().empty());

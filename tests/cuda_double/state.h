@@ -1,0 +1,87 @@
+// What stands behind the CUDA runtime of the test double: memory of two GPUs, streams and graphs of queued work.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <array>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "cuda_double.h"
+
+namespace fovea::cuda_double {
+struct Work {
+  const char* name;
+  std::function<void()> run;
+};
+}  // namespace fovea::cuda_double
+
+// The types behind the opaque pointers of the API.
+struct CUgraph_st {
+  std::vector<fovea::cuda_double::Work> work;
+};
+struct CUgraphExec_st {
+  std::vector<fovea::cuda_double::Work> work;
+};
+struct CUevent_st {
+  CUstream_st* stream = nullptr;
+  std::uint64_t position = 0;
+};
+struct CUstream_st {
+  int device = 0;
+  std::deque<fovea::cuda_double::Work> queue;
+  std::uint64_t queued = 0, done = 0;
+  std::unique_ptr<CUgraph_st> capture;
+};
+struct CUmemPoolHandle_st {
+  int device = 0;
+};
+
+namespace fovea::cuda_double {
+
+constexpr int kDevices = 2;
+constexpr std::size_t kArena = std::size_t{4} << 30, kAlign = 512;
+constexpr unsigned char kPoison = 0xff;  // NaN in every floating type
+
+struct Arena {
+  char* base = nullptr;
+  std::map<std::size_t, std::size_t> live, free;  // offset → bytes
+  std::size_t used = 0, end = 0;                  // end: what was ever handed out
+  bool contains(const void* p) const { return p >= base && p < base + kArena; }
+};
+
+struct State {
+  std::recursive_mutex mutex;
+  std::array<Arena, kDevices> arenas;
+  std::array<CUmemPoolHandle_st, kDevices> pools{{{0}, {1}}};
+  std::map<const void*, std::size_t> pinned;
+  std::size_t limit = kArena;
+  std::int64_t launches = 0, copied = 0;
+  std::vector<CUstream_st*> streams;
+  std::string failing;
+  int after = 0, times = 0;
+  int open = 0;  // how many are running queued work now
+
+  State();
+};
+
+State& state();
+/// The GPU that is current on this thread.
+extern thread_local int current;
+/// What cudaGetLastError tells next.
+extern thread_local cudaError_t last_error;
+inline cudaError_t fail_with(cudaError_t e) { return last_error = e; }
+
+/// Runs what the stream holds up to a position, with the memory of all GPUs open.
+void drain(CUstream_st* s, std::uint64_t until);
+void drain_all();
+Arena* arena_of(const void* p);
+/// The live block that holds p, or nothing.
+bool find_live(const Arena& a, const void* p, std::size_t& begin, std::size_t& bytes);
+
+}  // namespace fovea::cuda_double
