@@ -185,12 +185,11 @@ void run_average_backward(const AveragePoolProblem& p) {
       [=] FOVEA_LAMBDA(std::int64_t k) {
         const Pixel at(k, h, w, channels);
         T sum = T(0);
-        // The first cell that ends behind the pixel, and those after it that begin at or before it.
+        // floor(row·out/in) is the first cell that ends behind the pixel; those after it that begin at or before it,
+        // too.
         for (std::int64_t i = divide(at.row * ho, h); i < ho && cell_begin(i, h, ho) <= at.row; ++i) {
           const std::int64_t rows = cell_end(i, h, ho) - cell_begin(i, h, ho);
-          if (cell_end(i, h, ho) <= at.row) continue;
           for (std::int64_t j = divide(at.column * wo, w); j < wo && cell_begin(j, w, wo) <= at.column; ++j) {
-            if (cell_end(j, w, wo) <= at.column) continue;
             const std::int64_t columns = cell_end(j, w, wo) - cell_begin(j, w, wo);
             sum += dy[((at.n * ho + i) * wo + j) * channels + at.channel] / static_cast<T>(rows * columns);
           }
