@@ -81,7 +81,7 @@ class CudaBackend final : public DeviceBackend {
       throw Error(ErrorKind::memory, str("cuda:", index),
                   str("no memory for ", bytes, " bytes: tensors hold ", stats(index).current, ", ", free, " of ", total,
                       " are free"),
-                  "use a smaller batch, or free tensors that are no longer needed");
+                  kOutOfMemory);
     }
     check(status, "cudaMallocAsync");
     const std::lock_guard lock(d.mutex);
@@ -161,7 +161,7 @@ class CudaBackend final : public DeviceBackend {
     std::unordered_map<void*, std::size_t> sizes;
   };
   static PerDevice& device(int index) {
-    static auto* all = new std::array<PerDevice, 64>;
+    static auto* all = new std::array<PerDevice, kMaxDevices>;
     return (*all)[static_cast<std::size_t>(index)];
   }
 };

@@ -2,6 +2,7 @@
 // checks, kernels that cuDNN refuses). Far from any limit of the machine.
 #include "kernels/check_internal.h"
 #include "kernels/cuda/activation-inl.h"
+#include "kernels/cuda/operands-inl.h"
 #include "kernels/cuda/ops.h"
 
 namespace fovea::kernels::cuda {
@@ -9,34 +10,10 @@ namespace {
 
 using Direction = Conv2dProblem::Direction;
 
-struct Geometry {
-  std::int64_t n, h, w, ci, kh, kw, ho, wo, co, group_in, group_out;
-  std::int64_t stride_h, stride_w, dilation_h, dilation_w, top, left;
-
-  explicit Geometry(const Conv2dProblem& p)
-      : n(p.n()),
-        h(p.h()),
-        w(p.width()),
-        ci(p.ci()),
-        kh(p.kh()),
-        kw(p.kw()),
-        ho(p.ho()),
-        wo(p.wo()),
-        co(p.co()),
-        group_in(ci / p.params.groups),
-        group_out(co / p.params.groups),
-        stride_h(p.params.stride.h),
-        stride_w(p.params.stride.w),
-        dilation_h(p.params.dilation.h),
-        dilation_w(p.params.dilation.w),
-        top(p.params.padding.top),
-        left(p.params.padding.left) {}
-};
-
 template <class T>
 void run_forward(const Conv2dProblem& p) {
-  const Geometry g(p);
-  const T *const x = p.x.ptr<T>(), *const w = p.w.ptr<T>(), *const bias = p.bias ? p.bias->ptr<T>() : nullptr;
+  const ConvGeometry g(p);
+  const T *const x = p.x.ptr<T>(), *const w = p.w.ptr<T>(), *const bias = optional_ptr<T>(p.bias);
   T* const y = p.out.ptr<T>();
   const Activation kind = p.activation.kind;
   const T alpha = static_cast<T>(p.activation.alpha);
@@ -47,10 +24,10 @@ void run_forward(const Conv2dProblem& p) {
         const std::int64_t o = channel.rest, first = divide(o, g.group_out) * g.group_in;
         double sum = bias ? static_cast<double>(bias[o]) : 0.0;
         for (std::int64_t a = 0; a < g.kh; ++a) {
-          const std::int64_t r = i.rest * g.stride_h + a * g.dilation_h - g.top;
+          const std::int64_t r = g.row(i.rest, a);
           if (r < 0 || r >= g.h) continue;
           for (std::int64_t b = 0; b < g.kw; ++b) {
-            const std::int64_t s = j.rest * g.stride_w + b * g.dilation_w - g.left;
+            const std::int64_t s = g.column(j.rest, b);
             if (s < 0 || s >= g.w) continue;
             const T* const from = x + ((i.quotient * g.h + r) * g.w + s) * g.ci + first;
             const T* const taps = w + (a * g.kw + b) * g.group_in * g.co + o;
@@ -65,7 +42,7 @@ void run_forward(const Conv2dProblem& p) {
 
 template <class T>
 void run_backward_data(const Conv2dProblem& p) {
-  const Geometry g(p);
+  const ConvGeometry g(p);
   const T *const dy = p.y.ptr<T>(), *const w = p.w.ptr<T>();
   T* const dx = p.out.ptr<T>();
   for_each(
@@ -98,7 +75,7 @@ void run_backward_data(const Conv2dProblem& p) {
 
 template <class T>
 void run_backward_weights(const Conv2dProblem& p) {
-  const Geometry g(p);
+  const ConvGeometry g(p);
   const T *const x = p.x.ptr<T>(), *const dy = p.y.ptr<T>();
   T* const dw = p.out.ptr<T>();
   const std::int64_t rows = g.n * g.ho * g.wo;
@@ -110,8 +87,8 @@ void run_backward_weights(const Conv2dProblem& p) {
         double sum = 0;
         for (std::int64_t row = 0; row < rows; ++row) {
           const Divided j(row, g.wo), i(j.quotient, g.ho);
-          const std::int64_t r = i.rest * g.stride_h + a * g.dilation_h - g.top;
-          const std::int64_t s = j.rest * g.stride_w + b.rest * g.dilation_w - g.left;
+          const std::int64_t r = g.row(i.rest, a);
+          const std::int64_t s = g.column(j.rest, b.rest);
           if (r < 0 || r >= g.h || s < 0 || s >= g.w) continue;
           sum += static_cast<double>(x[((i.quotient * g.h + r) * g.w + s) * g.ci + c]) *
                  static_cast<double>(dy[row * g.co + o.rest]);

@@ -3,6 +3,7 @@
 // neighbouring channels, and taps come from the L1 cache.
 #include "kernels/check_internal.h"
 #include "kernels/cuda/activation-inl.h"
+#include "kernels/cuda/operands-inl.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/reduce-inl.h"
 
@@ -14,38 +15,11 @@ using Direction = Conv2dProblem::Direction;
 constexpr int kLargestKernel = 7;
 constexpr int kStrip = 4;
 
-struct Geometry {
-  std::int64_t h, w, ci, ho, wo, co, multiplier;
-  int kh, kw, stride_h, stride_w, dilation_h, dilation_w, top, left;
-
-  explicit Geometry(const Conv2dProblem& p)
-      : h(p.h()),
-        w(p.width()),
-        ci(p.ci()),
-        ho(p.ho()),
-        wo(p.wo()),
-        co(p.co()),
-        multiplier(p.co() / p.ci()),
-        kh(static_cast<int>(p.kh())),
-        kw(static_cast<int>(p.kw())),
-        stride_h(p.params.stride.h),
-        stride_w(p.params.stride.w),
-        dilation_h(p.params.dilation.h),
-        dilation_w(p.params.dilation.w),
-        top(p.params.padding.top),
-        left(p.params.padding.left) {}
-};
-
-template <class T>
-const T* optional_ptr(const OptionalView& view) {
-  return view ? view->ptr<T>() : nullptr;
-}
-
 /// A strip of kStrip results of one row and channel. kKw and kStride are known at compile time where they are usual (0:
 /// they are not), so that the columns stay in registers.
 template <class T, int kKw, int kStride>
 struct Forward {
-  Geometry g;
+  ConvGeometry g;
   std::int64_t strips;
   Activation kind;
   T alpha;
@@ -54,15 +28,15 @@ struct Forward {
 
   FOVEA_HD void operator()(std::int64_t index) const {
     const Divided channel(index, g.co), strip(channel.quotient, strips), row(strip.quotient, g.ho);
-    const std::int64_t o = channel.rest, c = g.multiplier == 1 ? o : divide(o, g.multiplier);
+    const std::int64_t o = channel.rest, c = g.group_out == 1 ? o : divide(o, g.group_out);
     const std::int64_t j0 = strip.rest * kStrip;
     T sum[kStrip];
     for (int k = 0; k < kStrip; ++k) sum[k] = bias ? bias[o] : T(0);
     for (int a = 0; a < g.kh; ++a) {
-      const std::int64_t r = row.rest * g.stride_h + a * g.dilation_h - g.top;
+      const std::int64_t r = g.row(row.rest, a);
       if (r < 0 || r >= g.h) continue;
       const T* const line = x + (row.quotient * g.h + r) * g.w * g.ci + c;
-      const T* const taps = w + static_cast<std::int64_t>(a) * g.kw * g.co + o;
+      const T* const taps = w + a * g.kw * g.co + o;
       if constexpr (kKw > 0) {
         constexpr int kColumns = (kStrip - 1) * kStride + kKw;
         T column[kColumns];
@@ -78,7 +52,7 @@ struct Forward {
         for (int b = 0; b < g.kw; ++b) {
           const T tap = taps[b * g.co];
           for (int k = 0; k < kStrip; ++k) {
-            const std::int64_t s = (j0 + k) * g.stride_w + static_cast<std::int64_t>(b) * g.dilation_w - g.left;
+            const std::int64_t s = g.column(j0 + k, b);
             if (s >= 0 && s < g.w) sum[k] += line[s * g.ci] * tap;
           }
         }
@@ -93,7 +67,7 @@ struct Forward {
 
 template <class T>
 void run_forward(const Conv2dProblem& p) {
-  const Geometry g(p);
+  const ConvGeometry g(p);
   const std::int64_t strips = (g.wo + kStrip - 1) / kStrip, count = p.n() * g.ho * strips * g.co;
   const int device = p.out.device.index;
   const auto run = [&]<int kKw, int kStride>() {
@@ -112,7 +86,7 @@ void run_forward(const Conv2dProblem& p) {
 /// dx of one element: gathers from the results whose taps read it.
 template <class T>
 struct BackwardData {
-  Geometry g;
+  ConvGeometry g;
   const T *dy, *w;
   T* dx;
 
@@ -121,18 +95,18 @@ struct BackwardData {
     const std::int64_t c = channel.rest;
     T sum = T(0);
     for (int a = 0; a < g.kh; ++a) {
-      const std::int64_t r = row.rest + g.top - static_cast<std::int64_t>(a) * g.dilation_h;
+      const std::int64_t r = row.rest + g.top - a * g.dilation_h;
       if (r < 0) break;
       const Divided i(r, g.stride_h);
       if (i.rest != 0 || i.quotient >= g.ho) continue;
       for (int b = 0; b < g.kw; ++b) {
-        const std::int64_t s = column.rest + g.left - static_cast<std::int64_t>(b) * g.dilation_w;
+        const std::int64_t s = column.rest + g.left - b * g.dilation_w;
         if (s < 0) break;
         const Divided j(s, g.stride_w);
         if (j.rest != 0 || j.quotient >= g.wo) continue;
-        const T* const from = dy + ((row.quotient * g.ho + i.quotient) * g.wo + j.quotient) * g.co + c * g.multiplier;
-        const T* const taps = w + (static_cast<std::int64_t>(a) * g.kw + b) * g.co + c * g.multiplier;
-        for (std::int64_t m = 0; m < g.multiplier; ++m) sum += from[m] * taps[m];
+        const T* const from = dy + ((row.quotient * g.ho + i.quotient) * g.wo + j.quotient) * g.co + c * g.group_out;
+        const T* const taps = w + (a * g.kw + b) * g.co + c * g.group_out;
+        for (std::int64_t m = 0; m < g.group_out; ++m) sum += from[m] * taps[m];
       }
     }
     dx[index] = sum;
@@ -141,30 +115,29 @@ struct BackwardData {
 
 /// dw of one row of taps: kKw sums per channel over all results.
 template <class T, int kKw>
-void weights_row(const Geometry& g, int a, std::int64_t rows, const T* x, const T* dy, T* dw, int device) {
+void weights_row(const ConvGeometry& g, int a, std::int64_t rows, const T* x, const T* dy, T* dw, int device) {
   reduce_columns<T, kKw>(
       "depthwise_backward_weights", 1, rows, g.co,
       [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t o, T(&terms)[kKw]) {
         const Divided j(row, g.wo), i(j.quotient, g.ho);
-        const std::int64_t r = i.rest * g.stride_h + static_cast<std::int64_t>(a) * g.dilation_h - g.top;
+        const std::int64_t r = g.row(i.rest, a);
         const bool row_inside = r >= 0 && r < g.h;
         const T gradient = row_inside ? dy[row * g.co + o] : T(0);
-        const T* const line =
-            x + (i.quotient * g.h + r) * g.w * g.ci + (g.multiplier == 1 ? o : divide(o, g.multiplier));
+        const T* const line = x + (i.quotient * g.h + r) * g.w * g.ci + (g.group_out == 1 ? o : divide(o, g.group_out));
         for (int b = 0; b < kKw; ++b) {
-          const std::int64_t s = j.rest * g.stride_w + static_cast<std::int64_t>(b) * g.dilation_w - g.left;
+          const std::int64_t s = g.column(j.rest, b);
           terms[b] = row_inside && s >= 0 && s < g.w ? line[s * g.ci] * gradient : T(0);
         }
       },
       [=] FOVEA_LAMBDA(std::int64_t o, const double(&sums)[kKw]) {
-        for (int b = 0; b < kKw; ++b) dw[(static_cast<std::int64_t>(a) * kKw + b) * g.co + o] = static_cast<T>(sums[b]);
+        for (int b = 0; b < kKw; ++b) dw[(a * kKw + b) * g.co + o] = static_cast<T>(sums[b]);
       },
       device);
 }
 
 template <class T>
 void run_backward_weights(const Conv2dProblem& p) {
-  const Geometry g(p);
+  const ConvGeometry g(p);
   const std::int64_t rows = p.n() * g.ho * g.wo;
   const T *const x = p.x.ptr<T>(), *const dy = p.y.ptr<T>();
   T* const dw = p.out.ptr<T>();
@@ -199,7 +172,7 @@ void depthwise(const Conv2dProblem& p) {
       case Direction::forward: run_forward<T>(p); break;
       case Direction::backward_data:
         for_each("depthwise_backward_data", p.out.numel(),
-                 BackwardData<T>{Geometry(p), p.y.ptr<T>(), p.w.ptr<T>(), p.out.ptr<T>()}, p.out.device.index);
+                 BackwardData<T>{ConvGeometry(p), p.y.ptr<T>(), p.w.ptr<T>(), p.out.ptr<T>()}, p.out.device.index);
         break;
       case Direction::backward_weights: run_backward_weights<T>(p); break;
     }

@@ -3,8 +3,10 @@
 #include "core/error.h"
 #include "kernels/check_internal.h"
 #include "kernels/cuda/activation-inl.h"
+#include "kernels/cuda/operands-inl.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/strides-inl.h"
+#include "kernels/reference/elementwise.h"
 
 namespace fovea::kernels::cuda {
 namespace {
@@ -90,7 +92,7 @@ void run_dropout_backward(const DropoutProblem& p) {
   const T* const dy = p.in.ptr<T>();
   const std::uint8_t* const mask = p.mask.ptr<std::uint8_t>();
   T* const dx = p.out.ptr<T>();
-  const T scale = static_cast<T>(p.rate < 1 ? 1 / (1 - p.rate) : 0);
+  const T scale = static_cast<T>(reference::dropout_scale(p.rate));
   for_each(
       "dropout_backward", p.out.numel(), [=] FOVEA_LAMBDA(std::int64_t i) { dx[i] = mask[i] ? dy[i] * scale : T(0); },
       p.out.device.index);
@@ -103,8 +105,8 @@ void run_dropout_forward(const DropoutProblem& p) {
   T* const y = p.out.ptr<T>();
   std::uint8_t* const mask = p.mask_out.ptr<std::uint8_t>();
   const std::int64_t count = p.out.numel();
-  const T scale = static_cast<T>(p.rate < 1 ? 1 / (1 - p.rate) : 0);
-  const std::uint64_t threshold = static_cast<std::uint64_t>(std::llround(p.rate * 0x1p32));
+  const T scale = static_cast<T>(reference::dropout_scale(p.rate));
+  const std::uint64_t threshold = reference::DropoutBits::threshold(p.rate);
   const Rng rng = p.rng;
   for_each(
       "dropout_forward", (count + 3) / 4,
@@ -136,7 +138,7 @@ template <class T>
 void run_bias_activation(const OptionalView& bias, const ActivationParams& act, const View& out,
                          std::int64_t channels) {
   T* const y = out.ptr<T>();
-  const T* const b = bias ? bias->ptr<T>() : nullptr;
+  const T* const b = optional_ptr<T>(bias);
   const Activation kind = act.kind;
   const T alpha = static_cast<T>(act.alpha);
   for_each(

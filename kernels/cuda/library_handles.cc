@@ -14,9 +14,6 @@ namespace {
 
 thread_local bool tuning = false;
 
-constexpr int kMaxDevices = 64;
-constexpr const char* kOutOfMemory = "use a smaller batch, or free tensors that are no longer needed";
-
 /// What NVIDIA recommends and cuBLAS takes by itself. A workspace of ours keeps results the same from run to run, which
 /// cuBLAS does not promise otherwise, and lets calls be captured in a CUDA graph.
 std::size_t cublas_workspace(int device) {

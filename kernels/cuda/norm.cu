@@ -5,20 +5,12 @@
 
 #include "kernels/check_internal.h"
 #include "kernels/cuda/activation-inl.h"
+#include "kernels/cuda/operands-inl.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/reduce-inl.h"
 
 namespace fovea::kernels::cuda {
 namespace {
-
-template <class T>
-const T* optional_ptr(const OptionalView& view) {
-  return view ? view->ptr<T>() : nullptr;
-}
-template <class T>
-T* optional_ptr(const std::optional<View>& view) {
-  return view ? view->ptr<T>() : nullptr;
-}
 
 template <class T>
 void run_batch_forward(const BatchNormProblem& p) {

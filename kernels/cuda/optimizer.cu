@@ -2,34 +2,45 @@
 #include <cmath>
 
 #include "kernels/check_internal.h"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/operands-inl.h"
 #include "kernels/cuda/ops.h"
 
 namespace fovea::kernels::cuda {
 namespace {
 
+/// Weight decay: of the value itself (decoupled), or as a part of the gradient.
 template <class T>
-T* optional_ptr(const std::optional<View>& view) {
-  return view ? view->ptr<T>() : nullptr;
-}
+struct WeightDecay {
+  bool decoupled;
+  T of_value, of_gradient;
+
+  template <class Step>
+  explicit WeightDecay(const Step& s)
+      : decoupled(s.decoupled),
+        of_value(static_cast<T>(s.lr * s.weight_decay)),
+        of_gradient(static_cast<T>(s.weight_decay)) {}
+  FOVEA_HD void apply(T& value, T& g) const {
+    if (decoupled) {
+      value -= of_value * value;
+    } else {
+      g += of_gradient * value;
+    }
+  }
+};
 
 template <class T>
 void run_sgd(const SgdProblem& p) {
   const SgdStep& s = p.step;
   const T* const grad = p.grad.ptr<T>();
   T *const param = p.param.ptr<T>(), *const state = s.momentum == 0 ? nullptr : optional_ptr<T>(p.momentum);
-  const T lr = static_cast<T>(s.lr), decay = static_cast<T>(s.weight_decay), momentum = static_cast<T>(s.momentum),
-          shrink = static_cast<T>(s.lr * s.weight_decay);
-  const bool decoupled = s.decoupled, keras = s.keras, nesterov = s.nesterov, first = s.first;
+  const T lr = static_cast<T>(s.lr), momentum = static_cast<T>(s.momentum);
+  const WeightDecay<T> decay(s);
+  const bool keras = s.keras, nesterov = s.nesterov, first = s.first;
   for_each(
       "sgd_step", p.param.numel(),
       [=] FOVEA_LAMBDA(std::int64_t i) {
         T value = param[i], g = grad[i];
-        if (decoupled) {
-          value -= shrink * value;
-        } else {
-          g += decay * value;
-        }
+        decay.apply(value, g);
         if (!state) {
           value -= lr * g;
         } else if (keras) {
@@ -57,18 +68,13 @@ void run_adam(const AdamProblem& p) {
   const T rate = static_cast<T>(s.keras ? s.lr * std::sqrt(c2) / c1 : s.lr / c1),
           widen = static_cast<T>(s.keras ? 1 : 1 / std::sqrt(c2));
   const T beta1 = static_cast<T>(s.beta1), beta2 = static_cast<T>(s.beta2), rest1 = static_cast<T>(1 - s.beta1),
-          rest2 = static_cast<T>(1 - s.beta2), epsilon = static_cast<T>(s.epsilon),
-          decay = static_cast<T>(s.weight_decay), shrink = static_cast<T>(s.lr * s.weight_decay);
-  const bool decoupled = s.decoupled;
+          rest2 = static_cast<T>(1 - s.beta2), epsilon = static_cast<T>(s.epsilon);
+  const WeightDecay<T> decay(s);
   for_each(
       "adam_step", p.param.numel(),
       [=] FOVEA_LAMBDA(std::int64_t i) {
         T value = param[i], g = grad[i];
-        if (decoupled) {
-          value -= shrink * value;
-        } else {
-          g += decay * value;
-        }
+        decay.apply(value, g);
         const T a = beta1 * m[i] + rest1 * g, b = beta2 * v[i] + rest2 * g * g;
         m[i] = a;
         v[i] = b;

@@ -5,6 +5,7 @@
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/reduce-inl.h"
 #include "kernels/cuda/strides-inl.h"
+#include "kernels/reference/elementwise.h"
 
 namespace fovea::kernels::cuda {
 namespace {
@@ -72,20 +73,12 @@ void run_reduce(const ConstView& in, const View& out, const std::array<bool, Sha
       device);
 }
 
-double reduced_count(const ReduceProblem& p) {
-  double count = 1;
-  for (int axis = 0; axis < p.full().rank(); ++axis) {
-    if (p.reduced[static_cast<std::size_t>(axis)]) count *= static_cast<double>(p.full()[axis]);
-  }
-  return count;
-}
-
 template <class T>
 void run_reduce_backward(const ReduceProblem& p) {
   const T* const dy = p.in.ptr<T>();
   T* const dx = p.out.ptr<T>();
   const Strides in = Strides::without(p.out.shape, p.reduced);
-  const T scale = static_cast<T>(p.kind == Reduction::mean ? 1 / reduced_count(p) : 1);
+  const T scale = static_cast<T>(p.kind == Reduction::mean ? 1 / reference::reduced_count(p) : 1);
   for_each(
       "reduce_backward", p.out.numel(), [=] FOVEA_LAMBDA(std::int64_t i) { dx[i] = dy[in.offset(i)] * scale; },
       p.out.device.index);
@@ -148,7 +141,7 @@ void run_column_sums(const ConstView& view, std::int64_t rows, std::int64_t chan
 }  // namespace
 
 void reduce_forward(const ReduceProblem& p) {
-  const double scale = p.kind == Reduction::mean ? 1 / reduced_count(p) : 1;
+  const double scale = p.kind == Reduction::mean ? 1 / reference::reduced_count(p) : 1;
   by_scalar(p.out.dtype, [&](auto t) {
     if (p.kind == Reduction::max) {
       run_reduce<decltype(t), Combine::max>(p.in, p.out, p.reduced, 1);

@@ -9,8 +9,6 @@
 namespace fovea::kernels::cuda {
 namespace {
 
-constexpr int kMaxDevices = 64;
-
 struct PerDevice {
   std::once_flag once;
   cudaStream_t stream = nullptr;
@@ -53,7 +51,7 @@ void check(cudaError_t status, std::string_view what) {
   const bool memory = status == cudaErrorMemoryAllocation;
   throw Error(memory ? ErrorKind::memory : ErrorKind::device, what,
               str("CUDA says ", cudaGetErrorName(status), ": ", cudaGetErrorString(status)),
-              memory ? "use a smaller batch, or free tensors that are no longer needed" : "");
+              memory ? kOutOfMemory : "");
 }
 
 void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }

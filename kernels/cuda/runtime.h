@@ -14,6 +14,11 @@
 
 namespace fovea::kernels::cuda {
 
+/// Most GPUs of one machine that are looked at.
+inline constexpr int kMaxDevices = 64;
+/// The hint of errors for an exhausted GPU.
+inline constexpr const char* kOutOfMemory = "use a smaller batch, or free tensors that are no longer needed";
+
 /// Error{device} (Error{memory} for an exhausted GPU) naming `what`, unless the call succeeded.
 void check(cudaError_t status, std::string_view what);
 /// check() of the launch just made.
