@@ -17,50 +17,12 @@ void launch(cudaStream_t stream, const char* kernel, const void* functor, std::s
 
 using namespace fovea::cuda_double;
 
-struct cublasContext {
-  int device = 0;
-  cudaStream_t stream = nullptr;
+struct cublasContext : LibraryHandle {
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
-  std::atomic<bool> busy = false;
 };
 
 namespace {
-
-struct Handles {
-  std::mutex mutex;
-  std::set<const cublasContext*> live;
-};
-Handles& handles() {
-  static auto* made = new Handles;
-  return *made;
-}
-
-int current_device() {
-  int device = -1;
-  cudaGetDevice(&device);
-  return device;
-}
-
-/// Ends the program unless the handle lives, belongs to the current GPU, and is used by one thread at a time.
-class Use {
- public:
-  Use(cublasContext* handle, const char* call) : handle_(handle) {
-    {
-      const std::lock_guard lock(handles().mutex);
-      if (!handles().live.contains(handle)) broken(std::string(call) + ": the handle was destroyed or never created");
-    }
-    if (handle->device != current_device()) broken(std::string(call) + ": the handle belongs to another GPU");
-    if (handle->busy.exchange(true)) broken(std::string(call) + ": two threads use one handle at once");
-    std::this_thread::yield();  // for the other one to be seen
-  }
-  ~Use() { handle_->busy = false; }
-  Use(const Use&) = delete;
-  Use& operator=(const Use&) = delete;
-
- private:
-  cublasContext* handle_;
-};
 
 /// One operand of a product: rows × columns as stored, column-major.
 struct Stored {
@@ -110,9 +72,12 @@ double scalar(const void* from, bool wide) {
 
 namespace fovea::cuda_double {
 
-std::int64_t live_cublas_handles() {
-  const std::lock_guard lock(handles().mutex);
-  return static_cast<std::int64_t>(handles().live.size());
+std::int64_t live_cublas_handles() { return LiveHandles<cublasContext>::count(); }
+
+int current_gpu() {
+  int device = -1;
+  cudaGetDevice(&device);
+  return device;
 }
 
 bool launch_library(cudaStream_t stream, const char* name, std::initializer_list<const void*> addresses,
@@ -145,18 +110,12 @@ const char* cublasGetStatusString(cublasStatus_t) { return "an injected failure"
 
 cublasStatus_t cublasCreate_v2(cublasHandle_t* handle) {
   if (fails_now("cublas")) return CUBLAS_STATUS_ALLOC_FAILED;
-  *handle = new cublasContext{current_device()};
-  const std::lock_guard lock(handles().mutex);
-  handles().live.insert(*handle);
+  *handle = LiveHandles<cublasContext>::create();
   return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasDestroy_v2(cublasHandle_t handle) {
-  {
-    const std::lock_guard lock(handles().mutex);
-    if (handles().live.erase(handle) == 0) broken("cublasDestroy: the handle was destroyed or never created");
-  }
-  delete handle;
+  LiveHandles<cublasContext>::destroy(handle, "cublasDestroy");
   return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -10,17 +10,12 @@
 
 using namespace fovea::cuda_double;
 
-struct cudnnContext {
-  int device = 0;
-  cudaStream_t stream = nullptr;
-  std::atomic<bool> busy = false;
-};
+struct cudnnContext : LibraryHandle {};
 
 namespace {
 
 struct Live {
   std::mutex mutex;
-  std::set<const cudnnContext*> handles;
   std::map<cudnnBackendDescriptor_t, std::shared_ptr<Desc>> descriptors;
   std::atomic<std::int64_t> heuristics_asked = 0;
 };
@@ -28,32 +23,6 @@ Live& live() {
   static auto* made = new Live;
   return *made;
 }
-
-int current_device() {
-  int device = -1;
-  cudaGetDevice(&device);
-  return device;
-}
-
-/// Ends the program unless the handle lives, belongs to the current GPU, and is used by one thread at a time.
-class Use {
- public:
-  Use(cudnnContext* handle, const char* call) : handle_(handle) {
-    {
-      const std::lock_guard lock(live().mutex);
-      if (!live().handles.contains(handle)) broken(std::string(call) + ": the handle was destroyed or never created");
-    }
-    if (handle->device != current_device()) broken(std::string(call) + ": the handle belongs to another GPU");
-    if (handle->busy.exchange(true)) broken(std::string(call) + ": two threads use one handle at once");
-    std::this_thread::yield();  // for the other one to be seen
-  }
-  ~Use() { handle_->busy = false; }
-  Use(const Use&) = delete;
-  Use& operator=(const Use&) = delete;
-
- private:
-  cudnnContext* handle_;
-};
 
 std::shared_ptr<Desc> find(cudnnBackendDescriptor_t d, const char* call) {
   const std::lock_guard lock(live().mutex);
@@ -195,10 +164,7 @@ void fill(void* array, int64_t at, cudnnBackendDescriptorType_t kind, const Engi
 }  // namespace
 
 namespace fovea::cuda_double {
-std::int64_t live_cudnn_handles() {
-  const std::lock_guard lock(live().mutex);
-  return static_cast<std::int64_t>(live().handles.size());
-}
+std::int64_t live_cudnn_handles() { return LiveHandles<cudnnContext>::count(); }
 std::int64_t live_cudnn_descriptors() {
   const std::lock_guard lock(live().mutex);
   return static_cast<std::int64_t>(live().descriptors.size());
@@ -221,18 +187,12 @@ void cudnnGetLastErrorString(char* message, size_t size) { std::snprintf(message
 
 cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) {
   if (fails_now("cudnn")) return CUDNN_STATUS_INTERNAL_ERROR;
-  *handle = new cudnnContext{current_device()};
-  const std::lock_guard lock(live().mutex);
-  live().handles.insert(*handle);
+  *handle = LiveHandles<cudnnContext>::create();
   return CUDNN_STATUS_SUCCESS;
 }
 
 cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) {
-  {
-    const std::lock_guard lock(live().mutex);
-    if (live().handles.erase(handle) == 0) broken("cudnnDestroy: the handle was destroyed or never created");
-  }
-  delete handle;
+  LiveHandles<cudnnContext>::destroy(handle, "cudnnDestroy");
   return CUDNN_STATUS_SUCCESS;
 }
 
