@@ -1,11 +1,11 @@
 // Tesseract behind its C interface. It is loaded when the first line is read, because it and the 40 libraries it brings
 // along cost 30 ms at every start of a program that is linked to it.
 #include "core/error.h"
+#include "core/io/shared_library.h"
 #include "insight/protect/text.h"
 #include "insight/protect/text_internal.h"
 
 #ifdef FOVEA_TESSERACT
-#include <dlfcn.h>
 #include <tesseract/capi.h>
 
 namespace fovea::insight {
@@ -26,24 +26,21 @@ struct Library {
   bool good = false;
 };
 
-template <class Function>
-bool find(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(::dlsym(library, name));
-  return function != nullptr;
-}
-
 Library load() {
   Library l;
-  void* library = ::dlopen(FOVEA_TESSERACT, RTLD_NOW | RTLD_LOCAL);
-  if (!library) return l;
-  l.good =
-      find(library, "TessBaseAPICreate", l.create) && find(library, "TessBaseAPIDelete", l.destroy) &&
-      find(library, "TessBaseAPIInit3", l.init) && find(library, "TessBaseAPISetPageSegMode", l.set_mode) &&
-      find(library, "TessBaseAPISetVariable", l.set_variable) && find(library, "TessBaseAPISetImage", l.set_image) &&
-      find(library, "TessBaseAPISetSourceResolution", l.set_resolution) &&
-      find(library, "TessBaseAPIGetUTF8Text", l.get_text) && find(library, "TessBaseAPIMeanTextConf", l.confidence) &&
-      find(library, "TessBaseAPIClear", l.clear) && find(library, "TessDeleteText", l.delete_text);
-  if (!l.good) return l;
+  SharedLibrary library({FOVEA_TESSERACT});
+  library.find("TessBaseAPICreate", l.create);
+  library.find("TessBaseAPIDelete", l.destroy);
+  library.find("TessBaseAPIInit3", l.init);
+  library.find("TessBaseAPISetPageSegMode", l.set_mode);
+  library.find("TessBaseAPISetVariable", l.set_variable);
+  library.find("TessBaseAPISetImage", l.set_image);
+  library.find("TessBaseAPISetSourceResolution", l.set_resolution);
+  library.find("TessBaseAPIGetUTF8Text", l.get_text);
+  library.find("TessBaseAPIMeanTextConf", l.confidence);
+  library.find("TessBaseAPIClear", l.clear);
+  library.find("TessDeleteText", l.delete_text);
+  if (!library.problem().empty()) return l;
   TessBaseAPI* api = l.create();
   l.good = l.init(api, nullptr, "eng") == 0;
   l.destroy(api);

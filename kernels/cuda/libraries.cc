@@ -2,40 +2,36 @@
 
 #ifdef FOVEA_CUDA_LOADED
 #include <cuda_runtime_api.h>
-#include <dlfcn.h>
 
+#include <mutex>
+#include <optional>
 #include <string>
 
 #include "core/error.h"
+#include "core/io/shared_library.h"
 
 namespace fovea::kernels::cuda {
 namespace {
 
-/// By the name that programs ask for, first where the system looks, then where the build found it.
-void* open(const char* stem, int major) {
+/// First where the system looks, then where the build found it.
+SharedLibrary open(const char* stem, int major) {
   const std::string file = str(stem, ".so.", major);
-  if (void* handle = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL)) return handle;
-  const std::string reason = dlerror();
-  if (void* handle = dlopen((std::string(FOVEA_CUDA_LIBRARY_DIR "/") + file).c_str(), RTLD_NOW | RTLD_LOCAL))
-    return handle;
-  throw Error(ErrorKind::device, file, str("cannot be loaded: ", reason),
-              "install it, or name its folder in LD_LIBRARY_PATH");
+  return SharedLibrary({file, FOVEA_CUDA_LIBRARY_DIR "/" + file});
 }
 
 }  // namespace
 
 void* library_symbol(Library library, const char* name) {
-  const auto handle_of = [&] {
-    if (library == Library::cublas) {
-      static void* const cublas = open("libcublas", CUDART_VERSION / 1000);
-      return cublas;
-    }
-    static void* const cudnn = open("libcudnn", CUDNN_MAJOR);
-    return cudnn;
-  };
-  void* const found = dlsym(handle_of(), name);
-  if (!found) throw Error(ErrorKind::device, name, str("the library lacks it: ", dlerror()), "install a newer one");
-  return found;
+  static std::mutex mutex;
+  static std::optional<SharedLibrary> cublas, cudnn;
+  const std::lock_guard lock(mutex);
+  std::optional<SharedLibrary>& from = library == Library::cublas ? cublas : cudnn;
+  if (!from)
+    from = library == Library::cublas ? open("libcublas", CUDART_VERSION / 1000) : open("libcudnn", CUDNN_MAJOR);
+  if (void* const found = from->symbol(name)) return found;
+  const std::string problem = from->problem();
+  from.reset();  // the next call looks again
+  throw Error(ErrorKind::device, name, problem, "install the library, or name its folder in LD_LIBRARY_PATH");
 }
 
 }  // namespace fovea::kernels::cuda

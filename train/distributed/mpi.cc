@@ -7,10 +7,10 @@
 #include <exception>
 
 #include "core/error.h"
+#include "core/io/shared_library.h"
 
 #ifdef FOVEA_MPI
 #define OMPI_SKIP_MPICXX 1  // the header's old C++ classes
-#include <dlfcn.h>
 #include <mpi.h>
 #include <sched.h>
 #include <unistd.h>
@@ -75,17 +75,8 @@ struct Library {
 
   Library() {
     // Global: Open MPI's plug-ins look for its symbols there.
-    void* const library = ::dlopen(FOVEA_MPI, RTLD_NOW | RTLD_GLOBAL);
-    if (!library) {
-      const char* const why = ::dlerror();
-      problem = str(FOVEA_MPI, " cannot be loaded: ", why ? why : "no reason given");
-      return;
-    }
-    const auto find = [&](const char* name, auto& to) {
-      void* const symbol = ::dlsym(library, name);
-      if (!symbol && problem.empty()) problem = str(FOVEA_MPI, " has no ", name, ": it is no Open MPI");
-      to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(symbol);
-    };
+    SharedLibrary library({FOVEA_MPI}, SharedLibrary::Symbols::global);
+    const auto find = [&](const char* name, auto& to) { library.find(name, to); };
     find("MPI_Initialized", initialized);
     find("MPI_Init_thread", init_thread);
     find("MPI_Finalize", finalize);
@@ -107,6 +98,8 @@ struct Library {
     find("ompi_mpi_byte", byte);
     find("ompi_mpi_op_sum", sum);
     find("ompi_mpi_info_null", no_info);
+    problem = library.problem();
+    if (library.loaded() && !problem.empty()) problem += ": it is no Open MPI";
   }
 };
 
