@@ -24,7 +24,7 @@ using Action = std::function<int()>;
 /// Adds --threads, --seed, --quiet, --json.
 void add_common(CLI::App& command, Common& common);
 /// Adds --device, for device_from() (kernels/devices.h).
-void add_device_option(CLI::App& command, std::string& device);
+CLI::Option* add_device_option(CLI::App& command, std::string& device);
 /// Sets the thread count; call it first in every action.
 void apply_common(const Common& common);
 

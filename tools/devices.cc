@@ -46,8 +46,8 @@ int run(const Common& common) {
 
 }  // namespace
 
-void add_device_option(CLI::App& command, std::string& device) {
-  command.add_option("--device", device, "cpu, cuda (the first GPU) or cuda:N; `fovea devices` lists them")
+CLI::Option* add_device_option(CLI::App& command, std::string& device) {
+  return command.add_option("--device", device, "cpu, cuda (the first GPU) or cuda:N; `fovea devices` lists them")
       ->capture_default_str();
 }
 

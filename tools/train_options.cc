@@ -244,9 +244,7 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
   c.add_flag("--sync-batch-norm", o.sync_batch_norm,
              "Under mpirun: batch norm takes the statistics of all ranks' pictures, for results as of one rank")
       ->group(training);
-  c.add_option("--device", o.device, "cpu, cuda (the first GPU) or cuda:N; `fovea devices` lists them")
-      ->capture_default_str()
-      ->group(training);
+  add_device_option(c, o.device)->group(training);
   c.add_option("--optimizer", o.optimizer, "sgd (default, Nesterov momentum), adam, adamw, rmsprop, lamb")
       ->check(CLI::IsMember({"sgd", "adam", "adamw", "rmsprop", "lamb"}))
       ->group(training);

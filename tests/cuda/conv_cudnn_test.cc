@@ -6,6 +6,7 @@
 #include "kernels/cuda/cudnn_graph.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/weight_cache.h"
+#include "tests/kernels/conv_words.h"
 
 using namespace fovea;
 using namespace fovea::kernels;
@@ -21,12 +22,7 @@ struct Case {
 
   Shape y() const { return conv2d_shape(params, x, w); }
   std::string to_string() const {
-    const Padding& p = params.padding;
-    return str("x ", x, " w ", w, " stride ", params.stride.h, ",", params.stride.w, " dilation ", params.dilation.h,
-               ",", params.dilation.w,
-               p.rule == Padding::Rule::tf_same ? std::string(" tf_same")
-                                                : str(" pad ", p.top, ",", p.bottom, ",", p.left, ",", p.right),
-               " groups ", params.groups, bias ? " bias " : " ", kernels::to_string(act.kind));
+    return str(test::words(x, w, params), bias ? " bias " : " ", kernels::to_string(act.kind));
   }
 };
 

@@ -10,6 +10,7 @@
 #include "layers/modules.h"
 #include "layers/ops.h"
 #include "models/zoo.h"
+#include "tests/tensor_distance.h"
 #include "train/evaluation.h"
 #include "train/trainer.h"
 
@@ -51,15 +52,7 @@ Tensor noise(const Shape& shape, std::uint64_t seed) {
   return random_tensor(shape, rng, -2, 2).to(DType::f32);
 }
 
-double relative(const Tensor& a, const Tensor& b) {
-  const std::vector<double> x = a.to(kCpu).to_vector<double>(), y = b.to(kCpu).to_vector<double>();
-  double error = 0, size = 1e-12;
-  for (std::size_t i = 0; i < y.size(); ++i) {
-    error += (x[i] - y[i]) * (x[i] - y[i]);
-    size += y[i] * y[i];
-  }
-  return std::sqrt(error / size);
-}
+double relative(const Tensor& a, const Tensor& b) { return tensor_distance(a, b, 1e-6); }
 
 }  // namespace
 

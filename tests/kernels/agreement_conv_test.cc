@@ -5,6 +5,7 @@
 #include "agreement.h"
 #include "core/tensor.h"
 #include "kernels/conv2d.h"
+#include "tests/kernels/conv_words.h"
 
 using namespace fovea;
 using namespace fovea::kernels;
@@ -22,12 +23,7 @@ struct Case {
   std::int64_t misalign = 0;
 
   std::string to_string() const {
-    const Padding& p = params.padding;
-    return str("x ", x, " w ", w, " stride ", params.stride.h, ",", params.stride.w, " dilation ", params.dilation.h,
-               ",", params.dilation.w,
-               p.rule == Padding::Rule::tf_same ? std::string(" tf_same")
-                                                : str(" pad ", p.top, ",", p.bottom, ",", p.left, ",", p.right),
-               " groups ", params.groups, bias ? " bias" : "", " act ", kernels::to_string(act.kind), " misaligned by ",
+    return str(test::words(x, w, params), bias ? " bias" : "", " act ", kernels::to_string(act.kind), " misaligned by ",
                misalign);
   }
 };

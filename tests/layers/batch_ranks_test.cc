@@ -10,6 +10,7 @@
 #include "layers/fused/fused_pass.h"
 #include "layers/ops.h"
 #include "support.h"
+#include "tests/tensor_distance.h"
 #include "tests/thread_ranks.h"
 
 using namespace fovea;
@@ -80,12 +81,7 @@ Pass run(const Tensor& x, const Tensor& seed, Communicator* ranks, std::int64_t 
 /// |a − b| in terms of |b|.
 double distance(const std::vector<double>& a, const std::vector<double>& b) {
   REQUIRE(a.size() == b.size());
-  double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    difference += (a[i] - b[i]) * (a[i] - b[i]);
-    norm += b[i] * b[i];
-  }
-  return std::sqrt(difference) / std::max(std::sqrt(norm), 1e-3);
+  return test::relative_distance(a, b, 1e-3);
 }
 
 void check_parts(DType dtype, const std::vector<std::int64_t>& parts, double tolerance, bool fused = true) {

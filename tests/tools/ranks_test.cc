@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "models/load.h"
+#include "tests/tensor_distance.h"
 #include "tests/tools/program.h"
 #include "train/distributed/mpi.h"
 
@@ -42,15 +43,8 @@ double distance(const std::string& a, const std::string& b) {
   const auto x = first.network().named_tensors(), y = second.network().named_tensors();
   REQUIRE(x.size() == y.size());
   double worst = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const std::vector<double> p = x[i].tensor.to_vector<double>(), q = y[i].tensor.to_vector<double>();
-    double difference = 0, norm = 0;
-    for (std::size_t k = 0; k < p.size(); ++k) {
-      difference += (p[k] - q[k]) * (p[k] - q[k]);
-      norm += q[k] * q[k];
-    }
-    worst = std::max(worst, std::sqrt(difference) / std::max(std::sqrt(norm), 1e-12));
-  }
+  for (std::size_t i = 0; i < x.size(); ++i)
+    worst = std::max(worst, fovea::test::tensor_distance(x[i].tensor, y[i].tensor));
   return worst;
 }
 

@@ -11,6 +11,7 @@
 #include "layers/ops.h"
 #include "models/model.h"
 #include "tests/temp_folder.h"
+#include "tests/tensor_distance.h"
 #include "tests/thread_ranks.h"
 #include "train/distributed/data_parallel_internal.h"
 #include "train/distributed/mpi.h"
@@ -108,16 +109,8 @@ double distance(const Model& a, const Model& b) {
   const auto x = a.network().named_tensors(), y = b.network().named_tensors();
   REQUIRE(x.size() == y.size());
   double worst = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const std::vector<double> p = x[i].tensor.to_vector<double>(), q = y[i].tensor.to_vector<double>();
-    double difference = 0, norm = 0;
-    for (std::size_t k = 0; k < p.size(); ++k) {
-      difference += (p[k] - q[k]) * (p[k] - q[k]);
-      norm += q[k] * q[k];
-    }
-    const double d = std::sqrt(difference) / std::max(std::sqrt(norm), 1e-4);
-    worst = std::isnan(d) ? HUGE_VAL : std::max(worst, d);
-  }
+  for (std::size_t i = 0; i < x.size(); ++i)
+    worst = std::max(worst, test::tensor_distance(x[i].tensor, y[i].tensor, 1e-4));
   return worst;
 }
 
