@@ -1,6 +1,9 @@
 // Entry points of the optimizer steps: checks and the lists of implementations.
 #include "kernels/optimizer.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "kernels/check_internal.h"
 #include "kernels/cpu/simd/simd.h"
 #include "kernels/cuda/entry.h"
@@ -11,21 +14,25 @@
 namespace fovea::kernels {
 namespace {
 
-template <class Problem>
-const char* reference_step_declines(const Problem& p) {
-  return needs_cpu(p.param);
+template <class Item>
+const char* all_on_cpu(std::span<const Item> all, View Item::*view) {
+  return needs_cpu(all.front().*view);
 }
-const char* reference_scan_declines(const ScanProblem& p) { return needs_cpu(p.x); }
-const char* reference_update_declines(const UpdateProblem& p) { return needs_cpu(p.to); }
+const char* reference_declines(const SgdProblem& p) { return all_on_cpu(p.all, &SgdUpdate::param); }
+const char* reference_declines(const AdamProblem& p) { return all_on_cpu(p.all, &AdamUpdate::param); }
+const char* reference_declines(const RmspropProblem& p) { return all_on_cpu(p.all, &RmspropUpdate::param); }
+const char* reference_declines(const UpdateProblem& p) { return all_on_cpu(p.all, &Update::to); }
+const char* reference_declines(const ScanProblem& p) { return needs_cpu(p.x); }
 
 void reference_sgd(const SgdProblem& p) {
-  by_scalar(p.param.dtype, [&](auto t) { reference::sgd_step<decltype(t)>(p); });
+  for (const SgdUpdate& u : p.all) by_scalar(u.param.dtype, [&](auto t) { reference::sgd_step<decltype(t)>(u); });
 }
 void reference_adam(const AdamProblem& p) {
-  by_scalar(p.param.dtype, [&](auto t) { reference::adam_step<decltype(t)>(p); });
+  for (const AdamUpdate& u : p.all) by_scalar(u.param.dtype, [&](auto t) { reference::adam_step<decltype(t)>(u); });
 }
 void reference_rmsprop(const RmspropProblem& p) {
-  by_scalar(p.param.dtype, [&](auto t) { reference::rmsprop_step<decltype(t)>(p); });
+  for (const RmspropUpdate& u : p.all)
+    by_scalar(u.param.dtype, [&](auto t) { reference::rmsprop_step<decltype(t)>(u); });
 }
 void reference_sum_of_squares(const ScanProblem& p) {
   by_scalar(p.x.dtype, [&](auto t) { reference::sum_of_squares<decltype(t)>(p); });
@@ -34,48 +41,39 @@ void reference_all_finite(const ScanProblem& p) {
   by_scalar(p.x.dtype, [&](auto t) { reference::all_finite<decltype(t)>(p); });
 }
 void reference_update(const UpdateProblem& p) {
-  by_scalar(p.to.dtype, [&](auto t) { reference::update<decltype(t)>(p); });
+  for (const Update& u : p.all) by_scalar(u.to.dtype, [&](auto t) { reference::update<decltype(t)>(u); });
 }
 
 // Fastest first; each either runs a problem or says why not.
 constexpr Implementation<SgdProblem> kSgd[] = {
     {"simd", simd::declines, simd::sgd},
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::sgd),
-    {"reference", reference_step_declines, reference_sgd},
+    {"reference", reference_declines, reference_sgd},
 };
 constexpr Implementation<AdamProblem> kAdam[] = {
     {"simd", simd::declines, simd::adam},
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::adam),
-    {"reference", reference_step_declines, reference_adam},
+    {"reference", reference_declines, reference_adam},
 };
 constexpr Implementation<RmspropProblem> kRmsprop[] = {
     {"simd", simd::declines, simd::rmsprop},
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::rmsprop),
-    {"reference", reference_step_declines, reference_rmsprop},
+    {"reference", reference_declines, reference_rmsprop},
 };
 constexpr Implementation<ScanProblem> kSumOfSquares[] = {
     {"simd", simd::declines, simd::sum_of_squares},
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::sum_of_squares),
-    {"reference", reference_scan_declines, reference_sum_of_squares},
+    {"reference", reference_declines, reference_sum_of_squares},
 };
 constexpr Implementation<ScanProblem> kAllFinite[] = {
     {"simd", simd::declines, simd::all_finite},
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::all_finite),
-    {"reference", reference_scan_declines, reference_all_finite},
+    {"reference", reference_declines, reference_all_finite},
 };
 constexpr Implementation<UpdateProblem> kUpdate[] = {
     {"simd", simd::declines, simd::update},
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::update),
-    {"reference", reference_update_declines, reference_update},
-};
-
-const char* reference_clamp_declines(const ClampProblem& p) { return needs_cpu(p.x); }
-void reference_clamp(const ClampProblem& p) {
-  by_scalar(p.x.dtype, [&](auto t) { reference::clamp<decltype(t)>(p); });
-}
-constexpr Implementation<ClampProblem> kClamp[] = {
-    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::clamp),
-    {"only", reference_clamp_declines, reference_clamp},
+    {"reference", reference_declines, reference_update},
 };
 
 const char* one_by_one_declines(const ScanManyProblem& p) { return needs_cpu(p.x.front()); }
@@ -106,6 +104,28 @@ std::vector<double> scan_many(const char* op, bool finite, std::span<const Const
   return all;
 }
 
+/// Runs what is not empty. `check` looks at one item; all are on the first one's device.
+template <class Problem, class Item, class Check>
+void run_all(const char* op, std::span<const Implementation<Problem>> list, std::span<const Item> all, View Item::*view,
+             const Check& check) {
+  std::vector<Item> some;
+  bool empty = false;
+  for (const Item& item : all) {
+    check(item);
+    const Device device = (item.*view).device, first = (all.front().*view).device;
+    if (device != first)
+      throw Error(ErrorKind::device, op, str("one tensor is on ", device, ", the first on ", first),
+                  "tensors of one call are on one device");
+    empty = empty || (item.*view).numel() == 0;
+  }
+  if (empty) {
+    std::copy_if(all.begin(), all.end(), std::back_inserter(some),
+                 [&](const Item& item) { return (item.*view).numel() > 0; });
+    all = some;
+  }
+  if (!all.empty()) dispatch<Problem>(op, list, {all});
+}
+
 /// All of the parameter's shape, element type and device.
 void check_like_param(std::string_view op, View param, std::initializer_list<Operand> others) {
   for (const Operand& o : others) {
@@ -119,29 +139,42 @@ void check_momentum(std::string_view op, double momentum, const std::optional<Vi
     throw Error(ErrorKind::usage, op, str("momentum ", momentum, " needs a momentum buffer"));
 }
 
+void check_update(const Update& u) {
+  const char* const op = "update_all";
+  check_floating(op, {{"to", u.to}, {"from", u.from}});
+  const bool two = u.kind == UpdateKind::lerp || u.kind == UpdateKind::add;
+  if (two != u.from.has_value()) throw Error(ErrorKind::usage, op, two ? "there is no `from`" : "`from` is not used");
+  if (two) check_shape(op, {"from", u.from}, u.to.shape);
+  if (u.kind == UpdateKind::clamp && !(u.a >= 0))
+    throw Error(ErrorKind::usage, op, str("the limit of a clamp must not be negative, got ", u.a));
+}
+
 }  // namespace
 
-void sgd_step(const SgdStep& step, ConstView grad, View param, std::optional<View> momentum) {
-  check_like_param("sgd_step", param, {{"gradient", grad}, {"momentum", momentum}});
-  check_momentum("sgd_step", step.momentum, momentum);
-  if (param.numel() == 0) return;
-  dispatch<SgdProblem>("sgd_step", kSgd, {step, grad, param, momentum});
+void sgd_steps(std::span<const SgdUpdate> all) {
+  run_all<SgdProblem>("sgd_steps", kSgd, all, &SgdUpdate::param, [](const SgdUpdate& u) {
+    check_like_param("sgd_steps", u.param, {{"gradient", u.grad}, {"momentum", u.momentum}});
+    check_momentum("sgd_steps", u.step.momentum, u.momentum);
+  });
 }
 
-void adam_step(const AdamStep& step, ConstView grad, View param, View m, View v) {
-  check_like_param("adam_step", param, {{"gradient", grad}, {"m", m}, {"v", v}});
-  if (step.step < 1) throw Error(ErrorKind::usage, "adam_step", str("steps count from 1, got ", step.step));
-  if (param.numel() == 0) return;
-  dispatch<AdamProblem>("adam_step", kAdam, {step, grad, param, m, v});
+void adam_steps(std::span<const AdamUpdate> all) {
+  run_all<AdamProblem>("adam_steps", kAdam, all, &AdamUpdate::param, [](const AdamUpdate& u) {
+    check_like_param("adam_steps", u.param, {{"gradient", u.grad}, {"m", u.m}, {"v", u.v}});
+    if (u.step.step < 1) throw Error(ErrorKind::usage, "adam_steps", str("steps count from 1, got ", u.step.step));
+  });
 }
 
-void rmsprop_step(const RmspropStep& step, ConstView grad, View param, View v, std::optional<View> momentum,
-                  std::optional<View> mean_grad) {
-  check_like_param("rmsprop_step", param,
-                   {{"gradient", grad}, {"v", v}, {"momentum", momentum}, {"mean gradient", mean_grad}});
-  check_momentum("rmsprop_step", step.momentum, momentum);
-  if (param.numel() == 0) return;
-  dispatch<RmspropProblem>("rmsprop_step", kRmsprop, {step, grad, param, v, momentum, mean_grad});
+void rmsprop_steps(std::span<const RmspropUpdate> all) {
+  run_all<RmspropProblem>("rmsprop_steps", kRmsprop, all, &RmspropUpdate::param, [](const RmspropUpdate& u) {
+    check_like_param("rmsprop_steps", u.param,
+                     {{"gradient", u.grad}, {"v", u.v}, {"momentum", u.momentum}, {"mean gradient", u.mean_grad}});
+    check_momentum("rmsprop_steps", u.step.momentum, u.momentum);
+  });
+}
+
+void update_all(std::span<const Update> all) {
+  run_all<UpdateProblem>("update_all", kUpdate, all, &Update::to, check_update);
 }
 
 double sum_of_squares(ConstView x) {
@@ -165,21 +198,14 @@ std::vector<bool> all_finite_of(std::span<const ConstView> x) {
   return {found.begin(), found.end()};
 }
 
-void clamp_in_place(double limit, View x) {
-  check_floating("clamp_in_place", {{"input", x}});
-  if (!(limit >= 0)) throw Error(ErrorKind::usage, "clamp_in_place", str("limit must not be negative, got ", limit));
-  if (x.numel() > 0) dispatch<ClampProblem>("clamp_in_place", kClamp, {limit, x});
-}
-
 void scale_in_place(double factor, View x) {
-  check_floating("scale_in_place", {{"input", x}});
-  if (x.numel() > 0) dispatch<UpdateProblem>("scale_in_place", kUpdate, {factor, std::nullopt, x});
+  const Update update{UpdateKind::scale, factor, {}, x};
+  update_all({&update, 1});
 }
 
 void lerp_in_place(double decay, ConstView from, View to) {
-  check_floating("lerp_in_place", {{"to", to}, {"from", from}});
-  check_shape("lerp_in_place", {"from", from}, to.shape);
-  if (to.numel() > 0) dispatch<UpdateProblem>("lerp_in_place", kUpdate, {decay, from, to});
+  const Update update{UpdateKind::lerp, decay, from, to};
+  update_all({&update, 1});
 }
 
 }  // namespace fovea::kernels

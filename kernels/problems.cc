@@ -9,6 +9,16 @@ std::string text(Size2 s) { return str(s.h, "x", s.w); }
 const char* text(Pass pass) { return pass == Pass::forward ? "forward" : "backward"; }
 std::string text(const ActivationParams& a) { return a.kind == Activation::none ? "" : str(" +", to_string(a.kind)); }
 
+/// One tensor's type and shape, or how many there are.
+template <class Item>
+std::string of_all(std::span<const Item> all, View Item::*view) {
+  const View& first = all.front().*view;
+  if (all.size() == 1) return str(to_string(first.dtype), " ", first.shape);
+  std::int64_t count = 0;
+  for (const Item& item : all) count += (item.*view).numel();
+  return str(all.size(), " tensors, ", to_string(first.dtype), " ", count);
+}
+
 }  // namespace
 
 std::string Conv2dProblem::to_string() const {
@@ -104,12 +114,11 @@ std::string FakeQuantizeProblem::to_string() const {
   return str(text(pass), " ", fovea::to_string(x.dtype), " ", x.shape, " scale ", scale.shape);
 }
 
-std::string SgdProblem::to_string() const { return str(fovea::to_string(param.dtype), " ", param.shape); }
-std::string AdamProblem::to_string() const { return str(fovea::to_string(param.dtype), " ", param.shape); }
-std::string RmspropProblem::to_string() const { return str(fovea::to_string(param.dtype), " ", param.shape); }
+std::string SgdProblem::to_string() const { return of_all(all, &SgdUpdate::param); }
+std::string AdamProblem::to_string() const { return of_all(all, &AdamUpdate::param); }
+std::string RmspropProblem::to_string() const { return of_all(all, &RmspropUpdate::param); }
+std::string UpdateProblem::to_string() const { return of_all(all, &Update::to); }
 std::string ScanProblem::to_string() const { return str(fovea::to_string(x.dtype), " ", x.shape); }
 std::string ScanManyProblem::to_string() const { return str(x.size(), " tensors"); }
-std::string ClampProblem::to_string() const { return str(fovea::to_string(x.dtype), " ", x.shape, " to ±", limit); }
-std::string UpdateProblem::to_string() const { return str(fovea::to_string(to.dtype), " ", to.shape); }
 
 }  // namespace fovea::kernels

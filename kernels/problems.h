@@ -242,28 +242,25 @@ struct FakeQuantizeProblem {
   std::string to_string() const;
 };
 
-// ---- optimizer.h
+// ---- optimizer.h: no tensor is empty, all are on one device
 struct SgdProblem {
-  SgdStep step;
-  ConstView grad;
-  View param;
-  std::optional<View> momentum;  ///< there where step.momentum is not 0
+  std::span<const SgdUpdate> all;
   std::string to_string() const;
 };
 
 struct AdamProblem {
-  AdamStep step;
-  ConstView grad;
-  View param, m, v;
+  std::span<const AdamUpdate> all;
   std::string to_string() const;
 };
 
 struct RmspropProblem {
-  RmspropStep step;
-  ConstView grad;
-  View param, v;
-  std::optional<View> momentum;   ///< there where step.momentum is not 0
-  std::optional<View> mean_grad;  ///< centered
+  std::span<const RmspropUpdate> all;
+  std::string to_string() const;
+};
+
+/// update_all.
+struct UpdateProblem {
+  std::span<const Update> all;
   std::string to_string() const;
 };
 
@@ -279,21 +276,6 @@ struct ScanManyProblem {
   bool finite = false;  ///< all_finite instead of sum_of_squares
   std::span<const ConstView> x;
   double* results = nullptr;  ///< one for each
-  std::string to_string() const;
-};
-
-/// clamp_in_place.
-struct ClampProblem {
-  double limit = 0;
-  View x;
-  std::string to_string() const;
-};
-
-/// scale_in_place (no `from`: to = a·to) and lerp_in_place (to = a·to + (1−a)·from).
-struct UpdateProblem {
-  double a = 1;
-  OptionalView from;
-  View to;
   std::string to_string() const;
 };
 

@@ -2,20 +2,11 @@
 #include "train/ema.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/error.h"
 #include "kernels/optimizer.h"
 
 namespace fovea {
-namespace {
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.device() == kCpu && std::memcmp(a.view().data, b.view().data, a.nbytes()) == 0;
-}
-
-}  // namespace
-
 WeightAverage::WeightAverage(std::vector<NamedTensor> tensors, const EmaOptions& options)
     : live_(std::move(tensors)), options_(options) {
   if (!(options.decay >= 0 && options.decay < 1)) {
@@ -29,17 +20,16 @@ void WeightAverage::update() {
   ++updates_;
   const auto t = static_cast<double>(updates_);
   const double decay = options_.warmup ? std::min(options_.decay, (1 + t) / (10 + t)) : options_.decay;
+  std::vector<kernels::Update> updates;
   for (std::size_t i = 0; i < live_.size(); ++i) {
     const Tensor& from = live_[i].tensor;
-    if (from.numel() == 0) continue;
-    // A tensor that never changes, as a frozen layer's, keeps its bits: decay·a + (1−decay)·a may round away from a.
-    if (same_bits(from, average_[i])) continue;
     if (from.dtype() == DType::f32 || from.dtype() == DType::f64) {
-      kernels::lerp_in_place(decay, from.view(), average_[i].mutable_view());
-    } else {
+      updates.push_back({kernels::UpdateKind::lerp, decay, from.view(), average_[i].mutable_view()});
+    } else if (from.numel() > 0) {
       average_[i].copy_from(from);
     }
   }
+  kernels::update_all(updates);
 }
 
 void WeightAverage::swap() {

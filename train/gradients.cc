@@ -42,6 +42,14 @@ Scanned gradients_of(const std::vector<NamedTensor>& parameters) {
   return scanned;
 }
 
+void update_gradients(const std::vector<NamedTensor>& parameters, kernels::UpdateKind kind, double a) {
+  std::vector<kernels::Update> updates;
+  for_each_gradient(parameters, [&](const NamedTensor&, Tensor& grad) {
+    updates.push_back({kind, a, {}, grad.mutable_view()});
+  });
+  kernels::update_all(updates);
+}
+
 }  // namespace
 
 double gradient_norm(const std::vector<NamedTensor>& parameters) {
@@ -62,13 +70,11 @@ double clip_gradients_by_norm(const std::vector<NamedTensor>& parameters, double
 void clip_gradients_by_value(const std::vector<NamedTensor>& parameters, double limit) {
   if (!(limit > 0))
     throw Error(ErrorKind::usage, "gradient clipping", str("the largest value is ", limit), "it must be positive");
-  for_each_gradient(parameters,
-                    [&](const NamedTensor&, Tensor& grad) { kernels::clamp_in_place(limit, grad.mutable_view()); });
+  update_gradients(parameters, kernels::UpdateKind::clamp, limit);
 }
 
 void scale_gradients(const std::vector<NamedTensor>& parameters, double factor) {
-  for_each_gradient(parameters,
-                    [&](const NamedTensor&, Tensor& grad) { kernels::scale_in_place(factor, grad.mutable_view()); });
+  update_gradients(parameters, kernels::UpdateKind::scale, factor);
 }
 
 std::string first_bad_gradient(const std::vector<NamedTensor>& parameters) {

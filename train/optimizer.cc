@@ -199,114 +199,157 @@ void Optimizer::step() {
                       parameter.tensor.to_string()));
     }
   }
+  std::vector<Due> due;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     Tensor& p = parameters_[i].tensor;
     if (!p.requires_grad()) continue;
-    const Tensor grad = p.grad();
+    Tensor grad = p.grad();
     if (!grad.defined() || p.numel() == 0) continue;
     Slots& slots = slots_[i];
     if (options_.lookahead && !slots.slow.defined()) slots.slow = p.clone();
     ++slots.steps;
-    const double lr = lr_ * slots.lr_scale;
-    std::visit(Overloaded{
-                   [&](const SGD& c) { update(c, slots, grad, p, lr); },
-                   [&](const Adam& c) {
-                     update_adam(c.beta1, c.beta2, c.epsilon, false, c.convention == OptimizerConvention::keras, slots,
-                                 grad, p, lr);
-                   },
-                   [&](const AdamW& c) {
-                     update_adam(c.beta1, c.beta2, c.epsilon, true, c.convention == OptimizerConvention::keras, slots,
-                                 grad, p, lr);
-                   },
-                   [&](const RMSprop& c) { update(c, slots, grad, p, lr); },
-                   [&](const LAMB& c) { update(c, slots, grad, p, lr); },
-               },
-               config_);
-    if (options_.lookahead && slots.steps % options_.lookahead->every == 0) {
-      kernels::lerp_in_place(1 - options_.lookahead->alpha, p.view(), slots.slow.mutable_view());
-      p.copy_from(slots.slow);
-    }
+    due.push_back({&p, &slots, std::move(grad), lr_ * slots.lr_scale});
   }
+  std::visit(Overloaded{
+                 [&](const Adam& c) {
+                   update_adam(c.beta1, c.beta2, c.epsilon, false, c.convention == OptimizerConvention::keras, due);
+                 },
+                 [&](const AdamW& c) {
+                   update_adam(c.beta1, c.beta2, c.epsilon, true, c.convention == OptimizerConvention::keras, due);
+                 },
+                 [&](const auto& c) { update(c, due); },
+             },
+             config_);
+  if (options_.lookahead) catch_up(due);
   ++steps_;
 }
 
-void Optimizer::update(const SGD& c, Slots& slots, const Tensor& grad, Tensor& p, double lr) {
+void Optimizer::catch_up(const std::vector<Due>& due) {
+  std::vector<kernels::Update> slow;
+  for (const auto& [p, slots, grad, lr] : due) {
+    if (slots->steps % options_.lookahead->every != 0) continue;
+    slow.push_back({kernels::UpdateKind::lerp, 1 - options_.lookahead->alpha, p->view(), slots->slow.mutable_view()});
+  }
+  kernels::update_all(slow);
+  for (const auto& [p, slots, grad, lr] : due) {
+    if (slots->steps % options_.lookahead->every == 0) p->copy_from(slots->slow);
+  }
+}
+
+void Optimizer::update(const SGD& c, const std::vector<Due>& due) {
   const bool keras = c.convention == OptimizerConvention::keras;
-  std::optional<View> momentum;
-  if (c.momentum != 0) {
-    ensure(slots.a, p);
-    momentum = slots.a.mutable_view();
+  std::vector<kernels::SgdUpdate> updates;
+  for (const auto& [p, slots, grad, lr] : due) {
+    std::optional<View> momentum;
+    if (c.momentum != 0) {
+      ensure(slots->a, *p);
+      momentum = slots->a.mutable_view();
+    }
+    updates.push_back({{.lr = lr,
+                        .momentum = c.momentum,
+                        .weight_decay = slots->decay,
+                        .nesterov = c.nesterov,
+                        .decoupled = keras,
+                        .first = slots->steps == 1,
+                        .keras = keras},
+                       grad.view(),
+                       p->mutable_view(),
+                       momentum});
   }
-  kernels::sgd_step({.lr = lr,
-                     .momentum = c.momentum,
-                     .weight_decay = slots.decay,
-                     .nesterov = c.nesterov,
-                     .decoupled = keras,
-                     .first = slots.steps == 1,
-                     .keras = keras},
-                    grad.view(), p.mutable_view(), momentum);
+  kernels::sgd_steps(updates);
 }
 
-void Optimizer::update_adam(double beta1, double beta2, double epsilon, bool decoupled, bool keras, Slots& slots,
-                            const Tensor& grad, Tensor& p, double lr) {
-  ensure(slots.a, p);
-  ensure(slots.b, p);
-  kernels::adam_step({.lr = lr,
-                      .beta1 = beta1,
-                      .beta2 = beta2,
-                      .epsilon = epsilon,
-                      .weight_decay = slots.decay,
-                      .step = slots.steps,
-                      .decoupled = decoupled,
-                      .keras = keras},
-                     grad.view(), p.mutable_view(), slots.a.mutable_view(), slots.b.mutable_view());
+void Optimizer::update_adam(double beta1, double beta2, double epsilon, bool decoupled, bool keras,
+                            const std::vector<Due>& due) {
+  std::vector<kernels::AdamUpdate> updates;
+  for (const auto& [p, slots, grad, lr] : due) {
+    ensure(slots->a, *p);
+    ensure(slots->b, *p);
+    updates.push_back({{.lr = lr,
+                        .beta1 = beta1,
+                        .beta2 = beta2,
+                        .epsilon = epsilon,
+                        .weight_decay = slots->decay,
+                        .step = slots->steps,
+                        .decoupled = decoupled,
+                        .keras = keras},
+                       grad.view(),
+                       p->mutable_view(),
+                       slots->a.mutable_view(),
+                       slots->b.mutable_view()});
+  }
+  kernels::adam_steps(updates);
 }
 
-void Optimizer::update(const RMSprop& c, Slots& slots, const Tensor& grad, Tensor& p, double lr) {
-  ensure(slots.b, p, c.convention == RMSpropConvention::tensorflow1 ? 1.0 : 0.0);
-  std::optional<View> momentum, mean_grad;
-  if (c.momentum != 0) {
-    ensure(slots.a, p);
-    momentum = slots.a.mutable_view();
+void Optimizer::update(const RMSprop& c, const std::vector<Due>& due) {
+  const bool pytorch = c.convention == RMSpropConvention::pytorch, keras = c.convention == RMSpropConvention::keras;
+  std::vector<kernels::RmspropUpdate> updates;
+  std::vector<kernels::Update> decays;
+  for (const auto& [p, slots, grad, lr] : due) {
+    ensure(slots->b, *p, c.convention == RMSpropConvention::tensorflow1 ? 1.0 : 0.0);
+    std::optional<View> momentum, mean_grad;
+    if (c.momentum != 0) {
+      ensure(slots->a, *p);
+      momentum = slots->a.mutable_view();
+    }
+    if (c.centered) {
+      ensure(slots->c, *p);
+      mean_grad = slots->c.mutable_view();
+    }
+    if (keras && slots->decay != 0)
+      decays.push_back({kernels::UpdateKind::scale, 1 - lr * slots->decay, {}, p->mutable_view()});
+    updates.push_back({{.lr = lr,
+                        .alpha = c.alpha,
+                        .epsilon = c.epsilon,
+                        .momentum = c.momentum,
+                        .weight_decay = keras ? 0 : slots->decay,
+                        .epsilon_inside = !pytorch,
+                        .lr_in_momentum = !pytorch},
+                       grad.view(),
+                       p->mutable_view(),
+                       slots->b.mutable_view(),
+                       momentum,
+                       mean_grad});
   }
-  if (c.centered) {
-    ensure(slots.c, p);
-    mean_grad = slots.c.mutable_view();
-  }
-  double decay = slots.decay;
-  if (c.convention == RMSpropConvention::keras && decay != 0) {
-    kernels::scale_in_place(1 - lr * decay, p.mutable_view());
-    decay = 0;
-  }
-  const bool pytorch = c.convention == RMSpropConvention::pytorch;
-  kernels::rmsprop_step({.lr = lr,
-                         .alpha = c.alpha,
-                         .epsilon = c.epsilon,
-                         .momentum = c.momentum,
-                         .weight_decay = decay,
-                         .epsilon_inside = !pytorch,
-                         .lr_in_momentum = !pytorch},
-                        grad.view(), p.mutable_view(), slots.b.mutable_view(), momentum, mean_grad);
+  kernels::update_all(decays);
+  kernels::rmsprop_steps(updates);
 }
 
-void Optimizer::update(const LAMB& c, Slots& slots, const Tensor& grad, Tensor& p, double lr) {
-  ensure(slots.a, p);
-  ensure(slots.b, p);
-  // An Adam step of rate −1 from zero leaves Adam's direction m̂/(√v̂ + eps) itself in `direction`.
-  Tensor direction = Tensor::zeros(p.shape(), p.dtype(), p.device());
-  kernels::adam_step({.lr = -1, .beta1 = c.beta1, .beta2 = c.beta2, .epsilon = c.epsilon, .step = slots.steps},
-                     grad.view(), direction.mutable_view(), slots.a.mutable_view(), slots.b.mutable_view());
-  double trust = 1;
-  if (slots.decay != 0) {
-    Tensor decay = p.clone();
-    kernels::scale_in_place(slots.decay, decay.mutable_view());
-    direction.accumulate(decay);
-    const double p_norm = std::sqrt(kernels::sum_of_squares(p.view()));
-    const double u_norm = std::sqrt(kernels::sum_of_squares(direction.view()));
-    if (p_norm > 0 && u_norm > 0) trust = p_norm / u_norm;
+void Optimizer::update(const LAMB& c, const std::vector<Due>& due) {
+  // An Adam step of rate −1 from zero leaves Adam's direction m̂/(√v̂ + eps) itself.
+  std::vector<Tensor> directions;
+  std::vector<kernels::AdamUpdate> updates;
+  std::vector<kernels::Update> decays, moves;
+  std::vector<ConstView> squared;  // parameter and direction of those that decay
+  for (const auto& [p, slots, grad, lr] : due) {
+    ensure(slots->a, *p);
+    ensure(slots->b, *p);
+    directions.push_back(Tensor::zeros(p->shape(), p->dtype(), p->device()));
+    const View direction = directions.back().mutable_view();
+    updates.push_back({{.lr = -1, .beta1 = c.beta1, .beta2 = c.beta2, .epsilon = c.epsilon, .step = slots->steps},
+                       grad.view(),
+                       direction,
+                       slots->a.mutable_view(),
+                       slots->b.mutable_view()});
+    if (slots->decay == 0) continue;
+    decays.push_back({kernels::UpdateKind::add, slots->decay, p->view(), direction});
+    squared.push_back(p->view());
+    squared.push_back(direction);
   }
-  kernels::scale_in_place(-lr * trust, direction.mutable_view());
-  p.accumulate(direction);
+  kernels::adam_steps(updates);
+  kernels::update_all(decays);
+  const std::vector<double> squares = kernels::sums_of_squares(squared);
+  std::size_t at = 0, i = 0;
+  for (const auto& [p, slots, grad, lr] : due) {
+    double trust = 1;
+    if (slots->decay != 0) {
+      const double p_norm = std::sqrt(squares[at]), u_norm = std::sqrt(squares[at + 1]);
+      if (p_norm > 0 && u_norm > 0) trust = p_norm / u_norm;
+      at += 2;
+    }
+    moves.push_back({kernels::UpdateKind::add, -lr * trust, directions[i++].view(), p->mutable_view()});
+  }
+  kernels::update_all(moves);
 }
 
 std::vector<std::pair<const char*, Tensor Optimizer::Slots::*>> Optimizer::slot_names() const {

@@ -145,11 +145,18 @@ class FOVEA_API Optimizer {
     double lr_scale = 1;
     double decay = 0;
   };
-  void update(const SGD& config, Slots& slots, const Tensor& grad, Tensor& p, double lr);
-  void update_adam(double beta1, double beta2, double epsilon, bool decoupled, bool keras, Slots& slots,
-                   const Tensor& grad, Tensor& p, double lr);
-  void update(const RMSprop& config, Slots& slots, const Tensor& grad, Tensor& p, double lr);
-  void update(const LAMB& config, Slots& slots, const Tensor& grad, Tensor& p, double lr);
+  /// A parameter that this step moves.
+  struct Due {
+    Tensor* parameter;
+    Slots* slots;
+    Tensor grad;
+    double lr;
+  };
+  void update(const SGD& config, const std::vector<Due>& due);
+  void update_adam(double beta1, double beta2, double epsilon, bool decoupled, bool keras, const std::vector<Due>& due);
+  void update(const RMSprop& config, const std::vector<Due>& due);
+  void update(const LAMB& config, const std::vector<Due>& due);
+  void catch_up(const std::vector<Due>& due);
   std::vector<std::pair<const char*, Tensor Slots::*>> slot_names() const;
 
   OptimizerConfig config_;

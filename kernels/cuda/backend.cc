@@ -11,6 +11,7 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/runtime.h"
+#include "kernels/cuda/tensor_table.h"
 #include "kernels/cuda/weight_cache.h"
 
 namespace fovea::kernels::cuda {
@@ -70,6 +71,7 @@ class CudaBackend final : public DeviceBackend {
     if (status == cudaErrorMemoryAllocation) {  // what lies free in pieces may do as a whole
       cudaGetLastError();
       clear_weight_cache(index);
+      clear_table_cache(index);
       check(cudaStreamSynchronize(queue), "cudaStreamSynchronize");
       check(cudaMemPoolTrimTo(d.pool, 0), "cudaMemPoolTrimTo");
       status = cudaMallocAsync(&data, bytes, queue);
@@ -147,6 +149,7 @@ class CudaBackend final : public DeviceBackend {
   }
   void release_cache(int index) override {
     clear_weight_cache(index);
+    clear_table_cache(index);
     check(cudaStreamSynchronize(stream(index)), "cudaStreamSynchronize");
     if (device(index).pool) check(cudaMemPoolTrimTo(device(index).pool, 0), "cudaMemPoolTrimTo");
   }

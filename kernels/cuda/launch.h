@@ -23,6 +23,8 @@
 namespace fovea::cuda_double {
 /// Queues `run` on the stream. The functor's bytes are looked through for addresses that a GPU could not read.
 void launch(cudaStream_t stream, const char* kernel, const void* functor, std::size_t bytes, std::function<void()> run);
+/// The same look through a table that the next launch follows.
+void look_through(cudaStream_t stream, const char* kernel, const void* table, std::size_t bytes);
 }  // namespace fovea::cuda_double
 #endif
 
@@ -92,17 +94,21 @@ void for_each(const char* name, std::int64_t n, const F& f, int device) {
 }
 
 /// Runs `blocks` blocks of a cooperative kernel.
+/// @param table the host's copy of addresses that the kernel follows, for the test double to check
 template <class K>
-void run_blocks(const char* name, std::int64_t blocks, const K& kernel, int device) {
+void run_blocks(const char* name, std::int64_t blocks, const K& kernel, int device,
+                [[maybe_unused]] const void* table = nullptr, [[maybe_unused]] std::size_t table_bytes = 0) {
   static_assert(std::is_trivially_default_constructible_v<typename K::Shared>);
   if (blocks <= 0) return;
   const cudaStream_t queue = stream(device);
 #ifdef __CUDACC__
+  static_assert(sizeof(K) <= 4000, "arguments of a kernel have 4 KB");
   constexpr std::int64_t kMost = 0x7fffffff;
   block_kernel<<<static_cast<unsigned>(blocks < kMost ? blocks : kMost), K::kThreads, 0, queue>>>(blocks, kernel);
   check_launch(name);
 #else
   static_assert(std::is_trivially_copyable_v<K>);
+  cuda_double::look_through(queue, name, table, table_bytes);
   K told = kernel;
   __builtin_clear_padding(&told);
   cuda_double::launch(queue, name, &told, sizeof told, [blocks, kernel] {

@@ -66,21 +66,19 @@ inline const char* declines(const FakeQuantizeProblem& p) { return needs_cuda(p.
 void fake_quantize_forward(const FakeQuantizeProblem&);
 void fake_quantize_backward(const FakeQuantizeProblem&);
 
-inline const char* declines(const SgdProblem& p) { return needs_cuda(p.param); }
+inline const char* declines(const SgdProblem& p) { return needs_cuda(p.all.front().param); }
 void sgd(const SgdProblem&);
-inline const char* declines(const AdamProblem& p) { return needs_cuda(p.param); }
+inline const char* declines(const AdamProblem& p) { return needs_cuda(p.all.front().param); }
 void adam(const AdamProblem&);
-inline const char* declines(const RmspropProblem& p) { return needs_cuda(p.param); }
+inline const char* declines(const RmspropProblem& p) { return needs_cuda(p.all.front().param); }
 void rmsprop(const RmspropProblem&);
+inline const char* declines(const UpdateProblem& p) { return needs_cuda(p.all.front().to); }
+void update(const UpdateProblem&);
 inline const char* declines(const ScanProblem& p) { return needs_cuda(p.x); }
 void sum_of_squares(const ScanProblem&);
 void all_finite(const ScanProblem&);
 inline const char* declines(const ScanManyProblem& p) { return needs_cuda(p.x.front()); }
 void scan_many(const ScanManyProblem&);
-inline const char* declines(const ClampProblem& p) { return needs_cuda(p.x); }
-void clamp(const ClampProblem&);
-inline const char* declines(const UpdateProblem& p) { return needs_cuda(p.to); }
-void update(const UpdateProblem&);
 
 // ---- products (gemm.cc: cuBLAS)
 inline const char* declines(const MatmulProblem& p) { return needs_cuda(p.c); }

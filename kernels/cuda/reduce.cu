@@ -5,6 +5,7 @@
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/reduce-inl.h"
 #include "kernels/cuda/strides-inl.h"
+#include "kernels/cuda/tensor_table.h"
 #include "kernels/reference/elementwise.h"
 
 namespace fovea::kernels::cuda {
@@ -112,17 +113,83 @@ void run_reduce_max_backward(const ReduceMaxBackwardProblem& p) {
       device);
 }
 
-/// Σx², or how many elements are not finite, in double, written to *to on the GPU.
+/// Σx², or how many elements are not finite, of each block's part of a table, in double.
 template <class T>
-void run_scan(const ConstView& view, bool finite, double* to) {
-  const T* const x = view.ptr<T>();
-  reduce_columns<double, 1>(
-      finite ? "all_finite" : "sum_of_squares", 1, view.numel(), 1,
-      [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t, double(&terms)[1]) {
-        const double v = static_cast<double>(x[row]);
-        terms[0] = !finite ? v * v : v - v == 0 ? 0.0 : 1.0;
-      },
-      [=] FOVEA_LAMBDA(std::int64_t, const double(&results)[1]) { *to = results[0]; }, view.device.index);
+struct ScanParts {
+  static constexpr int kThreads = cuda::kThreads;
+  struct Shared {
+    double values[kThreads];
+  };
+  struct Thread {};
+  TableView table;
+  bool finite;
+  double* partial;  ///< one per block
+
+  FOVEA_HD int phases() const { return BlockTotal::kSteps + 2; }
+  FOVEA_HD void phase(int p, std::int64_t block, int thread, Shared& s, Thread&) const {
+    if (p == 0) {
+      const TableRow row = table.row_of(block);
+      const T* const x = static_cast<const T*>(row.at[0]);
+      double sum = 0;
+      for (std::int64_t k = 0; k < kTablePart; k += kThreads) {
+        const std::int64_t i = (block - row.first_block) * kTablePart + k + thread;
+        if (i >= row.count) break;
+        const double v = static_cast<double>(x[i]);
+        sum += !finite ? v * v : v - v == 0 ? 0.0 : 1.0;
+      }
+      s.values[thread] = sum;
+    } else if (p <= BlockTotal::kSteps) {
+      BlockTotal::step<Combine::sum>(p - 1, thread, s.values);
+    } else if (thread == 0) {
+      partial[block] = s.values[0];
+    }
+  }
+};
+
+/// Adds up what the blocks of each row found: a block per row.
+struct ScanRows {
+  static constexpr int kThreads = cuda::kThreads;
+  struct Shared {
+    double values[kThreads];
+  };
+  struct Thread {};
+  TableView table;
+  const double* partial;
+  double* results;  ///< at the row's `set`
+
+  FOVEA_HD int phases() const { return BlockTotal::kSteps + 2; }
+  FOVEA_HD void phase(int p, std::int64_t block, int thread, Shared& s, Thread&) const {
+    const TableRow row = table.row(static_cast<int>(block));
+    if (p == 0) {
+      const std::int64_t parts = (row.count + kTablePart - 1) / kTablePart;
+      double sum = 0;
+      for (std::int64_t i = thread; i < parts; i += kThreads) sum += partial[row.first_block + i];
+      s.values[thread] = sum;
+    } else if (p <= BlockTotal::kSteps) {
+      BlockTotal::step<Combine::sum>(p - 1, thread, s.values);
+    } else if (thread == 0) {
+      results[row.set] = s.values[0];
+    }
+  }
+};
+
+/// Those of one element type: two launches.
+template <class T>
+void run_scan(const ScanManyProblem& p, double* results) {
+  const int device = p.x.front().device.index;
+  TensorTable table;
+  for (std::size_t i = 0; i < p.x.size(); ++i) {
+    if (p.x[i].dtype != dtype_of<T>) continue;
+    table.add({.count = p.x[i].numel(), .at = {const_cast<T*>(p.x[i].ptr<T>())}, .set = static_cast<std::int64_t>(i)});
+  }
+  if (table.empty()) return;
+  const auto memory = table.on_device(device);
+  const TableView view(table, memory.get());
+  const Scratch partial(static_cast<std::size_t>(table.blocks()) * sizeof(double), device);
+  run_blocks(p.finite ? "all_finite" : "sum_of_squares", table.blocks(),
+             ScanParts<T>{view, p.finite, partial.as<double>()}, device, table.rows().data(),
+             table.rows().size_bytes());
+  run_blocks("scan (rows)", view.count, ScanRows{view, partial.as<double>(), results}, device);
 }
 
 template <class T>
@@ -167,8 +234,8 @@ void reduce_to(const ReduceToProblem& p) {
 void scan_many(const ScanManyProblem& p) {
   const int device = p.x.front().device.index;
   const Scratch found(p.x.size() * sizeof(double), device);
-  for (std::size_t i = 0; i < p.x.size(); ++i)
-    by_scalar(p.x[i].dtype, [&](auto t) { run_scan<decltype(t)>(p.x[i], p.finite, found.as<double>() + i); });
+  run_scan<float>(p, found.as<double>());
+  run_scan<double>(p, found.as<double>());
   copy_to_host(p.results, found.data(), p.x.size() * sizeof(double), device);
   for (std::size_t i = 0; p.finite && i < p.x.size(); ++i) p.results[i] = p.results[i] == 0 ? 1 : 0;
 }

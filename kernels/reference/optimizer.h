@@ -5,14 +5,12 @@
 #include <cmath>
 #include <vector>
 
-#include "core/threads/parallel.h"
 #include "kernels/problems.h"
-#include "kernels/reference/activation.h"
 
 namespace fovea::kernels::reference {
 
 template <class T>
-void sgd_step(const SgdProblem& p) {
+void sgd_step(const SgdUpdate& p) {
   const SgdStep& s = p.step;
   const T* grad = p.grad.ptr<T>();
   T *param = p.param.ptr<T>(), *momentum = p.momentum ? p.momentum->ptr<T>() : nullptr;
@@ -39,7 +37,7 @@ void sgd_step(const SgdProblem& p) {
 }
 
 template <class T>
-void adam_step(const AdamProblem& p) {
+void adam_step(const AdamUpdate& p) {
   const AdamStep& s = p.step;
   const T* grad = p.grad.ptr<T>();
   T *param = p.param.ptr<T>(), *m = p.m.ptr<T>(), *v = p.v.ptr<T>();
@@ -65,7 +63,7 @@ void adam_step(const AdamProblem& p) {
 }
 
 template <class T>
-void rmsprop_step(const RmspropProblem& p) {
+void rmsprop_step(const RmspropUpdate& p) {
   const RmspropStep& s = p.step;
   const T* grad = p.grad.ptr<T>();
   T *param = p.param.ptr<T>(), *v = p.v.ptr<T>();
@@ -113,20 +111,19 @@ void all_finite(const ScanProblem& p) {
 }
 
 template <class T>
-void clamp(const ClampProblem& p) {
-  T* const x = p.x.ptr<T>();
-  const T high = static_cast<T>(p.limit), low = -high;
-  parallel_for(p.x.numel(), kElementGrain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) x[i] = x[i] > high ? high : x[i] < low ? low : x[i];
-  });
-}
-
-template <class T>
-void update(const UpdateProblem& p) {
-  const T* from = p.from ? p.from->ptr<T>() : nullptr;
-  T* to = p.to.ptr<T>();
-  for (std::int64_t i = 0; i < p.to.numel(); ++i) {
-    to[i] = static_cast<T>(from ? p.a * to[i] + (1 - p.a) * from[i] : p.a * to[i]);
+void update(const Update& u) {
+  const T* from = u.from ? u.from->ptr<T>() : nullptr;
+  T* to = u.to.ptr<T>();
+  const T high = static_cast<T>(u.a);
+  for (std::int64_t i = 0; i < u.to.numel(); ++i) {
+    switch (u.kind) {
+      case UpdateKind::scale: to[i] = static_cast<T>(u.a * to[i]); break;
+      case UpdateKind::lerp:
+        if (to[i] != from[i]) to[i] = static_cast<T>(u.a * to[i] + (1 - u.a) * from[i]);
+        break;
+      case UpdateKind::add: to[i] = static_cast<T>(to[i] + u.a * from[i]); break;
+      case UpdateKind::clamp: to[i] = to[i] > high ? high : to[i] < -high ? -high : to[i]; break;
+    }
   }
 }
 

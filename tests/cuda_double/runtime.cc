@@ -63,14 +63,9 @@ void check_device_memory(const void* data, std::size_t bytes, const char* what) 
   }
 }
 
-void launch(cudaStream_t stream, const char* kernel, const void* functor, std::size_t bytes,
-            std::function<void()> run) {
+void look_through(cudaStream_t stream, const char* kernel, const void* functor, std::size_t bytes) {
   State& st = state();
   const std::lock_guard lock(st.mutex);
-  if (fails_now("launch")) {
-    fail_with(cudaErrorLaunchOutOfResources);
-    return;
-  }
   // Every word that is an address must be one that this GPU could read.
   for (std::size_t at = 0; at + 8 <= bytes; at += 8) {
     std::uintptr_t word = 0;
@@ -87,6 +82,17 @@ void launch(cudaStream_t stream, const char* kernel, const void* functor, std::s
         broken(std::string(kernel) + ": was given an address of the host");
     }
   }
+}
+
+void launch(cudaStream_t stream, const char* kernel, const void* functor, std::size_t bytes,
+            std::function<void()> run) {
+  State& st = state();
+  const std::lock_guard lock(st.mutex);
+  if (fails_now("launch")) {
+    fail_with(cudaErrorLaunchOutOfResources);
+    return;
+  }
+  look_through(stream, kernel, functor, bytes);
   ++st.launches;
   enqueue(stream, kernel, std::move(run));
 }

@@ -275,7 +275,7 @@ TEST_CASE("simd optimizer steps agree with the reference in every variant", "[si
                         .keras = d};
       if (c) m.fast[5] = NAN, m.exact[5] = NAN;  // an unset buffer
       INFO("bits " << bits);
-      run_both([&](auto v) { sgd_step(sgd, v(g), v(p), v(m)); });
+      run_both([&](auto v) { sgd_step({sgd, v(g), v(p), v(m)}); });
       CHECK(p.error() < 5e-7);
       if (e) CHECK(m.error() < 5e-7);
 
@@ -290,7 +290,7 @@ TEST_CASE("simd optimizer steps agree with the reference in every variant", "[si
                           .step = c ? 1 : 1000,
                           .decoupled = a,
                           .keras = b};
-      run_both([&](auto v) { adam_step(adam, v(ag), v(ap), v(am), v(av)); });
+      run_both([&](auto v) { adam_step({adam, v(ag), v(ap), v(am), v(av)}); });
       CHECK(ap.error() < 3e-6);
       CHECK(am.error() < 5e-7);
       CHECK(av.error() < 5e-7);
@@ -307,7 +307,7 @@ TEST_CASE("simd optimizer steps agree with the reference in every variant", "[si
                             .epsilon_inside = b,
                             .lr_in_momentum = c};
       run_both([&](auto v) {
-        rmsprop_step(rms, v(rg), v(rp), v(rv), v(rm), d ? std::optional<View>(v(ra)) : std::nullopt);
+        rmsprop_step({rms, v(rg), v(rp), v(rv), v(rm), d ? std::optional<View>(v(ra)) : std::nullopt});
       });
       CHECK(rp.error() < 2e-6);
       CHECK(rv.error() < 5e-7);
@@ -340,6 +340,59 @@ TEST_CASE("simd scans and updates of parameters agree with the reference", "[sim
       CHECK(y.error() < 3e-7);
       run_both([&](auto v) { scale_in_place(-0.3, v(y)); });
       CHECK(y.error() < 3e-7);
+      Both from({n}, 3), sum({n}, 4), cut({n}, 5), mean({n}, 6);
+      for (std::size_t i = 0; i < cut.fast.size(); i += 3) {
+        mean.fast[i] = from.fast[i];
+        mean.exact[i] = from.exact[i];
+      }
+      const std::vector<float> before = mean.fast;
+      cut.fast[0] = NAN;
+      cut.exact[0] = NAN;
+      run_both([&](auto v) {
+        const Update updates[] = {{UpdateKind::add, -0.3, ConstView(v(from)), v(sum)},
+                                  {UpdateKind::clamp, 0.25, {}, v(cut)},
+                                  {UpdateKind::lerp, 0.7, ConstView(v(from)), v(mean)}};
+        update_all(updates);
+      });
+      CHECK(sum.error() < 3e-7);
+      CHECK(mean.error() < 3e-7);
+      CHECK(std::isnan(cut.fast[0]));
+      for (std::size_t i = 0; i < cut.fast.size(); ++i) {
+        if (i > 0) CHECK(cut.fast[i] == static_cast<float>(cut.exact[i]));
+        if (i % 3 == 0) CHECK(mean.fast[i] == before[i]);
+      }
     }
   });
+}
+
+TEST_CASE("all parameters at once are stepped as one by one, to the bit") {
+  const int threads = num_threads();
+  Rng rng(1, "sizes");
+  for (const int team : {1, 3}) {
+    set_num_threads(team);
+    std::vector<Both> g, one, m, v, together, m2, v2;
+    std::vector<AdamUpdate> all;
+    for (std::uint64_t i = 1; i <= 40; ++i) {
+      const Shape shape{i == 3 ? 0 : i == 9 ? 100003 : static_cast<std::int64_t>(rng.below(3000))};
+      for (auto* list : {&one, &together}) list->emplace_back(shape, i);
+      for (auto* list : {&m, &m2}) list->emplace_back(shape, i + 100);
+      for (auto* list : {&v, &v2}) list->emplace_back(shape, i + 200);
+      g.emplace_back(shape, i + 300);
+      for (auto* list : {&v, &v2}) {
+        for (float& x : list->back().fast) x = std::fabs(x);
+      }
+    }
+    for (std::size_t i = 0; i < g.size(); ++i) {
+      const AdamStep step{.lr = 0.01, .weight_decay = i % 2 == 0 ? 0.1 : 0, .decoupled = true};
+      all.push_back({step, g[i].f32(), together[i].f32(), m2[i].f32(), v2[i].f32()});
+      adam_step({step, g[i].f32(), one[i].f32(), m[i].f32(), v[i].f32()});
+    }
+    adam_steps(all);
+    for (std::size_t i = 0; i < g.size(); ++i) {
+      CHECK(together[i].fast == one[i].fast);
+      CHECK(m2[i].fast == m[i].fast);
+      CHECK(v2[i].fast == v[i].fast);
+    }
+  }
+  set_num_threads(threads);
 }

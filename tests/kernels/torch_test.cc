@@ -289,37 +289,45 @@ TEST_CASE("optimizers step as PyTorch's do") {
   CHECK(for_cases("sgd", [&](const Case& c) {
           Tensor momentum = c.poisoned_like("start");  // the first step must not read it
           steps(c, [&](int t, const Tensor& grad, Tensor& param) {
-            sgd_step({.lr = c.number("lr", 0),
-                      .momentum = c.number("momentum", 0),
-                      .weight_decay = c.number("weight_decay", 0),
-                      .nesterov = c.flag("nesterov"),
-                      .first = t == 0},
-                     grad.view(), param.mutable_view(), momentum.mutable_view());
+            sgd_step({{.lr = c.number("lr", 0),
+                       .momentum = c.number("momentum", 0),
+                       .weight_decay = c.number("weight_decay", 0),
+                       .nesterov = c.flag("nesterov"),
+                       .first = t == 0},
+                      grad.view(),
+                      param.mutable_view(),
+                      momentum.mutable_view()});
           });
         }) == 3);
   CHECK(for_cases("adam", [&](const Case& c) {
           Tensor m = Tensor::zeros(c["start"].shape(), c.dtype()), v = m.clone();
           steps(c, [&](int t, const Tensor& grad, Tensor& param) {
-            adam_step({.lr = c.number("lr", 0),
-                       .beta1 = c.number("beta1", 0.9),
-                       .beta2 = c.number("beta2", 0.999),
-                       .epsilon = c.number("eps", 1e-8),
-                       .weight_decay = c.number("weight_decay", 0),
-                       .step = t + 1,
-                       .decoupled = c.flag("decoupled")},
-                      grad.view(), param.mutable_view(), m.mutable_view(), v.mutable_view());
+            adam_step({{.lr = c.number("lr", 0),
+                        .beta1 = c.number("beta1", 0.9),
+                        .beta2 = c.number("beta2", 0.999),
+                        .epsilon = c.number("eps", 1e-8),
+                        .weight_decay = c.number("weight_decay", 0),
+                        .step = t + 1,
+                        .decoupled = c.flag("decoupled")},
+                       grad.view(),
+                       param.mutable_view(),
+                       m.mutable_view(),
+                       v.mutable_view()});
           });
         }) == 3);
   CHECK(for_cases("rmsprop", [&](const Case& c) {
           Tensor v = Tensor::zeros(c["start"].shape(), c.dtype()), momentum = v.clone(), mean = v.clone();
           steps(c, [&](int, const Tensor& grad, Tensor& param) {
-            rmsprop_step({.lr = c.number("lr", 0),
-                          .alpha = c.number("alpha", 0.99),
-                          .epsilon = c.number("eps", 1e-8),
-                          .momentum = c.number("momentum", 0),
-                          .weight_decay = c.number("weight_decay", 0)},
-                         grad.view(), param.mutable_view(), v.mutable_view(), momentum.mutable_view(),
-                         c.flag("centered") ? std::optional<View>(mean.mutable_view()) : std::nullopt);
+            rmsprop_step({{.lr = c.number("lr", 0),
+                           .alpha = c.number("alpha", 0.99),
+                           .epsilon = c.number("eps", 1e-8),
+                           .momentum = c.number("momentum", 0),
+                           .weight_decay = c.number("weight_decay", 0)},
+                          grad.view(),
+                          param.mutable_view(),
+                          v.mutable_view(),
+                          momentum.mutable_view(),
+                          c.flag("centered") ? std::optional<View>(mean.mutable_view()) : std::nullopt});
           });
         }) == 3);
 }

@@ -94,16 +94,32 @@ void rmsprop(const RmspropStep& s, const float* grad, float* param, float* v, fl
   });
 }
 
-void scale_add(float a, float b, const float* from, float* to, std::int64_t n) {
-  if (!from) {
-    each_vector(n, [&](auto d, std::int64_t i)
-                       HWY_ATTR { hn::StoreU(hn::Mul(hn::Set(d, a), hn::LoadU(d, to + i)), d, to + i); });
-    return;
+void update(UpdateKind kind, double factor, const float* from, float* to, std::int64_t n) {
+  const auto a = static_cast<float>(factor), b = static_cast<float>(1 - factor);
+  switch (kind) {
+    case UpdateKind::scale:
+      each_vector(n, [&](auto d, std::int64_t i)
+                         HWY_ATTR { hn::StoreU(hn::Mul(hn::Set(d, a), hn::LoadU(d, to + i)), d, to + i); });
+      return;
+    case UpdateKind::lerp:
+      each_vector(n, [&](auto d, std::int64_t i) HWY_ATTR {
+        const auto old = hn::LoadU(d, to + i), source = hn::LoadU(d, from + i);
+        const auto v = hn::MulAdd(hn::Set(d, a), old, hn::Mul(hn::Set(d, b), source));
+        hn::StoreU(hn::IfThenElse(hn::Eq(old, source), old, v), d, to + i);
+      });
+      return;
+    case UpdateKind::add:
+      each_vector(n, [&](auto d, std::int64_t i) HWY_ATTR {
+        hn::StoreU(hn::MulAdd(hn::Set(d, a), hn::LoadU(d, from + i), hn::LoadU(d, to + i)), d, to + i);
+      });
+      return;
+    case UpdateKind::clamp:
+      each_vector(n, [&](auto d, std::int64_t i) HWY_ATTR {
+        const auto v = hn::LoadU(d, to + i), high = hn::Set(d, a), low = hn::Set(d, -a);
+        hn::StoreU(hn::IfThenElse(hn::Gt(v, high), high, hn::IfThenElse(hn::Lt(v, low), low, v)), d, to + i);
+      });
+      return;
   }
-  each_vector(n, [&](auto d, std::int64_t i) HWY_ATTR {
-    const auto v = hn::MulAdd(hn::Set(d, a), hn::LoadU(d, to + i), hn::Mul(hn::Set(d, b), hn::LoadU(d, from + i)));
-    hn::StoreU(v, d, to + i);
-  });
 }
 
 }  // namespace
@@ -116,7 +132,7 @@ namespace fovea::kernels::simd {
 HWY_EXPORT(sgd);
 HWY_EXPORT(adam);
 HWY_EXPORT(rmsprop);
-HWY_EXPORT(scale_add);
+HWY_EXPORT(update);
 
 void sgd_f32(const SgdStep& s, const float* grad, float* param, float* momentum, std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(sgd)(s, grad, param, momentum, n);
@@ -128,8 +144,8 @@ void rmsprop_f32(const RmspropStep& s, const float* grad, float* param, float* v
                  std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(rmsprop)(s, grad, param, v, momentum, mean_grad, n);
 }
-void scale_add_f32(float a, float b, const float* from, float* to, std::int64_t n) {
-  HWY_DYNAMIC_DISPATCH(scale_add)(a, b, from, to, n);
+void update_f32(UpdateKind kind, double a, const float* from, float* to, std::int64_t n) {
+  HWY_DYNAMIC_DISPATCH(update)(kind, a, from, to, n);
 }
 
 }  // namespace fovea::kernels::simd

@@ -13,7 +13,7 @@ void adam_f32(const AdamStep&, const float* grad, float* param, float* m, float*
 /// mean_grad: centered.
 void rmsprop_f32(const RmspropStep&, const float* grad, float* param, float* v, float* momentum, float* mean_grad,
                  std::int64_t n);
-/// to = a·to + b·from; from may be null (then to = a·to).
-void scale_add_f32(float a, float b, const float* from, float* to, std::int64_t n);
+/// `from` may be null where the kind has none.
+void update_f32(UpdateKind kind, double a, const float* from, float* to, std::int64_t n);
 
 }  // namespace fovea::kernels::simd
