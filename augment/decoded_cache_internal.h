@@ -62,6 +62,9 @@ class NormaliseTable {
     image::to_floats(ramp, row, values_.data());  // [256][channels]
   }
 
+  /// [256][channels]
+  const std::vector<float>& values() const { return values_; }
+
   void normalise(const image::Image& picture, float* to) const {
     const std::uint8_t* from = picture.pixels.data();
     const std::size_t n = picture.pixels.size();

@@ -11,41 +11,20 @@ namespace fovea::transforms {
 
 namespace {
 
-class Flip final : public Transform {
+using kernels::PixelOp;
+
+class Flip final : public Planned {
  public:
   Flip(bool horizontal, double probability) : horizontal_(horizontal), probability_(probability) {
     require(name(), "probability", probability, 0, 1);
   }
-  void apply(image::Image& picture, Rng& rng) const override {
-    if (!rng.chance(probability_)) return;
-    horizontal_ ? flip_x(picture) : flip_y(picture);
+  void plan(image::Size, Rng& rng, std::vector<kernels::PixelStep>& steps) const override {
+    if (rng.chance(probability_)) steps.push_back({.op = horizontal_ ? PixelOp::flip_x : PixelOp::flip_y});
   }
   std::string name() const override { return horizontal_ ? "horizontal_flip" : "vertical_flip"; }
   std::string to_string() const override { return str(name(), "(", probability_, ")"); }
 
  private:
-  static void flip_x(image::Image& picture) {
-    const auto channels = static_cast<std::size_t>(picture.channels);
-    for (int y = 0; y < picture.height; ++y) {
-      std::uint8_t* row = picture.pixels.data() + static_cast<std::size_t>(y) * picture.row_bytes();
-      if (channels == 1) {
-        std::reverse(row, row + picture.width);
-        continue;
-      }
-      std::uint8_t* right = row + picture.row_bytes();
-      for (std::uint8_t* left = row; left + channels < right; left += channels) {
-        right -= channels;
-        std::swap_ranges(left, left + channels, right);
-      }
-    }
-  }
-  static void flip_y(image::Image& picture) {
-    std::uint8_t* top = picture.pixels.data();
-    std::uint8_t* bottom = top + picture.pixels.size();
-    const std::size_t row = picture.row_bytes();
-    for (int y = 0; y < picture.height / 2; ++y, top += row) std::swap_ranges(top, top + row, bottom -= row);
-  }
-
   bool horizontal_;
   double probability_;
 };
@@ -54,7 +33,7 @@ std::string describe(const WarpOptions& warp) {
   return str("border=", to_string(warp.border), warp.bilinear ? "" : ", nearest");
 }
 
-class AffineTransform final : public Transform {
+class AffineTransform final : public Planned {
  public:
   AffineTransform(const char* name, const AffineOptions& o) : name_(name), o_(o) {
     require(name, "degrees", o.degrees, 0, 180);
@@ -65,15 +44,20 @@ class AffineTransform final : public Transform {
     require(name, "shear", o.shear[1], 0, 89);
     require(name, o.warp);
   }
-  void apply(image::Image& picture, Rng& rng) const override {
+  void plan(image::Size size, Rng& rng, std::vector<kernels::PixelStep>& steps) const override {
     const auto around = [&](double v) { return draw(rng, {-v, v}); };
     const double angle = around(o_.degrees);
-    const double tx = around(o_.translate[0]) * picture.width, ty = around(o_.translate[1]) * picture.height;
+    const double tx = around(o_.translate[0]) * size.width, ty = around(o_.translate[1]) * size.height;
     const double scale = draw(rng, o_.scale);
     const double sx = around(o_.shear[0]), sy = around(o_.shear[1]);
     if (angle == 0 && tx == 0 && ty == 0 && scale == 1 && sx == 0 && sy == 0) return;
-    picture = warp_affine(
-        picture, inverse_affine(picture.width * 0.5, picture.height * 0.5, angle, tx, ty, scale, sx, sy), o_.warp);
+    const Affine m = inverse_affine(size.width * 0.5, size.height * 0.5, angle, tx, ty, scale, sx, sy);
+    kernels::PixelStep step{.op = PixelOp::warp,
+                            .border = static_cast<kernels::PixelBorder>(o_.warp.border),
+                            .bilinear = o_.warp.bilinear,
+                            .inverse = {m.a, m.b, m.c, m.d, m.e, m.f}};
+    set_fill(step, o_.warp.fill);
+    steps.push_back(step);
   }
   std::string name() const override { return name_; }
   std::string to_string() const override {
@@ -91,67 +75,21 @@ class AffineTransform final : public Transform {
   AffineOptions o_;
 };
 
-int mirrored(int i, int n) {
-  i %= 2 * n;
-  if (i < 0) i += 2 * n;
-  return i < n ? i : 2 * n - 1 - i;
-}
-
-/// The window width×height of `picture` whose corner is at (left, top), which may lie outside.
-image::Image window(const image::Image& picture, int left, int top, int width, int height, Border border,
-                    const std::array<std::uint8_t, 3>& fill) {
-  image::Image out;
-  out.width = width;
-  out.height = height;
-  out.channels = picture.channels;
-  const auto channels = static_cast<std::size_t>(picture.channels);
-  out.pixels.resize(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * channels);
-  // Columns [begin, end) of the window lie inside the picture and are copied in one piece.
-  const int begin = std::clamp(-left, 0, width), end = std::clamp(picture.width - left, begin, width);
-  for (int y = 0; y < height; ++y) {
-    std::uint8_t* to = out.pixels.data() + static_cast<std::size_t>(y) * out.row_bytes();
-    int from_y = y + top;
-    const bool outside = from_y < 0 || from_y >= picture.height;
-    if (outside && border == Border::edge) from_y = std::clamp(from_y, 0, picture.height - 1);
-    if (outside && border == Border::reflect) from_y = mirrored(from_y, picture.height);
-    const bool blank = outside && border == Border::constant;
-    const std::uint8_t* row =
-        blank ? nullptr : picture.pixels.data() + static_cast<std::size_t>(from_y) * picture.row_bytes();
-    const auto one = [&](int x) {
-      const std::uint8_t* from = fill.data();
-      if (border == Border::edge)
-        from = row + static_cast<std::size_t>(std::clamp(x + left, 0, picture.width - 1)) * channels;
-      if (border == Border::reflect)
-        from = row + static_cast<std::size_t>(mirrored(x + left, picture.width)) * channels;
-      std::memcpy(to + static_cast<std::size_t>(x) * channels, from, channels);
-    };
-    if (blank) {
-      for (int x = 0; x < width; ++x) one(x);
-      continue;
-    }
-    for (int x = 0; x < begin; ++x) one(x);
-    if (end > begin) {
-      std::memcpy(to + static_cast<std::size_t>(begin) * channels,
-                  row + static_cast<std::size_t>(begin + left) * channels,
-                  static_cast<std::size_t>(end - begin) * channels);
-    }
-    for (int x = end; x < width; ++x) one(x);
-  }
-  return out;
-}
-
 void require_border(const char* name, Border border) { require(name, WarpOptions{.border = border}); }
 
-class Shift final : public Transform {
+class Shift final : public Planned {
  public:
   Shift(int pixels, Border border, std::array<std::uint8_t, 3> fill) : pixels_(pixels), border_(border), fill_(fill) {
     require("shift", "pixels", pixels, 0, 1 << 16);
     require_border("shift", border);
   }
-  void apply(image::Image& picture, Rng& rng) const override {
-    if (picture.empty()) return;
+  void plan(image::Size, Rng& rng, std::vector<kernels::PixelStep>& steps) const override {
     const int x = draw_int(rng, -pixels_, pixels_), y = draw_int(rng, -pixels_, pixels_);
-    if (x != 0 || y != 0) picture = window(picture, x, y, picture.width, picture.height, border_, fill_);
+    if (x == 0 && y == 0) return;
+    kernels::PixelStep step{
+        .op = PixelOp::shift, .border = static_cast<kernels::PixelBorder>(border_), .box = {x, y, 0, 0}};
+    set_fill(step, fill_);
+    steps.push_back(step);
   }
   std::string name() const override { return "shift"; }
   std::string to_string() const override { return str("shift(", pixels_, ", border=", fovea::to_string(border_), ")"); }

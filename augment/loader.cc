@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cmath>
 #include <condition_variable>
+#include <cstdio>
 #include <exception>
 #include <mutex>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "augment/options_internal.h"
 #include "core/error.h"
 #include "core/rng.h"
+#include "kernels/registry.h"
 
 namespace fovea {
 
@@ -88,6 +90,26 @@ struct Loader::State {
       weights = transforms::choice_table("Loader", options.sample_weights.size(), options.sample_weights);
     }
     slots.resize(static_cast<std::size_t>(options.prefetch));
+    settle_unfinished();
+  }
+
+  /// Which changes are left to the device.
+  void settle_unfinished() {
+    planned_from = options.transforms.size();
+    if (!options.unfinished) return;
+    const auto& mixing = options.batch_transforms;
+    const auto apart = std::find_if(mixing.begin(), mixing.end(), [](const auto& t) { return !t->plans(); });
+    unfinished = apart == mixing.end();
+    while (unfinished && planned_from > 0 && options.transforms[planned_from - 1]->plans()) --planned_from;
+    const std::int64_t channels = options.preprocessing.channels;
+    levels = Tensor({256, channels});
+    std::copy(table.values().begin(), table.values().end(), levels.mutable_data<float>());
+    if (!kernels::detail::verbose()) return;
+    const std::string what = unfinished
+                                 ? str(options.transforms.size() - planned_from, " of ", options.transforms.size(),
+                                       " transforms, normalisation and mixing are left to the device")
+                                 : str("all by workers: ", (*apart)->name(), " needs finished pictures");
+    std::fprintf(stderr, "fovea: augmentation: %s\n", what.c_str());
   }
 
   ~State() { stop(); }
@@ -202,8 +224,11 @@ struct Loader::State {
     const std::int64_t first = cut(options.part.index), last = cut(options.part.index + 1);
     const image::Preprocessing& p = options.preprocessing;
     const std::int64_t values = std::int64_t{p.width} * p.height * p.channels;
-    Tensor images(Shape{last - first, p.height, p.width, p.channels}), labels(Shape{last - first}, DType::i64);
-    float* to = images.mutable_data<float>();
+    Tensor images(Shape{last - first, p.height, p.width, p.channels}, unfinished ? DType::u8 : DType::f32);
+    Tensor labels(Shape{last - first}, DType::i64);
+    float* to = unfinished ? nullptr : images.mutable_data<float>();
+    std::uint8_t* to_pixels = unfinished ? images.mutable_data<std::uint8_t>() : nullptr;
+    std::vector<std::vector<kernels::PixelStep>> steps;
     std::int64_t* label = labels.mutable_data<std::int64_t>();
     Batch batch;
     batch.first = first - whole_first;
@@ -219,18 +244,35 @@ struct Loader::State {
       const std::int64_t stream = weights.empty() ? item : place;
       if (!options.transforms.empty()) {
         Rng rng(options.seed, "augment", draw * static_cast<std::uint64_t>(size) + static_cast<std::uint64_t>(stream));
-        for (const TransformPtr& t : options.transforms) t->apply(*picture, rng);
+        std::size_t k = 0;
+        for (; k < planned_from; ++k) options.transforms[k]->apply(*picture, rng);
+        // A picture that is still to be fitted is finished here, for that comes last.
+        const bool fits = picture->width == p.width && picture->height == p.height && picture->channels == p.channels;
+        if (unfinished) steps.emplace_back();
+        for (; k < options.transforms.size(); ++k) {
+          fits ? options.transforms[k]->plan({p.width, p.height}, rng, steps.back())
+               : options.transforms[k]->apply(*picture, rng);
+        }
       }
       if (picture->width != p.width || picture->height != p.height || picture->channels != p.channels) {
         *picture = image::fit(*picture, p);
       }
-      table.normalise(*picture, to);
+      if (unfinished) {
+        to_pixels = std::copy(picture->pixels.begin(), picture->pixels.end(), to_pixels);
+      } else {
+        table.normalise(*picture, to);
+        to += values;
+      }
       *label++ = dataset->label(item);
-      to += values;
       batch.indices.push_back(item);
     }
     const auto kept = static_cast<std::int64_t>(batch.indices.size());
-    batch.images = kept == last - first ? std::move(images) : images.slice(0, kept);
+    images = kept == last - first ? std::move(images) : images.slice(0, kept);
+    if (unfinished) {
+      batch.unfinished = leave(std::move(images), steps);
+    } else {
+      batch.images = std::move(images);
+    }
     batch.labels = kept == last - first ? std::move(labels) : labels.slice(0, kept);
     if (kept > 0 && !options.batch_transforms.empty()) {
       const std::int64_t number = its_plan.epoch * batches + index;
@@ -239,6 +281,21 @@ struct Loader::State {
       for (const BatchTransformPtr& t : options.batch_transforms) t->apply(batch, dataset->num_classes(), rng);
     }
     return batch;
+  }
+
+  UnfinishedPictures leave(Tensor pixels, const std::vector<std::vector<kernels::PixelStep>>& steps) const {
+    UnfinishedPictures left;
+    left.pixels = std::move(pixels);
+    left.values = levels;
+    left.reversed = options.preprocessing.order == image::ChannelOrder::bgr;
+    std::size_t most = 0;
+    for (const auto& of_one : steps) most = std::max(most, of_one.size());
+    left.per_picture = static_cast<int>(most);
+    for (const auto& of_one : steps) {
+      left.steps.insert(left.steps.end(), of_one.begin(), of_one.end());
+      left.steps.resize(left.steps.size() + most - of_one.size());
+    }
+    return left;
   }
 
   Made try_make(const Plan& its_plan, std::int64_t index) {
@@ -320,6 +377,9 @@ struct Loader::State {
   const LoaderOptions options;
   NormaliseTable table;
   bool fit_first = true;
+  bool unfinished = false;
+  std::size_t planned_from = 0;  // transforms from here on are left to the device
+  Tensor levels;                 // the table, for it
   std::int64_t batches = 0;
   std::vector<double> weights;  // running sums
   std::optional<DecodedCache> cache;
@@ -338,6 +398,25 @@ struct Loader::State {
   std::int64_t pictures_given = 0;
   bool from_the_start = true;
 };
+
+Tensor images_on(const Batch& batch, Device device) {
+  if (!batch.unfinished) return batch.images.to(device);
+  const UnfinishedPictures& left = *batch.unfinished;
+  Tensor pixels = left.pixels.to(device);
+  if (left.per_picture > 0 && pixels.numel() > 0) {
+    Tensor changed(pixels.shape(), DType::u8, device);
+    kernels::change_pictures(left.steps, left.per_picture, pixels.view(), changed.mutable_view());
+    pixels = std::move(changed);
+  }
+  Tensor images(pixels.shape(), DType::f32, device);
+  kernels::pictures_to_floats(pixels.view(), left.values.to(device).view(), left.reversed, images.mutable_view());
+  for (const kernels::MixStep& mix : left.mixes) {
+    Tensor mixed(images.shape(), DType::f32, device);
+    kernels::mix_pictures(mix, images.view(), mixed.mutable_view());
+    images = std::move(mixed);
+  }
+  return images;
+}
 
 Loader::Loader(DatasetPtr dataset, LoaderOptions options)
     : state_(std::make_unique<State>(std::move(dataset), std::move(options))) {}

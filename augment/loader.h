@@ -14,13 +14,27 @@
 
 namespace fovea {
 
+/// Pictures before their last changes (LoaderOptions::unfinished).
+struct UnfinishedPictures {
+  Tensor pixels;                          ///< u8 [N,H,W,C]
+  std::vector<kernels::PixelStep> steps;  ///< per_picture of each picture, one picture after the other
+  int per_picture = 0;
+  Tensor values;                        ///< f32 [256,C]: what the levels become
+  bool reversed = false;                ///< channels change places then (BGR)
+  std::vector<kernels::MixStep> mixes;  ///< mixup and cutmix, in order
+};
+
 struct Batch {
   Tensor images;                      ///< f32 [N,H,W,C], normalised as the model's preprocessing says
   Tensor labels;                      ///< i64 [N]
   Tensor soft_labels;                 ///< f32 [N,classes] when mixup or cutmix mixed labels, undefined otherwise
   std::vector<std::int64_t> indices;  ///< which items of the dataset
   std::int64_t first = 0;             ///< place of the first one in the whole batch, of which this is a part
+  std::optional<UnfinishedPictures> unfinished;  ///< in place of images where asked for: use images_on()
 };
+
+/// The batch's images on a device, finished there where the loader has left that to be done: the same bits as without.
+FOVEA_API Tensor images_on(const Batch& batch, Device device);
 
 /// Of a batch of n pictures, part `index` of `count` has the places from n·index/count up to n·(index + 1)/count,
 /// rounded down.
@@ -53,6 +67,10 @@ struct LoaderOptions {
   /// those of the whole; mixup and cutmix mix within a part. A part may be empty (images of shape [0,H,W,C]), so that
   /// every rank gets equally many.
   BatchPart part = {};
+  /// Leaves the changes that a GPU can make (Transform::plans(), from the first one on behind which all do), the step
+  /// to floats and mixing to images_on(): a quarter of the bytes travels, and workers only decode, crop and resize.
+  /// Kept off where a batch transform cannot be left. FOVEA_VERBOSE=1 tells what is left.
+  bool unfinished = false;
   bool skip_corrupt = false;  ///< skip unreadable pictures (reported in skipped()) instead of throwing
   bool cache = true;          ///< keep decoded pictures in memory while they fit cache_bytes
   std::int64_t cache_bytes = std::int64_t{1} << 30;

@@ -1,6 +1,8 @@
 // Internal: checks of transform options and the small draws they share. Not installed.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <memory>
@@ -43,6 +45,22 @@ inline int draw_int(Rng& rng, int low, int high) {
 
 /// Python's and torchvision's round: halves to even.
 inline int round_even(double v) { return static_cast<int>(std::nearbyint(v)); }
+
+/// A transform that is made of steps: it says which, and applying it is taking them.
+class Planned : public Transform {
+ public:
+  bool plans() const final { return true; }
+  void apply(image::Image& picture, Rng& rng) const final;
+};
+/// The change of one step to a picture, by the functions of image/ and of this room.
+void take_step(image::Image& picture, const kernels::PixelStep& step);
+
+inline void set_fill(kernels::PixelStep& step, const std::array<std::uint8_t, 3>& fill) {
+  std::copy(fill.begin(), fill.end(), step.fill);
+}
+/// The window width×height of `picture` whose corner is at (left, top), which may lie outside.
+image::Image window(const image::Image& picture, int left, int top, int width, int height, Border border,
+                    const std::array<std::uint8_t, 3>& fill);
 
 /// Checked, normalised running sums of `weights` (equal ones if empty) for `count` choices.
 std::vector<double> choice_table(std::string_view where, std::size_t count, const std::vector<double>& weights);

@@ -12,7 +12,9 @@ namespace fovea::transforms {
 
 namespace {
 
-class ColorJitter final : public Transform {
+using kernels::PixelOp;
+
+class ColorJitter final : public Planned {
  public:
   ColorJitter(const char* name, const ColorJitterOptions& options) : name_(name), o_(options) {
     require(name, "brightness", o_.brightness, 0, 100);
@@ -20,7 +22,7 @@ class ColorJitter final : public Transform {
     require(name, "saturation", o_.saturation, 0, 100);
     require(name, "hue", o_.hue, 0, 0.5);
   }
-  void apply(image::Image& picture, Rng& rng) const override {
+  void plan(image::Size, Rng& rng, std::vector<kernels::PixelStep>& steps) const override {
     std::array<int, 4> order = {0, 1, 2, 3};
     if (o_.random_order) {
       for (std::size_t i = 4; i > 1; --i) std::swap(order[i - 1], order[rng.below(i)]);
@@ -34,16 +36,18 @@ class ColorJitter final : public Transform {
     for (const int op : order) {
       switch (op) {
         case 0:
-          if (o_.brightness > 0) image::adjust_brightness(picture, factors[0]);
+          if (o_.brightness > 0) steps.push_back({.op = PixelOp::brightness, .factor = factors[0]});
           break;
         case 1:
-          if (o_.contrast > 0) image::adjust_contrast(picture, factors[1]);
+          if (o_.contrast > 0) steps.push_back({.op = PixelOp::contrast, .factor = factors[1]});
           break;
         case 2:
-          if (o_.saturation > 0) image::adjust_saturation(picture, factors[2]);
+          if (o_.saturation > 0) steps.push_back({.op = PixelOp::saturation, .factor = factors[2]});
           break;
-        default:
-          if (o_.hue > 0) image::shift_hue(picture, turn);
+        default:  // truncated, then wrapped to 8 bits, as image::shift_hue
+          if (o_.hue > 0) {
+            steps.push_back({.op = PixelOp::hue, .turn = static_cast<std::uint8_t>(static_cast<int>(turn * 255))});
+          }
       }
     }
   }
@@ -65,13 +69,13 @@ class ColorJitter final : public Transform {
   ColorJitterOptions o_;
 };
 
-class Grayscale final : public Transform {
+class Grayscale final : public Planned {
  public:
   explicit Grayscale(double probability) : probability_(probability) {
     require("grayscale", "probability", probability, 0, 1);
   }
-  void apply(image::Image& picture, Rng& rng) const override {
-    if (rng.chance(probability_)) image::adjust_saturation(picture, 0);
+  void plan(image::Size, Rng& rng, std::vector<kernels::PixelStep>& steps) const override {
+    if (rng.chance(probability_)) steps.push_back({.op = PixelOp::saturation, .factor = 0});
   }
   std::string name() const override { return "grayscale"; }
   std::string to_string() const override { return str("grayscale(", probability_, ")"); }
@@ -87,17 +91,24 @@ class Erasing final : public Transform {
     require("random_erasing", "area", o_.area, 0, 1);
     require("random_erasing", "ratio", o_.ratio, 1e-3, 1e3);
   }
+  /// Noise has a draw for each pixel.
+  bool plans() const override { return o_.fill != EraseFill::noise; }
+  void plan(image::Size size, Rng& rng, std::vector<kernels::PixelStep>& steps) const override {
+    kernels::PixelStep step{.op = kernels::PixelOp::erase, .mean = o_.fill == EraseFill::mean};
+    set_fill(step, o_.color);
+    if (draw_hole(size, rng, step)) steps.push_back(step);
+  }
   void apply(image::Image& picture, Rng& rng) const override {
-    if (picture.empty() || !rng.chance(o_.probability)) return;
-    const double area = static_cast<double>(picture.width) * picture.height;
-    const Range log_ratio = {std::log(o_.ratio.low), std::log(o_.ratio.high)};
-    for (int attempt = 0; attempt < 10; ++attempt) {
-      const double target = area * draw(rng, o_.area), ratio = std::exp(draw(rng, log_ratio));
-      const int h = round_even(std::sqrt(target * ratio)), w = round_even(std::sqrt(target / ratio));
-      // As torchvision: a hole as wide or as high as the picture is drawn again.
-      if (h < 1 || w < 1 || h >= picture.height || w >= picture.width) continue;
-      const int top = draw_int(rng, 0, picture.height - h), left = draw_int(rng, 0, picture.width - w);
-      return erase(picture, left, top, w, h, rng);
+    if (picture.empty()) return;
+    std::vector<kernels::PixelStep> steps;
+    plan({picture.width, picture.height}, rng, steps);
+    if (steps.empty()) return;
+    if (plans()) return take_step(picture, steps.front());
+    const auto& [left, top, width, height] = steps.front().box;
+    for (int y = top; y < top + height; ++y) {
+      std::uint8_t* const p = picture.pixels.data() + static_cast<std::size_t>(y) * picture.row_bytes() +
+                              static_cast<std::size_t>(left * picture.channels);
+      for (int i = 0; i < width * picture.channels; ++i) p[i] = static_cast<std::uint8_t>(rng.next() >> 56);
     }
   }
   std::string name() const override { return "random_erasing"; }
@@ -108,22 +119,23 @@ class Erasing final : public Transform {
   }
 
  private:
-  void erase(image::Image& picture, int left, int top, int w, int h, Rng& rng) const {
-    const auto channels = static_cast<std::size_t>(picture.channels);
-    std::array<std::uint8_t, 3> color = o_.color;
-    if (o_.fill == EraseFill::mean) {
-      std::array<std::uint64_t, 3> sums{};
-      for (std::size_t i = 0; i < picture.pixels.size(); ++i) sums[i % channels] += picture.pixels[i];
-      const std::uint64_t n = picture.pixels.size() / channels;
-      for (std::size_t c = 0; c < channels; ++c) color[c] = static_cast<std::uint8_t>((sums[c] + n / 2) / n);
+  bool draw_hole(image::Size size, Rng& rng, kernels::PixelStep& step) const {
+    if (!rng.chance(o_.probability)) return false;
+    const double area = static_cast<double>(size.width) * size.height;
+    const Range log_ratio = {std::log(o_.ratio.low), std::log(o_.ratio.high)};
+    for (int attempt = 0; attempt < 10; ++attempt) {
+      const double target = area * draw(rng, o_.area), ratio = std::exp(draw(rng, log_ratio));
+      const int h = round_even(std::sqrt(target * ratio)), w = round_even(std::sqrt(target / ratio));
+      // As torchvision: a hole as wide or as high as the picture is drawn again.
+      if (h < 1 || w < 1 || h >= size.height || w >= size.width) continue;
+      const int top = draw_int(rng, 0, size.height - h), left = draw_int(rng, 0, size.width - w);
+      step.box[0] = left;
+      step.box[1] = top;
+      step.box[2] = w;
+      step.box[3] = h;
+      return true;
     }
-    for (int y = top; y < top + h; ++y) {
-      std::uint8_t* p = picture.pixels.data() + static_cast<std::size_t>(y) * picture.row_bytes() +
-                        static_cast<std::size_t>(left) * channels;
-      for (std::size_t i = 0; i < static_cast<std::size_t>(w) * channels; ++i) {
-        p[i] = o_.fill == EraseFill::noise ? static_cast<std::uint8_t>(rng.next() >> 56) : color[i % channels];
-      }
-    }
+    return false;
   }
   EraseOptions o_;
 };

@@ -10,6 +10,9 @@
 namespace fovea {
 
 Transform::~Transform() = default;
+void Transform::plan(image::Size, Rng&, std::vector<kernels::PixelStep>&) const {
+  throw Error(ErrorKind::usage, name(), "this transform does not say its steps", "ask plans() first");
+}
 BatchTransform::~BatchTransform() = default;
 
 std::string to_string(const std::vector<TransformPtr>& transforms) {
@@ -76,6 +79,10 @@ class Maybe final : public Transform {
   void apply(image::Image& picture, Rng& rng) const override {
     if (rng.chance(probability_)) inner_->apply(picture, rng);
   }
+  bool plans() const override { return inner_->plans(); }
+  void plan(image::Size size, Rng& rng, std::vector<kernels::PixelStep>& steps) const override {
+    if (rng.chance(probability_)) inner_->plan(size, rng, steps);
+  }
   std::string name() const override { return "maybe"; }
   std::string to_string() const override { return str("maybe(", probability_, ", ", *inner_, ")"); }
   bool resizes() const override { return inner_->resizes(); }
@@ -90,6 +97,11 @@ std::string list_choices(const std::vector<std::shared_ptr<const Base>>& choices
   std::string text = "one_of(";
   for (std::size_t i = 0; i < choices.size(); ++i) text += str(i ? ", " : "", *choices[i]);
   return text + ")";
+}
+
+template <class Base>
+bool all_plan(const std::vector<std::shared_ptr<const Base>>& choices) {
+  return std::all_of(choices.begin(), choices.end(), [](const auto& choice) { return choice->plans(); });
 }
 
 template <class Base>
@@ -113,6 +125,10 @@ class OneOf final : public Transform {
   void apply(image::Image& picture, Rng& rng) const override {
     choices_[draw_choice(rng, table_)]->apply(picture, rng);
   }
+  bool plans() const override { return all_plan(choices_); }
+  void plan(image::Size size, Rng& rng, std::vector<kernels::PixelStep>& steps) const override {
+    choices_[draw_choice(rng, table_)]->plan(size, rng, steps);
+  }
   std::string name() const override { return "one_of"; }
   std::string to_string() const override { return list_choices(choices_); }
   bool resizes() const override { return choices_.front()->resizes(); }
@@ -131,6 +147,7 @@ class OneOfBatch final : public BatchTransform {
   void apply(Batch& batch, std::int64_t classes, Rng& rng) const override {
     choices_[draw_choice(rng, table_)]->apply(batch, classes, rng);
   }
+  bool plans() const override { return all_plan(choices_); }
   std::string name() const override { return "one_of"; }
   std::string to_string() const override { return list_choices(choices_); }
 

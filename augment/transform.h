@@ -15,6 +15,7 @@
 #include "core/rng.h"
 #include "image/image.h"
 #include "image/resize.h"
+#include "kernels/pictures.h"
 
 namespace fovea {
 
@@ -34,6 +35,10 @@ class FOVEA_API Transform {
   /// size). Where a list has one, the loader gives it pictures as decoded; otherwise pictures already resized and
   /// cropped to the network's size, which is cheaper.
   virtual bool resizes() const { return false; }
+  /// True where plan() says what apply() would do: such changes can be made on a GPU.
+  virtual bool plans() const { return false; }
+  /// Appends what apply() would do to a picture of this size, with the same draws. Only where plans().
+  virtual void plan(image::Size size, Rng& rng, std::vector<kernels::PixelStep>& steps) const;
 };
 using TransformPtr = std::shared_ptr<const Transform>;
 
@@ -42,6 +47,8 @@ class FOVEA_API BatchTransform {
  public:
   virtual ~BatchTransform();
   virtual void apply(Batch& batch, std::int64_t classes, Rng& rng) const = 0;
+  /// True where apply() takes batches with Batch::unfinished, too.
+  virtual bool plans() const { return false; }
   virtual std::string name() const = 0;
   virtual std::string to_string() const { return name(); }
 };

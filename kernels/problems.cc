@@ -121,4 +121,8 @@ std::string UpdateProblem::to_string() const { return of_all(all, &Update::to); 
 std::string ScanProblem::to_string() const { return str(fovea::to_string(x.dtype), " ", x.shape); }
 std::string ScanManyProblem::to_string() const { return str(x.size(), " tensors"); }
 
+std::string ChangePicturesProblem::to_string() const { return str(in.shape, ", ", per_picture, " steps"); }
+std::string PicturesToFloatsProblem::to_string() const { return str(x.shape, reversed ? " reversed" : ""); }
+std::string MixPicturesProblem::to_string() const { return str(x.shape, step->cut ? " cut" : ""); }
+
 }  // namespace fovea::kernels

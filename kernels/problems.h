@@ -15,6 +15,7 @@
 #include "kernels/loss.h"
 #include "kernels/norm.h"
 #include "kernels/optimizer.h"
+#include "kernels/pictures.h"
 #include "kernels/pool2d.h"
 #include "kernels/quantize.h"
 
@@ -276,6 +277,29 @@ struct ScanManyProblem {
   bool finite = false;  ///< all_finite instead of sum_of_squares
   std::span<const ConstView> x;
   double* results = nullptr;  ///< one for each
+  std::string to_string() const;
+};
+
+// ---- pictures.h
+struct ChangePicturesProblem {
+  std::span<const PixelStep> steps;  ///< on the host
+  int per_picture = 1;
+  ConstView in;
+  View out;
+  std::string to_string() const;
+};
+
+struct PicturesToFloatsProblem {
+  ConstView x, values;
+  bool reversed = false;
+  View y;
+  std::string to_string() const;
+};
+
+struct MixPicturesProblem {
+  const MixStep* step = nullptr;
+  ConstView x;
+  View y;
   std::string to_string() const;
 };
 

@@ -99,6 +99,7 @@ struct Trainer::Run {
       privacy.emplace(options, model, *train, val != nullptr);
       loading = privacy->loading(std::move(loading));
     }
+    loading.unfinished = !privacy && tensors.front().tensor.device().type != DeviceType::cpu;
     loader.emplace(train, std::move(loading));
     batches = loader->batches_per_epoch();
     if (val) val_loader.emplace(val, validation_loader_options(model, *val, options));
@@ -179,9 +180,10 @@ struct Trainer::Run {
   }
 
   /// In the network's element type and where it is.
-  Tensor on_device(const Tensor& images) const {
+  Tensor on_device(const Batch& batch) const {
     const Tensor& like = tensors.front().tensor;
-    return images.to(like.dtype()).to(like.device());
+    return batch.unfinished ? images_on(batch, like.device()).to(like.dtype())
+                            : batch.images.to(like.dtype()).to(like.device());
   }
 
   /// The same for private training, where a batch may be empty.
@@ -193,7 +195,7 @@ struct Trainer::Run {
       const TrainingMode training({.seed = options.seed,
                                    .step = (number << 10) + static_cast<std::uint64_t>(index),
                                    .update_statistics = true});
-      const Tensor logits = model(on_device(part.images));
+      const Tensor logits = model(on_device(part));
       progress.correct += correct_rows(logits, part.labels);
       return training_loss(logits, part, classes, options.loss, class_weights, LossReduction::none);
     });
@@ -221,7 +223,7 @@ struct Trainer::Run {
                                      .checkpoint_blocks = options.checkpoint_blocks,
                                      .batch_ranks = parallel ? parallel->batch_ranks() : nullptr,
                                      .first_example = batch.first};
-    Tensor images = on_device(batch.images);
+    Tensor images = on_device(batch);
     TrainingMode training(mode);
     Tape tape;
     const Tensor logits = model(images);

@@ -80,6 +80,13 @@ void all_finite(const ScanProblem&);
 inline const char* declines(const ScanManyProblem& p) { return needs_cuda(p.x.front()); }
 void scan_many(const ScanManyProblem&);
 
+inline const char* declines(const ChangePicturesProblem& p) { return needs_cuda(p.out); }
+void change_pictures(const ChangePicturesProblem&);
+inline const char* declines(const PicturesToFloatsProblem& p) { return needs_cuda(p.y); }
+void pictures_to_floats(const PicturesToFloatsProblem&);
+inline const char* declines(const MixPicturesProblem& p) { return needs_cuda(p.y); }
+void mix_pictures(const MixPicturesProblem&);
+
 // ---- products (gemm.cc: cuBLAS)
 inline const char* declines(const MatmulProblem& p) { return needs_cuda(p.c); }
 void matmul(const MatmulProblem&);
