@@ -6,6 +6,7 @@
 
 #include "core/view.h"
 #include "kernels/activation.h"
+#include "kernels/registry.h"
 
 namespace fovea::kernels {
 
@@ -37,7 +38,7 @@ void fill_zero(const View& view);
 
 /// For `declines` of CPU implementations.
 inline const char* needs_cpu(const ConstView& view) {
-  return view.device.type == DeviceType::cpu ? nullptr : "operands are not in CPU memory";
+  return view.device.type == DeviceType::cpu ? nullptr : detail::kNotOnCpu;
 }
 /// For `declines` of fast CPU implementations.
 inline const char* needs_cpu_f32(const ConstView& view) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/device.h"
+#include "core/graph/host_fallback.h"  // AllowHostFallback
 
 namespace fovea {
 

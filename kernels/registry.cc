@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "core/graph/host_fallback.h"
+
 namespace fovea::kernels {
 namespace {
 thread_local const ForceImplementation* forced = nullptr;
@@ -76,9 +78,13 @@ void detail::report(std::string_view kernel, std::string_view chosen, std::strin
   std::fprintf(stderr, "%s %.3f ms\n", line.c_str(), ms);
 }
 
-void detail::none_accepts(std::string_view kernel, std::string_view declined) {
-  throw Error(ErrorKind::usage, kernel,
-              str("no implementation accepts this problem: ", declined.empty() ? "none allowed" : declined));
+void detail::none_accepts(std::string_view kernel, std::string_view declined, std::string_view problem) {
+  // A GPU's operands are what the CPU's implementations decline for that reason.
+  const bool on_gpu = declined.find(kNotOnCpu) != std::string_view::npos;
+  throw NoImplementation(
+      ErrorKind::usage, kernel,
+      str("no implementation accepts this problem (", problem, "): ", declined.empty() ? "none allowed" : declined),
+      on_gpu ? "AllowHostFallback (kernels/devices.h) lets the CPU run what a GPU has no kernel for" : "");
 }
 
 }  // namespace fovea::kernels

@@ -56,10 +56,13 @@ FOVEA_API bool verbose();
 FOVEA_API bool allowed(std::string_view name);
 FOVEA_API void report(std::string_view kernel, std::string_view chosen, std::string_view declined,
                       std::string_view problem, double ms);
-[[noreturn]] FOVEA_API void none_accepts(std::string_view kernel, std::string_view declined);
+/// What implementations for the CPU say of operands on a GPU.
+inline constexpr const char* kNotOnCpu = "operands are not in CPU memory";
+[[noreturn]] FOVEA_API void none_accepts(std::string_view kernel, std::string_view declined, std::string_view problem);
 }  // namespace detail
 
-/// Runs the first implementation that accepts. `Problem` has `std::string to_string() const` for the verbose line.
+/// Runs the first implementation that accepts; NoImplementation{usage} where none does. `Problem` has `std::string
+/// to_string() const` for the verbose line.
 template <class Problem>
 void dispatch(std::string_view kernel, std::span<const Implementation<Problem>> list, const Problem& problem) {
   const bool verbose = detail::verbose();
@@ -82,7 +85,7 @@ void dispatch(std::string_view kernel, std::span<const Implementation<Problem>> 
     detail::report(kernel, candidate.name, declined, problem.to_string(), elapsed.count());
     return;
   }
-  detail::none_accepts(kernel, declined);
+  detail::none_accepts(kernel, declined, problem.to_string());
 }
 
 }  // namespace fovea::kernels

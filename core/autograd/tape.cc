@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "core/autograd/modes.h"
+#include "core/graph/host_fallback.h"
 #include "core/graph/op_list.h"
 
 namespace fovea {
@@ -335,7 +336,7 @@ void Tape::walk(std::vector<Tensor> results, std::vector<Tensor> seeds, LeafSink
       for (std::size_t i = 0; i < node.in.size(); ++i) needs[i] = needs[i] && !leaves[i].defined();
       if (std::find(needs.begin(), needs.end(), 1) == needs.end()) continue;
     }
-    node.op->backward(context);
+    detail::backward_anywhere(*node.op, context);
     grad_out.clear();
     for (std::size_t i = 0; i < grad_in.size(); ++i) {
       if (!needs[i] || !grad_in[i].defined()) continue;
@@ -384,7 +385,7 @@ std::vector<Tensor> run_op(const OpPtr& op, std::span<const Tensor> in) {
     if (is_recording()) {
       for (const Tensor& t : in) context.recording |= TapeAccess::wants(*current_tape, t);
     }
-    op->forward(context);
+    detail::forward_anywhere(*op, context);
     // A result that is an operand itself (dropout at rate 0) gets an identity of its own.
     for (Tensor& result : out) {
       for (const Tensor& t : in) {

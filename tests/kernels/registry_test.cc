@@ -79,12 +79,12 @@ TEST_CASE("strictly forced, a decline is an error with the reason") {
     FAIL("no error");
   } catch (const Error& e) {
     CHECK(e.kind() == ErrorKind::usage);
-    CHECK(std::string(e.what()) == "[toy] no implementation accepts this problem: simd:small: too large");
+    CHECK(std::string(e.what()) == "[toy] no implementation accepts this problem (size 12): simd:small: too large");
   }
   CHECK(ran.empty());
   const ForceImplementation unknown("cudnn", true);
   CHECK_THROWS_WITH((dispatch<Problem>("toy", kList, {12, &ran})),
-                    "[toy] no implementation accepts this problem: none allowed");
+                    "[toy] no implementation accepts this problem (size 12): none allowed");
 }
 
 TEST_CASE("forcing holds on its own thread only") {
