@@ -1,4 +1,7 @@
-"""What the scripts of this folder share: timing, memory and how candidates take turns."""
+"""What the scripts of this folder share: timing, memory, processes and how candidates take turns."""
+import importlib.util
+import json
+import subprocess
 import time
 
 
@@ -35,6 +38,19 @@ def turned(names, number):
     """The order of round `number`: it turns by one each round, so that nobody always follows the same neighbour."""
     turn = number % len(names)
     return names[turn:] + names[:turn]
+
+
+def json_of(name, command, env=None):
+    """The last line of what a process prints, as JSON. RuntimeError with the last line of its complaints if it fails."""
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        tail = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise RuntimeError(f"{name} ended with status {done.returncode}: {tail[0]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def installed(module):
+    return importlib.util.find_spec(module) is not None
 
 
 def cpu_name():

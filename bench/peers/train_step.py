@@ -19,15 +19,13 @@ that libraries' own code does not count.
     python3 bench/peers/train_step.py --check 1.2           # exit 1 unless fovea reaches 1.2x the best PyTorch and less memory
 """
 import argparse
-import importlib.util
 import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 
-from common import reset_peak, resident_mb, timed, turned
+from common import installed, json_of, reset_peak, resident_mb, timed, turned
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -156,11 +154,7 @@ def run_peer(name, args):
     command += ["--fused"] if fused else []
     command += ["--compile"] if compiled else []
     env = dict(os.environ, OMP_NUM_THREADS=str(args.threads), **extra)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        tail = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise RuntimeError(f"{name} ended with status {done.returncode}: {tail[0]}")
-    result = json.loads(done.stdout.strip().splitlines()[-1])
+    result = json_of(name, command, env)
     return {"min_ms": min(result["times_ms"]), "median_ms": statistics.median(result["times_ms"]),
             "peak_memory_mb": result["peak_memory_mb"]}
 
@@ -168,14 +162,7 @@ def run_peer(name, args):
 def run_fovea(args):
     command = [str(args.fovea), "bench", args.network, "--train", "--dtype", args.dtype, "--batch", str(args.batch), "--size", str(args.size),
                "--threads", str(args.threads), "--runs", str(args.runs), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"fovea ended with status {done.returncode}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
-
-
-def installed(module):
-    return importlib.util.find_spec(module) is not None
+    return json_of("fovea", command)
 
 
 def choose(args):
