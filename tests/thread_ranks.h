@@ -44,6 +44,10 @@ class RankGroup {
     if (++c.seen == size_) calls_.erase(call);
     if (!same) throw Error(ErrorKind::usage, "thread ranks", str("the ranks' calls ", call, " differ"));
   }
+  void check_all_here() {
+    const std::lock_guard lock(mutex_);
+    if (gone_) throw Error(ErrorKind::usage, "thread ranks", "another rank is gone");
+  }
   void leave() {
     const std::lock_guard lock(mutex_);
     gone_ = true;
@@ -91,7 +95,7 @@ class ThreadRank final : public Communicator {
     return calls_;
   }
   void wait(Ticket ticket) override { group_.wait(ticket); }
-  void progress() override {}
+  void progress() override { group_.check_all_here(); }
   void sum(const View& buffer) override { wait(start_sum(buffer)); }
   void broadcast(const View& buffer, int root) override {
     group_.post(rank(), ++calls_, buffer, false, root);
@@ -101,6 +105,8 @@ class ThreadRank final : public Communicator {
     double nothing = 0;
     Communicator::sum({&nothing, 1});
   }
+  /// The others' calls fail from here on.
+  void leave() { group_.leave(); }
   [[noreturn]] void abort(int code) override {
     group_.leave();
     throw Error(ErrorKind::usage, "thread ranks", str("rank ", rank(), " ended all with ", code));

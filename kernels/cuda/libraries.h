@@ -1,7 +1,7 @@
-// cuBLAS and cuDNN are loaded when a GPU first needs them, not when the program starts: a program that stays on the CPU
-// does not pay for them (100 ms and 140 MB), and starts on machines that lack them. Below, each function of theirs that
-// we call is an object of the same name, which hides it from code in this namespace. The tests' build links its
-// doubles.
+// cuBLAS, cuDNN and NCCL (nccl_library.h) are loaded when a GPU first needs them, not when the program starts: a
+// program that stays on the CPU does not pay for them (100 ms and 140 MB), and starts on machines that lack them.
+// Below, each function of theirs that we call is an object of the same name, which hides it from code in this
+// namespace. The tests' build links its doubles.
 #pragma once
 
 #include <cublas_v2.h>
@@ -12,7 +12,7 @@
 namespace fovea::kernels::cuda {
 
 #ifdef FOVEA_CUDA_LOADED
-enum class Library { cublas, cudnn };
+enum class Library { cublas, cudnn, nccl };
 
 /// The address of a function; Error{device} saying which library cannot be loaded, or lacks it.
 void* library_symbol(Library library, const char* name);

@@ -32,6 +32,10 @@ bool fails_now(const char* call) {
 }
 
 void enqueue(cudaStream_t stream, const char* name, std::function<void()> run) {
+  enqueue_when(stream, name, {}, std::move(run));
+}
+
+void enqueue_when(cudaStream_t stream, const char* name, std::function<void()> ready, std::function<void()> run) {
   State& st = state();
   const std::lock_guard lock(st.mutex);
   if (!stream) broken(std::string(name) + ": on the default stream, which would wait for all others");
@@ -40,10 +44,17 @@ void enqueue(cudaStream_t stream, const char* name, std::function<void()> run) {
            std::to_string(current));
   }
   if (stream->capture) {
-    stream->capture->work.push_back({name, std::move(run)});
+    if (!ready) {
+      stream->capture->work.push_back({name, std::move(run)});
+    } else {
+      stream->capture->work.push_back({name, [ready = std::move(ready), run = std::move(run)] {
+                                         ready();
+                                         run();
+                                       }});
+    }
     return;
   }
-  stream->queue.push_back({name, std::move(run)});
+  stream->queue.push_back({name, std::move(run), std::move(ready)});
   ++stream->queued;
 }
 
@@ -166,6 +177,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   if (device < 0 || device >= kDevices) return fail_with(cudaErrorInvalidDevice);
   std::memset(p, 0, sizeof *p);
   std::snprintf(p->name, sizeof p->name, "test double %d", device);
+  std::snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "double %d", device);
   p->totalGlobalMem = state().limit;
   p->major = 8;  // cuBLAS asks for 4 MB of workspace, not for 32, which would have to be opened each time
   p->minor = 0;

@@ -22,16 +22,53 @@ State& state() {
 thread_local int current = 0;
 thread_local cudaError_t last_error = cudaSuccess;
 
+void StateMutex::lock() {
+  if (owner_ == std::this_thread::get_id()) {
+    ++levels_;
+  } else {
+    take(1);
+  }
+}
+void StateMutex::unlock() {
+  if (levels_ > 1) {
+    --levels_;
+  } else {
+    release();
+  }
+}
+int StateMutex::release() {
+  const int levels = levels_;
+  levels_ = 0;
+  owner_ = std::thread::id();
+  mutex_.unlock();
+  return levels;
+}
+void StateMutex::take(int levels) {
+  mutex_.lock();
+  owner_ = std::this_thread::get_id();
+  levels_ = levels;
+}
+
 namespace {
 
 /// While it lives the memory of all GPUs may be read and written.
 class Open {
  public:
-  Open() {
-    if (state().open++ == 0) protect(PROT_READ | PROT_WRITE);
-  }
-  ~Open() {
-    if (--state().open == 0) protect(PROT_NONE);
+  Open() { add(1); }
+  ~Open() { add(-1); }
+  Open(const Open&) = delete;
+  Open& operator=(const Open&) = delete;
+
+  /// How many of this thread live.
+  static thread_local int mine;
+  /// Counts `levels` more or fewer.
+  static void add(int levels) {
+    int& open = state().open;
+    const int before = open;
+    mine += levels;
+    open += levels;
+    if (before == 0 && open > 0) protect(PROT_READ | PROT_WRITE);
+    if (before > 0 && open == 0) protect(PROT_NONE);
   }
 
  private:
@@ -41,8 +78,28 @@ class Open {
     }
   }
 };
+thread_local int Open::mine = 0;
+
+/// All levels of this thread's lock, for a condition variable.
+struct WholeLock {
+  int levels = 0, open = 0;
+  void unlock() {
+    open = Open::mine;
+    Open::add(-open);
+    levels = state().mutex.release();
+  }
+  void lock() {
+    state().mutex.take(levels);
+    Open::add(open);
+  }
+};
 
 }  // namespace
+
+bool wait_for_others(std::condition_variable_any& changed, std::chrono::steady_clock::time_point deadline) {
+  WholeLock whole;
+  return changed.wait_until(whole, deadline) == std::cv_status::no_timeout;
+}
 
 void drain(CUstream_st* s, std::uint64_t until) {
   State& st = state();
@@ -50,6 +107,12 @@ void drain(CUstream_st* s, std::uint64_t until) {
   if (s->done >= until) return;
   const Open open;
   while (s->done < until && !s->queue.empty()) {
+    if (s->queue.front().ready) {
+      const std::uint64_t next = s->done;
+      const std::function<void()> ready = s->queue.front().ready;
+      ready();
+      if (s->done != next) continue;  // another thread has run it while this one waited
+    }
     Work work = std::move(s->queue.front());
     s->queue.pop_front();
     work.run();
@@ -57,8 +120,16 @@ void drain(CUstream_st* s, std::uint64_t until) {
   }
 }
 
+void drain_if_live(CUstream_st* s, std::uint64_t id, std::uint64_t until) {
+  const std::lock_guard lock(state().mutex);
+  for (CUstream_st* live : state().streams) {
+    if (live == s && live->id == id) return drain(s, until);
+  }
+}
+
 void drain_all() {
-  for (CUstream_st* s : state().streams) drain(s, s->queued);
+  const std::vector<CUstream_st*> all = state().streams;  // a copy: others may be made while one is waited for
+  for (CUstream_st* s : all) drain(s, s->queued);
 }
 
 Arena* arena_of(const void* p) {

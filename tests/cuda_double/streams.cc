@@ -10,6 +10,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   const std::lock_guard lock(st.mutex);
   *stream = new CUstream_st;
   (*stream)->device = current;
+  (*stream)->id = ++st.streams_made;
   st.streams.push_back(*stream);
   return cudaSuccess;
 }
@@ -29,6 +30,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new CUevent_st;
+  (*event)->device = current;
   return cudaSuccess;
 }
 cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, 0); }
@@ -38,13 +40,15 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const std::lock_guard lock(state().mutex);
+  if (event->device != stream->device) broken("cudaEventRecord: the event belongs to another GPU than the stream");
   event->stream = stream;
+  event->stream_id = stream->id;
   event->position = stream->queued;
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const std::lock_guard lock(state().mutex);
-  if (event->stream) drain(event->stream, event->position);
+  if (event->stream) drain_if_live(event->stream, event->stream_id, event->position);
   return cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) {
@@ -54,8 +58,9 @@ cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) {
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   const std::lock_guard lock(state().mutex);
   CUstream_st* other = event->stream;
-  const std::uint64_t position = event->position;
-  if (other && other != stream) enqueue(stream, "wait", [=] { drain(other, position); });
+  const std::uint64_t id = event->stream_id, position = event->position;
+  const auto reached = [=] { drain_if_live(other, id, position); };
+  if (other && other != stream) enqueue_when(stream, "wait", reached, [] {});
   return cudaSuccess;
 }
 
