@@ -21,6 +21,10 @@ void reference_batch_forward(const BatchNormProblem& p) {
 void reference_batch_backward(const BatchNormProblem& p) {
   by_scalar(p.x.dtype, [&](auto t) { reference::batch_norm_backward<decltype(t)>(p); });
 }
+const char* parts_declines(const BatchPartsProblem& p) { return needs_cpu(p.like()); }
+void reference_parts(const BatchPartsProblem& p) {
+  by_scalar(p.like().dtype, [&](auto t) { reference::batch_parts<decltype(t)>(p); });
+}
 template <class Problem>
 void reference_group_forward(const Problem& p) {
   by_scalar(p.x.dtype, [&](auto t) { reference::group_norm_forward<decltype(t)>(p); });
@@ -46,6 +50,10 @@ constexpr Implementation<BatchNormProblem> kBatchBackward[] = {
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::batch_norm_backward),
     // of both
     {"reference", reference_declines, reference_batch_backward},
+};
+constexpr Implementation<BatchPartsProblem> kBatchParts[] = {
+    FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::batch_parts),
+    {"reference", parts_declines, reference_parts},
 };
 constexpr Implementation<LayerNormProblem> kLayerForward[] = {
     FOVEA_CUDA_ENTRY("cuda", cuda::declines, cuda::layer_norm_forward),
@@ -242,6 +250,52 @@ void batch_norm_inference_backward(const BatchNormParams& params, ConstView x, C
                                    OptionalView beta, ConstView mean, ConstView variance, std::optional<View> dx,
                                    std::optional<View> dgamma, std::optional<View> dbeta) {
   batch_backward("batch_norm_inference_backward", false, params, x, dy, gamma, beta, mean, variance, dx, dgamma, dbeta);
+}
+
+void batch_moments(ConstView mean, ConstView variance, std::int64_t rows, View sums) {
+  constexpr const char* kOp = "batch_moments";
+  check_floating(kOp, {{"mean", mean}, {"variance", variance}});
+  check_shape(kOp, {"variance", variance}, mean.shape);
+  check_dtype(kOp, {"sums", sums}, DType::f64, mean);
+  check_shape(kOp, {"sums", sums}, Shape{2 * mean.numel() + 1});
+  BatchPartsProblem p{.step = BatchPartsProblem::Step::moments, .rows = rows, .mean = mean, .variance = variance};
+  p.sums_out = sums;
+  dispatch<BatchPartsProblem>(kOp, kBatchParts, p);
+}
+
+void batch_statistics(ConstView sums, View mean, View variance) {
+  constexpr const char* kOp = "batch_statistics";
+  check_floating(kOp, {{"mean", mean}, {"variance", variance}});
+  check_shape(kOp, {"variance", variance}, mean.shape);
+  check_dtype(kOp, {"sums", sums}, DType::f64, mean);
+  check_shape(kOp, {"sums", sums}, Shape{2 * mean.numel() + 1});
+  BatchPartsProblem p{.step = BatchPartsProblem::Step::statistics, .sums = sums};
+  p.mean_out = mean;
+  p.variance_out = variance;
+  dispatch<BatchPartsProblem>(kOp, kBatchParts, p);
+}
+
+void batch_norm_parts_backward(double epsilon, ConstView x, OptionalView gamma, ConstView mean, ConstView variance,
+                               ConstView sums, std::int64_t rows, View dx) {
+  constexpr const char* kOp = "batch_norm_parts_backward";
+  const Shape channels{check_channels(kOp, x.shape)};
+  check_epsilon(kOp, epsilon);
+  check_floating(
+      kOp,
+      {{"input", x}, {"gamma", gamma}, {"mean", mean}, {"variance", variance}, {"sums", sums}, {"input gradient", dx}});
+  check_shape(kOp, {"gamma", gamma}, channels);
+  check_shape(kOp, {"mean", mean}, channels);
+  check_shape(kOp, {"variance", variance}, channels);
+  check_shape(kOp, {"sums", sums}, Shape{2 * channels[0]});
+  check_shape(kOp, {"input gradient", dx}, x.shape);
+  if (rows < 1) throw Error(ErrorKind::usage, kOp, str("rows must be at least 1, got ", rows));
+  BatchPartsProblem p{.step = BatchPartsProblem::Step::gradient, .rows = rows, .epsilon = epsilon, .mean = mean};
+  p.variance = variance;
+  p.sums = sums;
+  p.x = x;
+  p.gamma = gamma;
+  p.dx = dx;
+  if (x.numel() > 0) dispatch<BatchPartsProblem>(kOp, kBatchParts, p);
 }
 
 void layer_norm_forward(double epsilon, ConstView x, OptionalView gamma, OptionalView beta, View y, View mean,

@@ -31,6 +31,17 @@ FOVEA_API void batch_norm_inference_backward(const BatchNormParams&, ConstView x
                                              std::optional<View> dx, std::optional<View> dgamma,
                                              std::optional<View> dbeta);
 
+// ---- batch norm of a batch in parts: what each part gives to sums over all of them, and what the sums give back
+/// A part's statistics [C] of `rows` rows as what adds up: sums [2C + 1], f64, get rows·mean, then
+/// rows·(variance + mean²), then rows. With no rows mean and variance are not read.
+FOVEA_API void batch_moments(ConstView mean, ConstView variance, std::int64_t rows, View sums);
+/// Back from the moments of all parts, of at least one row.
+FOVEA_API void batch_statistics(ConstView sums, View mean, View variance);
+/// What the gradient of a part's x gets through the statistics: dx [..., C] −= gamma·inv_std·(Σg + x̂·Σ(g·x̂)) / rows,
+/// with rows and sums [2C], Σ(g·x̂) first, of all parts. To be added to batch_norm_inference_backward's.
+FOVEA_API void batch_norm_parts_backward(double epsilon, ConstView x, OptionalView gamma, ConstView mean,
+                                         ConstView variance, ConstView sums, std::int64_t rows, View dx);
+
 /// Over the last axis: x [..., C], gamma and beta [C]; mean and inv_std hold one value per row (numel/C).
 FOVEA_API void layer_norm_forward(double epsilon, ConstView x, OptionalView gamma, OptionalView beta, View y, View mean,
                                   View inv_std);

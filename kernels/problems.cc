@@ -50,6 +50,11 @@ std::string BatchNormProblem::to_string() const {
              text(params.activation));
 }
 
+std::string BatchPartsProblem::to_string() const {
+  constexpr const char* kName[] = {"moments of ", "statistics of ", "gradient of "};
+  return str(kName[static_cast<int>(step)], fovea::to_string(like().dtype), " ", like().shape);
+}
+
 std::string LayerNormProblem::to_string() const {
   return str(text(pass), " ", fovea::to_string(x.dtype), " ", x.shape);
 }

@@ -89,6 +89,23 @@ struct BatchNormProblem {
   std::string to_string() const;
 };
 
+/// Batch norm of a batch in parts: kernels/norm.h says what each step does.
+struct BatchPartsProblem {
+  enum class Step { moments, statistics, gradient };
+  Step step = Step::moments;
+  std::int64_t rows = 0;
+  double epsilon = 0;
+  ConstView mean, variance, sums;
+  View mean_out, variance_out, sums_out;  ///< of moments and statistics
+  ConstView x;                            ///< of the gradient
+  OptionalView gamma;
+  View dx;
+  /// An operand that is there in every step.
+  ConstView like() const { return step == Step::statistics ? ConstView(mean_out) : mean; }
+  std::int64_t channels() const { return like().numel(); }
+  std::string to_string() const;
+};
+
 /// Layer norm: every row of the last axis is a group.
 struct LayerNormProblem {
   Pass pass = Pass::forward;

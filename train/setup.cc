@@ -51,6 +51,9 @@ void check_options(const TrainerOptions& o) {
   require(o.batch_size >= 1 || o.batch_size == kAutoBatch, str("batch_size is ", o.batch_size), "at least 1");
   require(o.batch_size != kAutoBatch || !o.privacy, "the batch size of private training is not chosen automatically",
           "what a batch holds is part of the promise: set batch_size");
+  require(o.batch_size != kAutoBatch || !o.ranks || o.ranks->size() == 1,
+          "the batch size of several ranks is not chosen automatically",
+          "each would choose by its own memory: set batch_size");
   require(o.precision == DType::f32 || o.precision == DType::bf16, str("precision is ", to_string(o.precision)),
           "f32 or bf16");
   require(!o.checkpoint_blocks || !o.privacy,

@@ -157,6 +157,7 @@ struct Trainer::Run {
 
   void write_checkpoint() {
     if (options.checkpoint.empty() || (parallel && !parallel->first())) return;
+    if (parallel) parallel->check();  // the last whole checkpoint is worth more than one of a broken step
     count_time();
     progress.plateau = schedule->plateau();
     Checkpoint c;
@@ -502,6 +503,7 @@ struct Trainer::Run {
         ema->swap();
       }
     }
+    if (parallel) parallel->check();
     optimizer.zero_grad();
     trainer.privacy_.reset();
     if (privacy) trainer.privacy_ = privacy->report(progress.step);

@@ -56,7 +56,7 @@ struct TrainerOptions {
   ScheduleConfig schedule = ConstantLr{};
   Warmup warmup;
   int epochs = 10;
-  std::int64_t batch_size = 32;  ///< or kAutoBatch
+  std::int64_t batch_size = 32;  ///< or kAutoBatch, but not with several ranks
   LossOptions loss;
   std::uint64_t seed = 0;
 

@@ -12,7 +12,8 @@ namespace fovea {
 
 /// A group of ranks, numbered from 0, each a process, a thread or a GPU of its own. Every rank must make the same calls
 /// in the same order with buffers of the same size and type; only progress() is each rank's own business. Called
-/// from one thread of a rank at a time. Buffers are dense, on a device that the engine serves (MPI: the CPU). A rank
+/// from one thread of a rank at a time. Buffers are dense, on a device that the engine serves (MPI: the CPU; with NCCL
+/// also the rank's GPU). On a GPU calls are queued: what they say of values holds for work that is queued later. A rank
 /// that can no longer take part ends the group by abort(): the others would wait for ever.
 class FOVEA_API Communicator {
  public:
@@ -36,7 +37,8 @@ class FOVEA_API Communicator {
   /// Returns when that sum is there. A ticket is waited for once. An engine that has nothing to gain from an early
   /// start may do all of it here.
   virtual void wait(Ticket ticket) = 0;
-  /// Lets started sums move on; cheap, never waits. Engines that move by themselves do nothing here.
+  /// Lets started sums move on; cheap, never waits. Engines that move by themselves only say here, by an Error, that a
+  /// sum has failed.
   virtual void progress() = 0;
   /// start_sum() and wait(), for short buffers that are needed at once.
   virtual void sum(const View& buffer) = 0;

@@ -48,6 +48,8 @@ void resize(const ResizeProblem&);
 inline const char* declines(const BatchNormProblem& p) { return needs_cuda(p.x); }
 void batch_norm_forward(const BatchNormProblem&);
 void batch_norm_backward(const BatchNormProblem&);
+inline const char* declines(const BatchPartsProblem& p) { return needs_cuda(p.like()); }
+void batch_parts(const BatchPartsProblem&);
 inline const char* declines(const LayerNormProblem& p) { return needs_cuda(p.x); }
 void layer_norm_forward(const LayerNormProblem&);
 void layer_norm_backward(const LayerNormProblem&);

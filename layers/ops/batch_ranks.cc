@@ -1,32 +1,9 @@
 #include "layers/ops/batch_ranks_internal.h"
 
-#include <algorithm>
+#include "kernels/norm.h"
 
 namespace fovea::ops {
 namespace {
-
-template <class T>
-double merge(Communicator& ranks, T* mean, T* variance, std::int64_t channels, std::int64_t rows) {
-  // Means of values and of squares, from each rank's own: in double their difference loses nothing that f32 has.
-  const auto count = static_cast<std::size_t>(channels);
-  std::vector<double> sums(2 * count + 1);
-  const auto n = static_cast<double>(rows);
-  for (std::size_t c = 0; c < count && rows > 0; ++c) {
-    const double m = static_cast<double>(mean[c]);
-    sums[c] = n * m;
-    sums[count + c] = n * (static_cast<double>(variance[c]) + m * m);
-  }
-  sums.back() = n;
-  ranks.sum(sums);
-  const double all = sums.back();
-  if (all == 0) return 0;
-  for (std::size_t c = 0; c < count; ++c) {
-    const double m = sums[c] / all;
-    mean[c] = static_cast<T>(m);
-    variance[c] = static_cast<T>(std::max(0.0, sums[count + c] / all - m * m));
-  }
-  return all;
-}
 
 template <class T>
 void copy(const Tensor& from, double* to) {
@@ -35,10 +12,30 @@ void copy(const Tensor& from, double* to) {
 
 }  // namespace
 
-double merge_statistics(Communicator& ranks, Tensor& mean, Tensor& variance, std::int64_t rows) {
-  if (mean.dtype() == DType::f64)
-    return merge(ranks, mean.mutable_data<double>(), variance.mutable_data<double>(), mean.numel(), rows);
-  return merge(ranks, mean.mutable_data<float>(), variance.mutable_data<float>(), mean.numel(), rows);
+std::int64_t merge_statistics(Communicator& ranks, Tensor& mean, Tensor& variance, std::int64_t rows) {
+  const std::int64_t channels = mean.numel();
+  // Sums of values and of squares, from each rank's own mean and variance.
+  Tensor sums({2 * channels + 1}, DType::f64, mean.device());
+  kernels::batch_moments(mean.view(), variance.view(), rows, sums.mutable_view());
+  auto all = static_cast<double>(rows);
+  if (mean.device() == kCpu) {
+    ranks.sum(sums.mutable_view());
+    all = sums.data<double>()[2 * channels];
+  } else {  // the number is asked for apart, as not to wait for the GPU
+    ranks.sum({&all, 1});
+    ranks.sum(sums.mutable_view());
+  }
+  if (all > 0) kernels::batch_statistics(sums.view(), mean.mutable_view(), variance.mutable_view());
+  return static_cast<std::int64_t>(all);
+}
+
+Tensor joined_sum(Communicator& ranks, const Tensor& a, const Tensor& b) {
+  const std::int64_t channels = a.numel();
+  Tensor both({2 * channels}, a.dtype(), a.device());
+  both.slice(0, channels).copy_from(a);
+  both.slice(channels, 2 * channels).copy_from(b);
+  ranks.sum(both.mutable_view());
+  return both;
 }
 
 std::vector<double> sum_over_ranks(Communicator& ranks, const Tensor& a, const Tensor& b, std::int64_t channels) {

@@ -73,8 +73,7 @@ class ConvNormOp final : public Op {
       kernels::conv_norm_forward(options_.conv, input_of(in, input_), in[4].view(), y.mutable_view(),
                                  mean.mutable_view(), variance.mutable_view());
       std::int64_t rows = row_count(y.shape());
-      if (context.batch_ranks)
-        rows = static_cast<std::int64_t>(merge_statistics(*context.batch_ranks, mean, variance, rows));
+      if (context.batch_ranks) rows = merge_statistics(*context.batch_ranks, mean, variance, rows);
       if (context.recording) context.saved.push_back(Tensor::scalar(rows));
       // A bias moves the mean, and is gone when that is subtracted: y goes without it.
       if (context.update_statistics && rows > 0) {

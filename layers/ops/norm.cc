@@ -1,10 +1,6 @@
 #include "layers/ops/norm.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "core/autograd/tape.h"
-#include "core/threads/parallel.h"
 #include "kernels/norm.h"
 #include "kernels/optimizer.h"
 #include "layers/ops/batch_ranks_internal.h"
@@ -94,7 +90,7 @@ class BatchNormOp final : public Op {
     }
     if (context.batch_ranks) {
       const std::int64_t here = rows;
-      rows = static_cast<std::int64_t>(merge_statistics(*context.batch_ranks, mean, variance, rows));
+      rows = merge_statistics(*context.batch_ranks, mean, variance, rows);
       if (here > 0) {
         kernels::batch_norm_inference(params(), x.view(), gamma, beta, mean.view(), variance.view(), y.mutable_view());
       }
@@ -134,7 +130,7 @@ class BatchNormOp final : public Op {
                                             optional_view(context.in[1]), optional_view(context.in[2]), mean.view(),
                                             variance.view(), std::nullopt, dgamma.mutable_view(), dbeta.mutable_view());
     }
-    const std::vector<double> sums = sum_over_ranks(*context.batch_ranks, dgamma, dbeta, mean.numel());
+    const Tensor sums = joined_sum(*context.batch_ranks, dgamma, dbeta);
     if (empty) {
       zero_wanted(context);
       return;
@@ -144,41 +140,12 @@ class BatchNormOp final : public Op {
       kernels::batch_norm_inference_backward(params(), context.in[0].view(), dy, optional_view(context.in[1]),
                                              optional_view(context.in[2]), mean.view(), variance.view(), dx,
                                              std::nullopt, std::nullopt);
-      if (dx->dtype == DType::f64) {
-        add_mean_terms<double>(context, sums, *dx);
-      } else {
-        add_mean_terms<float>(context, sums, *dx);
-      }
+      kernels::batch_norm_parts_backward(options_.epsilon, context.in[0].view(), optional_view(context.in[1]),
+                                         mean.view(), variance.view(), sums.view(),
+                                         static_cast<std::int64_t>(context.saved[2].item()), *dx);
     }
     if (context.needs[1]) context.grad_in[1] = std::move(dgamma);
     if (context.needs[2]) context.grad_in[2] = std::move(dbeta);
-  }
-
-  /// dx += p·(x − mean) + q by channel.
-  template <class T>
-  void add_mean_terms(const BackwardContext& context, const std::vector<double>& sums, const View& dx) const {
-    const auto channels = static_cast<std::size_t>(context.saved[0].numel());
-    const T *const mean = context.saved[0].data<T>(), *const variance = context.saved[1].data<T>();
-    const T* const gamma = context.in[1].defined() ? context.in[1].data<T>() : nullptr;
-    const double rows = std::max(1.0, context.saved[2].item());
-    std::vector<T> p(channels), q(channels);
-    for (std::size_t c = 0; c < channels; ++c) {
-      const double inverse = 1 / std::sqrt(static_cast<double>(variance[c]) + options_.epsilon);
-      const double scale = (gamma ? static_cast<double>(gamma[c]) : 1.0) * inverse / rows;
-      p[c] = static_cast<T>(-scale * inverse * sums[c]);
-      q[c] = static_cast<T>(-scale * sums[channels + c]);
-    }
-    const T* const x = context.in[0].data<T>();
-    T* const to = dx.ptr<T>();
-    const std::int64_t width = context.saved[0].numel();
-    parallel_for(row_count(dx.shape), std::max<std::int64_t>(1, 16384 / width),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   for (std::int64_t r = begin; r < end; ++r) {
-                     const T* const from = x + r * width;
-                     T* const row = to + r * width;
-                     for (std::size_t c = 0; c < channels; ++c) row[c] += p[c] * (from[c] - mean[c]) + q[c];
-                   }
-                 });
   }
 
   kernels::BatchNormParams params() const { return {options_.epsilon, options_.activation}; }

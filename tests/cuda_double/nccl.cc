@@ -122,18 +122,19 @@ void run(Call& call) {
   broken(text);
 }
 
+bool healthy(const Clique& clique) {
+  for (const auto& [r, comm] : clique.members) {
+    if (!comm || comm->broken != ncclSuccess) return false;
+  }
+  return true;
+}
+
 /// Runs the call unless another rank has; waits for those that have not made theirs.
 void execute(Clique& clique, std::uint64_t number, int rank, const bool& aborted) {
   const auto deadline = Clock::now() + std::chrono::duration<double>(nccl().patience);
   Call& call = clique.calls.at(number);
-  const auto healthy = [&] {
-    for (const auto& [r, comm] : clique.members) {
-      if (!comm || comm->broken != ncclSuccess) return false;
-    }
-    return true;
-  };
   while (!call.done && !aborted) {
-    if (call.posted == clique.size && !call.running && healthy()) {
+    if (call.posted == clique.size && !call.running && healthy(clique)) {
       call.running = true;
       for (const Posted& p : call.parts) drain(p.stream, p.position);
       run(call);
@@ -206,6 +207,17 @@ ncclResult_t begin(const char* name, const void* from, void* to, std::size_t cou
   }
   queue();
   return ncclSuccess;
+}
+
+/// Whether all this rank has begun is done, or can be done without waiting for another.
+bool quiescent(const ncclComm& comm) {
+  for (const auto& [number, call] : comm.clique->calls) {
+    const Posted mine = call.parts[static_cast<std::size_t>(comm.rank)];
+    if (!mine.stream || call.done) continue;
+    if (call.posted < comm.clique->size || !healthy(*comm.clique)) return false;
+    drain(mine.stream, mine.position + 1);
+  }
+  return true;
 }
 
 void leave(ncclComm* comm, const char* name, bool abort) {
@@ -290,6 +302,9 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* result) {
     comm->state = comm->broken;
   } else if (comm->state == ncclInProgress) {
     if (static_cast<int>(comm->clique->members.size()) == comm->clique->size) comm->state = ncclSuccess;
+  } else if (comm->finalized && !quiescent(*comm)) {
+    *result = ncclInProgress;
+    return ncclSuccess;
   } else if (comm->later) {
     const std::function<void()> queue = std::exchange(comm->later, {});
     queue();
@@ -317,10 +332,6 @@ ncclResult_t ncclCommFinalize(ncclComm_t comm) {
   if (comm->state != ncclSuccess || comm->later) broken("ncclCommFinalize: the communicator is still in progress");
   if (comm->finalized) broken("ncclCommFinalize: a second time");
   comm->finalized = true;
-  for (const auto& [number, call] : comm->clique->calls) {
-    const Posted& mine = call.parts[static_cast<std::size_t>(comm->rank)];
-    if (mine.stream) drain(mine.stream, mine.position + 1);  // it waits for what was begun
-  }
   comm->later = [] {};
   return ncclInProgress;
 }

@@ -6,6 +6,9 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "core/threads/parallel.h"
+#include "kernels/devices.h"
+#include "kernels/elementwise.h"
+#include "kernels/optimizer.h"
 
 namespace fovea {
 namespace {
@@ -16,7 +19,9 @@ View view_of(std::span<double> numbers) {
   return {numbers.data(), Shape{static_cast<std::int64_t>(numbers.size())}, DType::f64, kCpu, 0, 0};
 }
 
-void copy_bytes(void* to, const void* from, std::size_t bytes) {
+/// On one device. By hand: a copy_from() for each gradient would take its time for the bookkeeping of in-place writes.
+void copy_bytes(void* to, const void* from, std::size_t bytes, Device device) {
+  if (device != kCpu) return backend(device).copy(to, from, bytes, device.index);
   parallel_for(static_cast<std::int64_t>(bytes), 1 << 18, [&](std::int64_t begin, std::int64_t end) {
     std::memcpy(static_cast<char*>(to) + begin, static_cast<const char*>(from) + begin,
                 static_cast<std::size_t>(end - begin));
@@ -30,6 +35,57 @@ void split(std::uint64_t hash, double* to) {
 }
 
 }  // namespace
+
+BufferMeans::BufferMeans(Communicator& ranks, const std::vector<NamedTensor>& tensors) : ranks_(ranks) {
+  for (const NamedTensor& t : tensors) {
+    if (!t.is_buffer || !is_floating(t.tensor.dtype()) || t.tensor.numel() == 0) continue;
+    const auto takes = [&](const Pack& p) { return p.members.front().dtype() == t.tensor.dtype(); };
+    auto pack = std::find_if(packs_.begin(), packs_.end(), takes);
+    if (pack == packs_.end()) pack = packs_.insert(pack, Pack());
+    pack->members.push_back(t.tensor);
+    pack->elements += t.tensor.numel();
+  }
+}
+
+template <class F>
+void BufferMeans::for_each_member(Pack& pack, Tensor& packed, F&& f) {
+  std::int64_t at = 0;
+  for (Tensor& member : pack.members) {
+    f(member, packed.slice(at, at + member.numel()).view_as(member.shape()));
+    at += member.numel();
+  }
+}
+
+void BufferMeans::keep() {
+  for (Pack& pack : packs_) {
+    if (pack.kept) continue;
+    const Tensor& like = pack.members.front();
+    if (!pack.before.defined()) {
+      pack.before = Tensor({pack.elements}, like.dtype(), like.device());
+      pack.moved = Tensor({pack.elements}, like.dtype(), like.device());
+    }
+    for_each_member(pack, pack.before, [](const Tensor& member, Tensor place) { place.copy_from(member); });
+    pack.kept = true;
+  }
+}
+
+void BufferMeans::start(double share) {
+  for (Pack& pack : packs_) {
+    for_each_member(pack, pack.moved, [](const Tensor& member, Tensor place) { place.copy_from(member); });
+    kernels::binary(kernels::Binary::subtract, pack.moved.view(), pack.before.view(), pack.moved.mutable_view());
+    kernels::scale_in_place(share, pack.moved.mutable_view());
+    pack.ticket = ranks_.start_sum(pack.moved.mutable_view());
+  }
+}
+
+void BufferMeans::finish() {
+  for (Pack& pack : packs_) {
+    ranks_.wait(pack.ticket);
+    kernels::binary(kernels::Binary::add, pack.before.view(), pack.moved.view(), pack.before.mutable_view());
+    for_each_member(pack, pack.before, [](Tensor& member, const Tensor& place) { member.copy_from(place); });
+    pack.kept = false;
+  }
+}
 
 GradientSum::GradientSum(Communicator& ranks, const std::vector<NamedTensor>& parameters) : ranks_(ranks) {
   bool open = false;  // whether the last bucket takes more
@@ -63,10 +119,9 @@ void GradientSum::complete(const Tensor& leaf) {
   --bucket.missing;
   const Tensor grad = leaf.grad();
   if (bucket.members.size() > 1 && grad.defined()) {
-    // By hand: a copy() for each would take its time for the bookkeeping of in-place writes.
     if (!bucket.sum.defined()) bucket.sum = Tensor::zeros(Shape{bucket.elements}, leaf.dtype(), leaf.device());
     Tensor place = bucket.sum.slice(member.offset, member.offset + leaf.numel());
-    copy_bytes(place.mutable_view().data, grad.view().data, leaf.nbytes());
+    copy_bytes(place.mutable_view().data, grad.view().data, leaf.nbytes(), leaf.device());
     // The bucket is the gradient from here on: nothing is copied back, and what backward made is free for the next one.
     member.parameter.set_grad(place.view_as(leaf.shape()));
   }
@@ -106,11 +161,7 @@ void GradientSum::finish() {
 }
 
 DataParallel::DataParallel(Communicator& ranks, const std::vector<NamedTensor>& tensors, bool sync_batch_norm)
-    : ranks_(ranks), tensors_(tensors), sync_(sync_batch_norm), gradients_(ranks, tensors) {
-  for (const NamedTensor& t : tensors_) {
-    if (t.is_buffer && is_floating(t.tensor.dtype())) buffers_.push_back(t.tensor);
-  }
-}
+    : ranks_(ranks), tensors_(tensors), sync_(sync_batch_norm), gradients_(ranks, tensors), buffers_(ranks, tensors) {}
 
 std::string DataParallel::describe() const {
   return str(ranks_.size(), ranks_.size() > 1 && sync_ ? ", batch norm synchronised" : "");
@@ -134,7 +185,11 @@ bool DataParallel::same(std::string_view text) {
 
 void DataParallel::begin(const std::vector<std::pair<std::string, std::string>>& settings) {
   std::string network;
-  for (const NamedTensor& t : tensors_) network += str(t.name, " ", t.tensor.to_string(), "; ");
+  for (const NamedTensor& t : tensors_) {
+    // Each rank may have a GPU of another number.
+    network += str(t.name, " ", to_string(t.tensor.dtype()), " ", t.tensor.shape(),
+                   t.tensor.device() == kCpu ? "; " : " on a GPU; ");
+  }
   if (!same(network)) throw Error(ErrorKind::usage, "trainer", "the ranks have different networks");
   for (const auto& [key, value] : settings) {
     if (key == "threads" || same(value)) continue;
@@ -162,8 +217,8 @@ bool DataParallel::tensors_came_apart() {
   std::string hashes;
   for (const NamedTensor& t : tensors_) {
     if (t.tensor.numel() == 0) continue;
-    const ConstView v = t.tensor.view();
-    hashes += str(detail::fnv1a64({static_cast<const char*>(v.data), t.tensor.nbytes()}), " ");
+    const Tensor here = t.tensor.to(kCpu);
+    hashes += str(detail::fnv1a64({static_cast<const char*>(here.view().data), here.nbytes()}), " ");
   }
   if (same(hashes)) return false;
   broadcast_tensors();
@@ -176,7 +231,7 @@ void DataParallel::begin_batch(std::int64_t images, double weight, bool stop) {
   counts_[2] = stop ? 1 : 0;
   images_share_ = static_cast<double>(images);
   counted_ = false;
-  if (!sync_ && before_.empty()) keep_buffers();
+  if (!sync_) buffers_.keep();
   counting_ = ranks_.start_sum(view_of(counts_));
 }
 
@@ -188,50 +243,28 @@ double DataParallel::share() {
   return counts_[1] > 0 ? weight_ / counts_[1] : 0;
 }
 
-void DataParallel::keep_buffers() {
-  for (const Tensor& t : buffers_) {
-    const std::vector<double> v = t.to_vector<double>();
-    before_.insert(before_.end(), v.begin(), v.end());
-  }
-}
-
 void DataParallel::add_result(double loss, std::int64_t correct, bool last_of_step) {
   // 0·NaN of a part without pictures must not spoil the others.
   results_[0] = weight_ > 0 ? loss * weight_ : 0;
   results_[1] = static_cast<double>(correct);
   adding_ = ranks_.start_sum(view_of(results_));
-  if (sync_ || !last_of_step || buffers_.empty()) return;
-  // Each rank's statistics moved by its own part of the batch: they move on by the mean. Changes and not values are
-  // averaged, so that constants stay what they are to the bit.
-  moved_.clear();
-  std::size_t at = 0;
-  for (const Tensor& t : buffers_) {
-    for (const double v : t.to_vector<double>()) moved_.push_back(images_share_ * (v - before_[at++]));
-  }
-  moving_ = ranks_.start_sum(view_of(moved_));
+  if (!sync_ && last_of_step) buffers_.start(images_share_);
 }
 
 DataParallel::Total DataParallel::finish_batch(bool last_of_step) {
   if (last_of_step) gradients_.finish();
   ranks_.wait(adding_);
-  if (!sync_ && last_of_step && !buffers_.empty()) {
-    ranks_.wait(moving_);
-    std::size_t at = 0;
-    for (Tensor& t : buffers_) {
-      std::vector<double> values(static_cast<std::size_t>(t.numel()));
-      for (double& v : values) {
-        v = before_[at] + moved_[at];
-        ++at;
-      }
-      t.copy_from(Tensor::from(t.shape(), values).to(t.dtype()));
-    }
-    before_.clear();
-  }
+  if (!sync_ && last_of_step) buffers_.finish();
   Total total;
   total.loss = counts_[1] > 0 ? results_[0] / counts_[1] : 0;
   total.correct = static_cast<std::int64_t>(results_[1]);
   total.images = static_cast<std::int64_t>(counts_[0]);
   return total;
+}
+
+void DataParallel::check() {
+  if (!tensors_.empty()) synchronize(tensors_.front().tensor.device());
+  ranks_.progress();
 }
 
 }  // namespace fovea

@@ -52,6 +52,37 @@ class GradientSum final : public GradientListener {
   std::unordered_map<const void*, std::pair<std::size_t, std::size_t>> place_;  // bucket and member
 };
 
+/// Running statistics that each rank moves by its own part of the batch: they move on by the mean. Changes and not
+/// values are averaged, so that constants stay what they are to the bit. On the tensors' device; nothing waits for a
+/// GPU.
+class BufferMeans {
+ public:
+  /// @param tensors of which floating buffers are looked after
+  BufferMeans(Communicator& ranks, const std::vector<NamedTensor>& tensors);
+
+  /// What all ranks agree on, before the first batch of a step.
+  void keep();
+  /// Behind the last batch's forward pass. @param share this rank's in the mean
+  void start(double share);
+  void finish();
+
+ private:
+  /// Buffers of one type travel together.
+  struct Pack {
+    std::vector<Tensor> members;
+    std::int64_t elements = 0;
+    Tensor before, moved;
+    bool kept = false;
+    Communicator::Ticket ticket = 0;
+  };
+  /// f(member, its place in `packed`)
+  template <class F>
+  void for_each_member(Pack& pack, Tensor& packed, F&& f);
+
+  Communicator& ranks_;
+  std::vector<Pack> packs_;
+};
+
 /// A rank's side of a training.
 class DataParallel {
  public:
@@ -74,6 +105,9 @@ class DataParallel {
   /// Ranks on equal processors have the same bits in parameters and buffers; others round differently and part ways
   /// slowly. Where that has happened, rank 0's are everybody's again.
   bool tensors_came_apart();
+  /// Waits for the GPU; an Error where a sum of the steps behind has failed: the parameters are worth nothing then.
+  /// Each rank by itself.
+  void check();
 
   // ---- one batch, in this order
   /// Before the forward pass. @param weight what this part's mean loss divides by; @param stop whether this rank is
@@ -97,19 +131,17 @@ class DataParallel {
   int count(bool here);
   bool same(std::string_view text);
   void broadcast_tensors();
-  void keep_buffers();
 
   Communicator& ranks_;
   std::vector<NamedTensor> tensors_;
-  std::vector<Tensor> buffers_;  // that training may change
   bool sync_;
   GradientSum gradients_;
+  BufferMeans buffers_;
   // Of the present batch.
   double counts_[3] = {}, results_[2] = {};
   double weight_ = 0, images_share_ = 0;
   bool counted_ = false, stop_ = false;
-  Communicator::Ticket counting_ = 0, adding_ = 0, moving_ = 0;
-  std::vector<double> before_, moved_;  // buffers' values when they last agreed, and how they changed since
+  Communicator::Ticket counting_ = 0, adding_ = 0;
 };
 
 }  // namespace fovea
