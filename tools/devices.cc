@@ -2,9 +2,12 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "core/error.h"
 #include "kernels/devices.h"
+#include "kernels/gpu_ranks.h"
 #include "tools/command.h"
 #include "tools/table.h"
+#include "train/distributed/mpi.h"
 
 namespace fovea::tools {
 namespace {
@@ -13,6 +16,14 @@ std::string gigabytes(std::int64_t bytes) {
   char text[32];
   std::snprintf(text, sizeof text, "%.1f GB", static_cast<double>(bytes) / 1e9);
   return text;
+}
+
+/// How to train on `gpus` GPUs, or why one cannot.
+std::string several_gpus(std::size_t gpus) {
+  for (const std::string& why : {mpi_unavailable(), nccl_unavailable()}) {
+    if (!why.empty()) return "only one at a time: " + why;
+  }
+  return str("all at once: mpirun -n ", gpus, " fovea train … --device cuda");
 }
 
 int run(const Common& common) {
@@ -31,6 +42,7 @@ int run(const Common& common) {
     }
     nlohmann::ordered_json result{{"devices", list}};
     if (!reason.empty()) result["no_gpu"] = reason;
+    if (all.size() > 2) result["several_gpus"] = several_gpus(all.size() - 1);
     std::printf("%s\n", result.dump().c_str());
     return 0;
   }
@@ -41,6 +53,7 @@ int run(const Common& common) {
   }
   table.print();
   if (!reason.empty()) std::printf("no GPU: %s\n", reason.c_str());
+  if (all.size() > 2) std::printf("%s\n", several_gpus(all.size() - 1).c_str());
   return 0;
 }
 

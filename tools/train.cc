@@ -11,6 +11,7 @@
 #include "core/io/file.h"
 #include "core/threads/parallel.h"
 #include "kernels/devices.h"
+#include "kernels/gpu_ranks.h"
 #include "tools/command.h"
 #include "tools/model_source.h"
 #include "tools/progress.h"
@@ -21,6 +22,7 @@
 #include "tools/train_options.h"
 #include "tools/train_private.h"
 #include "tools/train_transfer.h"
+#include "train/distributed/mpi.h"
 #include "train/evaluation.h"
 #include "train/finetune.h"
 #include "train/lr_finder.h"
@@ -100,10 +102,11 @@ class RankView final : public TrainObserver {
 };
 
 /// Who computes: "2 threads", or "2 ranks of 1 thread each".
-std::string describe_team(const Communicator& world, bool sync_batch_norm) {
+std::string describe_team(const Communicator& world, bool sync_batch_norm, Device device) {
   const std::string threads = str(num_threads(), num_threads() == 1 ? " thread" : " threads");
   if (world.size() == 1) return threads;
-  return str(world.size(), " ranks of ", threads, " each", sync_batch_norm ? ", batch norm synchronised" : "");
+  return str(world.size(), " ranks of ", threads, device == kCpu ? "" : " and a GPU", " each",
+             sync_batch_norm ? ", batch norm synchronised" : "");
 }
 
 void refuse_ranks(const TrainOptions& o, const Communicator& world) {
@@ -178,12 +181,18 @@ int find_lr(const TrainOptions& o, const TrainData& data, const Model& model, co
 
 /// Where to train; asked before anything is read.
 Device training_device(const TrainOptions& o, const Communicator& world) {
-  const Device device = device_from(o.device);
-  if (device == kCpu) return device;
   const auto refuse = [](const char* what, const char* why, const char* hint) {
     throw Error(ErrorKind::usage, what, why, hint);
   };
-  if (world.size() > 1) refuse("--device", "ranks train on CPUs", "start the program without mpirun");
+  const bool several = world.size() > 1;
+  if (several && o.device.find(':') != std::string::npos)
+    refuse("--device", "names one GPU for all ranks",
+           "by --device cuda each rank takes its own; CUDA_VISIBLE_DEVICES says which there are");
+  const Launch launch = mpi_launch();
+  const Device device = several && (o.device == "cuda" || o.device == "gpu")
+                            ? gpu_of_rank(launch.local_rank, launch.local_size)
+                            : device_from(o.device);
+  if (device == kCpu) return device;
   if (o.dry_run || o.auto_batch)
     refuse(o.dry_run ? "--dry-run" : "--batch-size", "forecasts the CPU's memory", "give a --batch-size");
   if (o.precision != "f32") refuse("--precision", "is for the CPU", "on a GPU training is in f32");
@@ -252,7 +261,10 @@ std::string begin_folder(const TrainOptions& o, const Preparation& p) {
 /// What the first of several ranks does alone besides training, the others wait for or leave out.
 int run(TrainOptions o, Communicator& world) {
   apply_common(o.common, world);
-  const Device device = training_device(o, world);
+  Device device;
+  together(world, [&] { device = training_device(o, world); });
+  // Outlived by nothing that uses it; world goes on with what lies on the CPU.
+  const std::unique_ptr<Communicator> gpus = world.size() > 1 && device != kCpu ? gpu_ranks(world, device) : nullptr;
   CancelToken& cancel = catch_interrupts();
   const bool first = world.rank() == 0;
   if (!first) o.common.quiet = true;
@@ -265,12 +277,13 @@ int run(TrainOptions o, Communicator& world) {
   TrainData& data = prepared->data;
   Model& model = prepared->model;
   TrainerOptions& trainer = prepared->trainer;
+  if (gpus) trainer.ranks = gpus.get();
   if (o.dry_run) return dry_run(o, trainer, data, model);
   if (o.find_lr) return find_lr(o, data, model, trainer);
   const bool pretrained = !o.weights.empty();
   const auto inside = [&](const char* name) { return (fs::path(folder) / name).string(); };
   const bool show = !o.common.quiet;
-  TrainView view(show, data.val != nullptr, describe_team(world, o.sync_batch_norm));
+  TrainView view(show, data.val != nullptr, describe_team(world, o.sync_batch_norm, device));
   RankView rank_view(name_of(world));
   std::optional<RunLog> log;
   if (first) log.emplace(folder, RunLogOptions{.class_names = model.class_names});
@@ -381,7 +394,8 @@ void add_train(CLI::App& app, Action& action) {
       "  fovea train photos --out runs/pets --resume           go on after Ctrl-C, a crash or a power cut\n"
       "  fovea train faces --private --epsilon 3               what the model tells about any picture is bounded\n"
       "  fovea train scans.csv --group-prefix 8 --balance weights --patience 10\n"
-      "  mpirun -n 4 fovea train photos --out runs/pets        on 4 ranks, of one machine or of several\n\n"
+      "  mpirun -n 4 fovea train photos --out runs/pets        on 4 ranks, of one machine or of several\n"
+      "  mpirun -n 4 fovea train photos --device cuda          on 4 GPUs\n\n"
       "The run folder holds model.fovea, checkpoint.safetensors, metrics.jsonl and .csv, TensorBoard events, "
       "evaluation.json, run.json and plots (SVG); `fovea report` makes a page of them. Where pictures have groups, "
       "subjects.csv: see `fovea forget`; of private training, privacy.json.");

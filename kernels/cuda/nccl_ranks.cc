@@ -25,6 +25,8 @@ namespace fovea::kernels::cuda {
 #ifdef FOVEA_NCCL
 namespace {
 
+constexpr int kOldest = NCCL_VERSION(2, 14, 0);  // communicators that do not block
+
 std::string_view name_of(ncclResult_t result) {
   switch (result) {
     case ncclUnhandledCudaError: return "ncclUnhandledCudaError";
@@ -365,7 +367,9 @@ std::string nccl_problem() {
   try {
     int version = 0;
     const ncclResult_t result = ncclGetVersion(&version);
-    return result == ncclSuccess ? "" : str("NCCL does not say its version: ", ncclGetErrorString(result));
+    if (result != ncclSuccess) return str("NCCL does not say its version: ", ncclGetErrorString(result));
+    if (version >= kOldest) return "";
+    return str("NCCL ", version / 10000, ".", version / 100 % 100, " is too old: 2.14 is the first to do");
   } catch (const Error& e) {
     return e.what();
   }

@@ -22,6 +22,11 @@
     if (!fovea::why_no_gpu().empty()) FOVEA_SKIP("no GPU: " << fovea::why_no_gpu()); \
   } while (false)
 
+#define FOVEA_NEEDS_TWO_GPUS()                                            \
+  do {                                                                    \
+    if (fovea::devices().size() < 3) FOVEA_SKIP("there are no two GPUs"); \
+  } while (false)
+
 namespace fovea::test {
 
 inline Tensor random_tensor(const Shape& shape, Rng& rng, double low = -1, double high = 1) {

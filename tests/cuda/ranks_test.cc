@@ -1,5 +1,4 @@
-// Training on several GPUs against training on one: equal batches, equal results. On the double, whose ranks are
-// threads.
+// Training on several GPUs against training on one: equal batches, equal results. Ranks are threads, each with a GPU.
 #ifdef FOVEA_NCCL
 #include <algorithm>
 
@@ -12,14 +11,17 @@
 #include "kernels/norm.h"
 #include "layers/fused/fused_pass.h"
 #include "layers/ops.h"
-#include "library_doubles.h"
 #include "models/zoo.h"
-#include "nccl_double.h"
 #include "tests/temp_folder.h"
 #include "tests/tensor_distance.h"
 #include "tests/thread_ranks.h"
 #include "train/distributed/data_parallel_internal.h"
 #include "train/trainer.h"
+
+#ifdef FOVEA_CUDA_DOUBLE
+#include "library_doubles.h"
+#include "nccl_double.h"
+#endif
 
 using namespace fovea;
 using namespace fovea::test;
@@ -55,8 +57,12 @@ TrainerOptions options(Communicator* ranks) {
 
 /// Convolutions by our own kernels: the double's cuDNN takes four times as long.
 struct WithoutCudnn {
+#ifdef FOVEA_CUDA_DOUBLE
   WithoutCudnn() { cuda_double::refuse_cudnn(true); }
   ~WithoutCudnn() { cuda_double::refuse_cudnn(false); }
+#else
+  WithoutCudnn() {}
+#endif
 };
 
 struct Trained {
@@ -95,9 +101,9 @@ double distance(const Model& a, const Model& b) {
 
 }  // namespace
 
-TEST_CASE("two GPUs with synchronised batch norm train as one") {
+TEST_CASE("two GPUs with synchronised batch norm train as one", "[gpu]") {
+  FOVEA_NEEDS_TWO_GPUS();
   const WithoutCudnn quick;
-  const std::int64_t comms = cuda_double::live_nccl_comms();
   TrainerOptions alone = options(nullptr);
   const Trained one = train(alone, gpu());
   CHECK(one.history.epochs.back().step == 20);
@@ -110,10 +116,13 @@ TEST_CASE("two GPUs with synchronised batch norm train as one") {
   // And as one on the CPU, as far as another order of sums allows.
   const NoFusion apart;
   CHECK(distance(train(alone, kCpu).model, one.model) < 1e-3);
-  CHECK(cuda_double::live_nccl_comms() == comms);
+#ifdef FOVEA_CUDA_DOUBLE
+  CHECK(cuda_double::live_nccl_comms() == 0);
+#endif
 }
 
-TEST_CASE("two GPUs without synchronised batch norm hold the same bits, and other ones") {
+TEST_CASE("two GPUs without synchronised batch norm hold the same bits, and other ones", "[gpu]") {
+  FOVEA_NEEDS_TWO_GPUS();
   const WithoutCudnn quick;
   const std::vector<Trained> two = train_on_two([](TrainerOptions& o) {
     o.sync_batch_norm = false;
@@ -127,7 +136,8 @@ TEST_CASE("two GPUs without synchronised batch norm hold the same bits, and othe
   CHECK(two[0].history.epochs.back().train_loss == Approx(one.history.epochs.back().train_loss).epsilon(0.2));
 }
 
-TEST_CASE("statistics of parts on the GPU give those of the whole, and their gradient") {
+TEST_CASE("statistics of parts on the GPU give those of the whole, and their gradient", "[gpu]") {
+  FOVEA_NEEDS_GPU();
   Rng rng(4, "parts");
   const Shape c{33};
   for (const bool affine : {true, false}) {
@@ -156,6 +166,7 @@ TEST_CASE("statistics of parts on the GPU give those of the whole, and their gra
   }
 }
 
+#ifdef FOVEA_CUDA_DOUBLE
 TEST_CASE("gradients are packed on the GPUs, and their sums begin while backward runs") {
   // In f32: 4.8 MB of which five fit a bucket, one that travels alone, and small ones around them.
   const std::int64_t sizes[] = {200000, 200000, 200000, 3, 200000, 200000, 300000, 17, 200000, 5, 1};
@@ -256,4 +267,5 @@ TEST_CASE("a sum that fails ends training before its step is written down") {
   });
   CHECK(distance(resumed[0].model, undisturbed[0].model) == 0);
 }
+#endif
 #endif

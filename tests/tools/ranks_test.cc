@@ -169,4 +169,8 @@ TEST_CASE("mpirun: an error on one rank ends all and says which; an error of all
   CHECK(wrong.err.find("--epochs", wrong.err.find("--epochs") + 1) == wrong.err.npos);
   const Outcome alone = run({"train", folder / "data", "--find-lr"}, {.ranks = 2});
   CHECK(contains(alone.err, "[--find-lr] works on one rank"));
+  const Outcome one_gpu = run({"train", folder / "data", "--device", "cuda:1"}, {.ranks = 2});
+  INFO(one_gpu.err);
+  CHECK(contains(one_gpu.err, "[--device] names one GPU for all ranks"));
+  CHECK(contains(one_gpu.err, "--device cuda each rank takes its own"));
 }

@@ -355,6 +355,8 @@ TEST_CASE("ranks: what differs between ranks is refused, not waited for") {
       "different settings: training pictures"));
   CHECK(contains(error([] { train_on(2, [](TrainerOptions& o, Communicator*) { o.privacy = PrivacyOptions{}; }); }),
                  "one rank"));
+  CHECK(contains(error([] { train_on(2, [](TrainerOptions& o, Communicator*) { o.batch_size = kAutoBatch; }); }),
+                 "several ranks is not chosen automatically"));
   // A file that only rank 0 sees.
   const fovea::test::TempFolder folder(true);
   const Change checkpointed = [&](TrainerOptions& o, Communicator* c) {

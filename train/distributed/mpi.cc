@@ -38,10 +38,14 @@ Launch mpi_launch() {
   Launch launch;
   launch.size = environment_number("OMPI_COMM_WORLD_SIZE", 1);
   launch.rank = environment_number("OMPI_COMM_WORLD_RANK", 0);
+  launch.local_size = environment_number("OMPI_COMM_WORLD_LOCAL_SIZE", 1);
+  launch.local_rank = environment_number("OMPI_COMM_WORLD_LOCAL_RANK", 0);
   // srun --mpi=pmix says the rank but, of the number, only that of the step's tasks.
   if (launch.size <= 1 && std::getenv("PMIX_RANK")) {
     launch.size = environment_number("SLURM_STEP_NUM_TASKS", 1);
     launch.rank = environment_number("PMIX_RANK", 0);
+    launch.local_size = environment_number("SLURM_STEP_TASKS_PER_NODE", 1);  // "4(x2)": 4 on each of 2
+    launch.local_rank = environment_number("SLURM_LOCALID", 0);
   }
   if (launch.size <= 1 || launch.rank >= launch.size) return {};
   return launch;

@@ -12,6 +12,7 @@ namespace fovea {
 /// How mpirun (or srun, by PMIx) started this process, from the environment alone: rank 0 of 1 where it did not.
 struct Launch {
   int rank = 0, size = 1;
+  int local_rank = 0, local_size = 1;  ///< among the ranks of this machine
 };
 FOVEA_API Launch mpi_launch();
 
