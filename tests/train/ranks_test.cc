@@ -252,6 +252,26 @@ TEST_CASE("ranks: gradients of every size are added up") {
   }
 }
 
+TEST_CASE("ranks: running statistics move on by the weighed mean of how the ranks moved them") {
+  std::vector<double> results[2];
+  run_ranks(2, [&](Communicator& ranks) {
+    Tensor mean = Tensor::from<float>({2}, {1, 0.1f}), wide = Tensor::from<double>({1}, {5});
+    BufferMeans means(ranks, {{"mean", mean, true}, {"wide", wide, true}, {"weight", Tensor::ones({3}), false}});
+    for (int step = 0; step < 2; ++step) {
+      means.keep();
+      means.keep();  // a step of several batches
+      mean.mutable_data<float>()[0] += ranks.rank() == 0 ? 4 : 8;
+      wide.mutable_data<double>()[0] += ranks.rank() == 0 ? 1 : -1;
+      means.start(ranks.rank() == 0 ? 0.75 : 0.25);
+      means.finish();
+    }
+    for (const Tensor& t : {mean, wide})
+      for (const double v : t.to_vector<double>()) results[ranks.rank()].push_back(v);
+  });
+  CHECK(results[0] == std::vector<double>{11, static_cast<double>(0.1f), 6});
+  CHECK(results[1] == results[0]);
+}
+
 TEST_CASE("ranks: without synchronised batch norm all ranks still hold the same bits") {
   const std::vector<Trained> all = train_on(2, [](TrainerOptions& o, Communicator*) { o.sync_batch_norm = false; });
   CHECK(same_bits(all[0].model, all[1].model));
