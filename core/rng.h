@@ -63,6 +63,15 @@ class Rng {
     have_ = 0;
     if (position % 2 == 1) next();
   }
+  /// The beginning of the stream of the item `items` further on.
+  constexpr Rng ahead(std::uint64_t items) const {
+    Rng other = *this;
+    other.index_ += items;
+    other.counter_ = 0;
+    other.have_ = 0;
+    other.have_normal_ = false;
+    return other;
+  }
   // UniformRandomBitGenerator, for std::shuffle and friends (whose results differ between standard libraries: prefer
   // below()).
   using result_type = std::uint64_t;

@@ -250,8 +250,12 @@ void Tensor::copy_from(const Tensor& other) {
   if (other.shape() != shape())
     throw Error(ErrorKind::shape, "copy", str("tensor is ", shape(), ", source is ", other.shape()));
   if (other.dtype() != dtype()) detail::wrong_dtype(dtype(), other.dtype(), other.shape());
-  const Tensor here = other.to(device());
   impl().storage->bump_version();
+  if (other.device() == kCpu && device().type == DeviceType::cuda) {
+    backend(device()).copy_from_host(address(), other.address(), nbytes(), device().index);
+    return;
+  }
+  const Tensor here = other.to(device());
   backend(device()).copy(address(), here.address(), nbytes(), device().index);
 }
 

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "core/error.h"
+#include "kernels/cuda/graph.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/runtime.h"
@@ -55,56 +56,55 @@ class Staging {
   std::size_t turn_ = 0;
 };
 
+/// A graph cannot hold what waits for the GPU, or reads memory of the host that will be something else by then.
+void refuse_in_capture(const char* what, int index) {
+  const Recording* const recorded = recording(index);
+  if (!recorded || !recorded->capture) return;
+  throw Error(ErrorKind::device, "graph", str(what, " cannot be recorded"),
+              "make operands on the GPU before DeviceGraph::record, and read results after DeviceGraph::launch");
+}
+
 class CudaBackend final : public DeviceBackend {
  public:
   void* allocate(std::size_t bytes, int index) override {
     if (bytes == 0) return nullptr;
-    const cudaStream_t queue = stream(index);
     PerDevice& d = device(index);
-    std::call_once(d.once, [&] {
-      check(cudaDeviceGetDefaultMemPool(&d.pool, index), "cudaDeviceGetDefaultMemPool");
-      std::uint64_t keep = ~std::uint64_t{0};
-      check(cudaMemPoolSetAttribute(d.pool, cudaMemPoolAttrReleaseThreshold, &keep), "cudaMemPoolSetAttribute");
-    });
-    void* data = nullptr;
-    cudaError_t status = cudaMallocAsync(&data, bytes, queue);
-    if (status == cudaErrorMemoryAllocation) {  // what lies free in pieces may do as a whole
-      cudaGetLastError();
-      clear_weight_cache(index);
-      clear_table_cache(index);
-      check(cudaStreamSynchronize(queue), "cudaStreamSynchronize");
-      check(cudaMemPoolTrimTo(d.pool, 0), "cudaMemPoolTrimTo");
-      status = cudaMallocAsync(&data, bytes, queue);
+    Recording* const recorded = recording(index);
+    if (!recorded) {
+      void* const data = from_driver(d, bytes, index);
+      count(d, data, bytes, nullptr);
+      return data;
     }
-    if (status == cudaErrorMemoryAllocation) {
-      cudaGetLastError();
-      std::size_t free = 0, total = 0;
-      cudaMemGetInfo(&free, &total);
-      throw Error(ErrorKind::memory, str("cuda:", index),
-                  str("no memory for ", bytes, " bytes: tensors hold ", stats(index).current, ", ", free, " of ", total,
-                      " are free"),
-                  kOutOfMemory);
+    GraphPool& pool = *recorded->pool;
+    void* data = pool.take(bytes);
+    if (!data) {
+      if (recorded->capture) {
+        throw Error(ErrorKind::device, "graph",
+                    str("the run that is recorded asks for ", bytes, " bytes that the runs before it did not"),
+                    "work that is recorded must do the same each time");
+      }
+      const std::size_t slab = GraphPool::slab_bytes(bytes);
+      pool.add_slab(from_driver(d, slab, index), slab);
+      data = pool.take(bytes);
     }
-    check(status, "cudaMallocAsync");
-    const std::lock_guard lock(d.mutex);
-    d.sizes.emplace(data, bytes);
-    d.counted.current += static_cast<std::int64_t>(bytes);
-    d.counted.peak = std::max(d.counted.peak, d.counted.current);
-    ++d.counted.allocations;
+    count(d, data, bytes, recorded->pool);
     return data;
   }
 
   void deallocate(void* data, std::size_t, int index) noexcept override {
     if (!data) return;
     PerDevice& d = device(index);
+    std::shared_ptr<GraphPool> pool;
     {
       const std::lock_guard lock(d.mutex);
-      const auto found = d.sizes.find(data);
-      if (found != d.sizes.end()) {
-        d.counted.current -= static_cast<std::int64_t>(found->second);
-        d.sizes.erase(found);
+      const auto found = d.blocks.find(data);
+      if (found != d.blocks.end()) {
+        d.counted.current -= static_cast<std::int64_t>(found->second.bytes);
+        pool = std::move(found->second.pool);
+        d.blocks.erase(found);
       }
     }
+    if (pool) return pool->give(data);
     // At the end of the program the driver may be gone: nothing is left to free then.
     try {
       cudaFreeAsync(data, stream(index));
@@ -121,11 +121,13 @@ class CudaBackend final : public DeviceBackend {
   }
   void copy_from_host(void* to, const void* from, std::size_t bytes, int index) override {
     const cudaStream_t queue = stream(index);
+    refuse_in_capture("a copy from the host", index);
     if (bytes > 0) device(index).staging.copy(to, from, bytes, queue);
   }
   void copy_to_host(void* to, const void* from, std::size_t bytes, int index) override {
     const cudaStream_t queue = stream(index);
     if (bytes == 0) return;
+    refuse_in_capture("reading values on the host", index);
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, queue), "copy from the GPU");
     check(cudaStreamSynchronize(queue), "copy from the GPU");
   }
@@ -155,17 +157,59 @@ class CudaBackend final : public DeviceBackend {
   }
 
  private:
+  struct Block {
+    std::size_t bytes;
+    std::shared_ptr<GraphPool> pool;  // where it goes back to; nullptr: to the driver
+  };
   struct PerDevice {
     std::once_flag once;
     cudaMemPool_t pool = nullptr;
     Staging staging;
     std::mutex mutex;
     MemoryStats counted;
-    std::unordered_map<void*, std::size_t> sizes;
+    std::unordered_map<void*, Block> blocks;
   };
   static PerDevice& device(int index) {
     static auto* all = new std::array<PerDevice, kMaxDevices>;
     return (*all)[static_cast<std::size_t>(index)];
+  }
+
+  void* from_driver(PerDevice& d, std::size_t bytes, int index) {
+    const cudaStream_t queue = stream(index);
+    std::call_once(d.once, [&] {
+      check(cudaDeviceGetDefaultMemPool(&d.pool, index), "cudaDeviceGetDefaultMemPool");
+      std::uint64_t keep = ~std::uint64_t{0};
+      check(cudaMemPoolSetAttribute(d.pool, cudaMemPoolAttrReleaseThreshold, &keep), "cudaMemPoolSetAttribute");
+    });
+    void* data = nullptr;
+    cudaError_t status = cudaMallocAsync(&data, bytes, queue);
+    if (status == cudaErrorMemoryAllocation) {  // what lies free in pieces may do as a whole
+      cudaGetLastError();
+      clear_weight_cache(index);
+      clear_table_cache(index);
+      check(cudaStreamSynchronize(queue), "cudaStreamSynchronize");
+      check(cudaMemPoolTrimTo(d.pool, 0), "cudaMemPoolTrimTo");
+      status = cudaMallocAsync(&data, bytes, queue);
+    }
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      std::size_t free = 0, total = 0;
+      cudaMemGetInfo(&free, &total);
+      throw Error(ErrorKind::memory, str("cuda:", index),
+                  str("no memory for ", bytes, " bytes: tensors hold ", stats(index).current, ", ", free, " of ", total,
+                      " are free"),
+                  kOutOfMemory);
+    }
+    check(status, "cudaMallocAsync");
+    return data;
+  }
+
+  static void count(PerDevice& d, void* data, std::size_t bytes, std::shared_ptr<GraphPool> pool) {
+    const std::lock_guard lock(d.mutex);
+    d.blocks.emplace(data, Block{bytes, std::move(pool)});
+    d.counted.current += static_cast<std::int64_t>(bytes);
+    d.counted.peak = std::max(d.counted.peak, d.counted.current);
+    ++d.counted.allocations;
   }
 };
 

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "kernels/cuda/cudnn_graph.h"
+#include "kernels/cuda/graph.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/weight_cache.h"
@@ -89,10 +90,9 @@ std::size_t bytes(std::int64_t floats) { return static_cast<std::size_t>(floats)
 
 std::shared_ptr<const ConvPlan> plan_for(const ConvKey& key, const ConvMemory& memory) {
   if (!autotune()) return conv_plan(key);
-  cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
-  check(cudaStreamIsCapturing(stream(key.device), &capturing), "cudaStreamIsCapturing");
-  // Measuring waits, which a captured stream cannot.
-  return capturing == cudaStreamCaptureStatusNone ? measured_conv_plan(key, memory) : conv_plan(key);
+  // Measuring waits, which work that is recorded cannot.
+  const Recording* const recorded = recording(key.device);
+  return recorded && recorded->capture ? conv_plan(key) : measured_conv_plan(key, memory);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "kernels/check_internal.h"
 #include "kernels/cuda/activation-inl.h"
+#include "kernels/cuda/graph.h"
 #include "kernels/cuda/operands-inl.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/strides-inl.h"
@@ -108,10 +109,12 @@ void run_dropout_forward(const DropoutProblem& p) {
   const T scale = static_cast<T>(reference::dropout_scale(p.rate));
   const std::uint64_t threshold = reference::DropoutBits::threshold(p.rate);
   const Rng rng = p.rng;
+  const Recording* const recorded = recording(p.out.device.index);
+  const std::uint64_t* const ahead = recorded ? recorded->ahead : nullptr;
   for_each(
       "dropout_forward", (count + 3) / 4,
       [=] FOVEA_LAMBDA(std::int64_t block) {
-        Rng mine = rng;
+        Rng mine = ahead ? rng.ahead(*ahead) : rng;
         mine.skip(static_cast<std::uint64_t>(2 * block));
         for (std::int64_t i = 4 * block; i < 4 * block + 4 && i < count; i += 2) {
           const std::uint64_t bits = mine.next();

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "kernels/cuda/cudnn_graph.h"
+#include "kernels/cuda/graph.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/weight_cache.h"
 
@@ -31,17 +32,42 @@ struct DestroyCudnn {
 using CublasHandle = std::unique_ptr<cublasContext, DestroyCublas>;
 using CudnnHandle = std::unique_ptr<cudnnContext, DestroyCudnn>;
 
-struct PerDevice {
-  std::mutex cublas_mutex, cudnn_mutex;
-  CublasHandle cublas;
+struct CublasOfStream {
+  std::mutex mutex;
+  CublasHandle handle;
   void* workspace = nullptr;
+};
+struct PerDevice {
+  CublasOfStream usual;
+  /// For work that is recorded, on a stream of its own: another stream would cost a handle its workspace. Made before
+  /// the recording begins, because that allocates.
+  CublasOfStream recorded;
+  // One handle of cuDNN: plans belong to it.
+  std::mutex cudnn_mutex;
   CudnnHandle cudnn;
+  cudaStream_t cudnn_stream = nullptr;
 };
 
 PerDevice& per_device(int index) {
   // Never destroyed: the driver may be gone when the program ends.
   static auto* all = new std::array<PerDevice, kMaxDevices>;
   return (*all)[static_cast<std::size_t>(index)];
+}
+void make_cublas(CublasOfStream& d, int device, cudaStream_t queue) {
+  cublasHandle_t created = nullptr;
+  check(cublasCreate(&created), "cublasCreate");
+  CublasHandle handle(created);
+  check(cublasSetStream(created, queue), "cublasSetStream");
+  const std::size_t bytes = cublas_workspace(device);
+  const cudaStream_t usual = stream(device);
+  void* workspace = nullptr;
+  check(cudaMallocAsync(&workspace, bytes, usual), "workspace of cuBLAS");
+  if (const cublasStatus_t status = cublasSetWorkspace(created, workspace, bytes); status != CUBLAS_STATUS_SUCCESS) {
+    cudaFreeAsync(workspace, usual);
+    check(status, "cublasSetWorkspace");
+  }
+  d.workspace = workspace;
+  d.handle = std::move(handle);
 }
 
 }  // namespace
@@ -73,24 +99,12 @@ void check(cudnnStatus_t status, std::string_view what) {
 
 Cublas::Cublas(int device) {
   const cudaStream_t queue = stream(device);
+  const Recording* const recorded = recording(device);
   PerDevice& d = per_device(device);
-  lock_ = std::unique_lock(d.cublas_mutex);
-  if (!d.cublas) {
-    cublasHandle_t created = nullptr;
-    check(cublasCreate(&created), "cublasCreate");
-    CublasHandle handle(created);
-    check(cublasSetStream(created, queue), "cublasSetStream");
-    const std::size_t bytes = cublas_workspace(device);
-    void* workspace = nullptr;
-    check(cudaMallocAsync(&workspace, bytes, queue), "workspace of cuBLAS");
-    if (const cublasStatus_t status = cublasSetWorkspace(created, workspace, bytes); status != CUBLAS_STATUS_SUCCESS) {
-      cudaFreeAsync(workspace, queue);
-      check(status, "cublasSetWorkspace");
-    }
-    d.workspace = workspace;
-    d.cublas = std::move(handle);
-  }
-  handle_ = d.cublas.get();
+  CublasOfStream& of = recorded && recorded->capture ? d.recorded : d.usual;
+  lock_ = std::unique_lock(of.mutex);
+  if (!of.handle) make_cublas(of, device, queue);
+  handle_ = of.handle.get();
 }
 
 Cudnn::Cudnn(int device) {
@@ -100,26 +114,39 @@ Cudnn::Cudnn(int device) {
   if (!d.cudnn) {
     cudnnHandle_t created = nullptr;
     check(cudnnCreate(&created), "cudnnCreate");
-    CudnnHandle handle(created);
-    check(cudnnSetStream(created, queue), "cudnnSetStream");
-    d.cudnn = std::move(handle);
+    d.cudnn.reset(created);
+  }
+  if (d.cudnn_stream != queue) {  // a recording's, or back from it
+    check(cudnnSetStream(d.cudnn.get(), queue), "cudnnSetStream");
+    d.cudnn_stream = queue;
   }
   handle_ = d.cudnn.get();
+}
+
+void prepare_recording(int device, cudaStream_t capture) {
+  PerDevice& d = per_device(device);
+  {
+    const std::lock_guard lock(d.usual.mutex);
+    if (!d.usual.handle) return;
+  }
+  const std::lock_guard lock(d.recorded.mutex);
+  if (!d.recorded.handle) make_cublas(d.recorded, device, capture);
 }
 
 void release_library_handles(int device) {
   clear_plan_cache(device);
   clear_weight_cache(device);
   const cudaStream_t queue = stream(device);
-  PerDevice& d = per_device(device);
-  {
-    const std::lock_guard lock(d.cublas_mutex);
-    d.cublas.reset();
-    if (d.workspace) check(cudaFreeAsync(d.workspace, queue), "cudaFreeAsync");
-    d.workspace = nullptr;
+  for (CublasOfStream* d : {&per_device(device).usual, &per_device(device).recorded}) {
+    const std::lock_guard lock(d->mutex);
+    d->handle.reset();
+    if (d->workspace) check(cudaFreeAsync(d->workspace, queue), "cudaFreeAsync");
+    d->workspace = nullptr;
   }
+  PerDevice& d = per_device(device);
   const std::lock_guard lock(d.cudnn_mutex);
   d.cudnn.reset();
+  d.cudnn_stream = nullptr;
 }
 
 }  // namespace fovea::kernels::cuda

@@ -1,4 +1,5 @@
-// The handles of cuBLAS and cuDNN: one per GPU, on that GPU's stream, made at the first use and kept until the end.
+// The handles of cuBLAS and cuDNN: one per GPU, on that GPU's stream, made at the first use and kept until the end; of
+// cuBLAS another for work that is recorded (graph.h).
 #pragma once
 
 #include <mutex>
@@ -51,6 +52,10 @@ class Cudnn {
   std::unique_lock<std::mutex> lock_;
   cudnnHandle_t handle_ = nullptr;
 };
+
+/// Makes, before a recording, the handle of cuBLAS that it will use, if work on the GPU has used cuBLAS so far. `capture`
+/// is the stream of all recordings on that GPU.
+void prepare_recording(int device, cudaStream_t capture);
 
 /// Destroys the handles of a GPU with their plans, and gives cuBLAS' workspace and kept weights back; the next call
 /// makes new ones. No other thread may be using them.

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "core/error.h"
+#include "kernels/cuda/graph.h"
 
 namespace fovea::kernels::cuda {
 namespace {
@@ -77,7 +78,8 @@ cudaStream_t stream(int index) {
     check(cudaStreamCreateWithFlags(&d.stream, cudaStreamNonBlocking), "cudaStreamCreate");
     check(cudaDeviceGetAttribute(&d.multiprocessors, cudaDevAttrMultiProcessorCount, index), "cudaDeviceGetAttribute");
   });
-  return d.stream;
+  const Recording* const recorded = recording(index);
+  return recorded && recorded->capture ? recorded->capture : d.stream;
 }
 
 int multiprocessors(int index) {

@@ -1,5 +1,6 @@
 #include "kernels/cuda/weight_cache.h"
 
+#include "kernels/cuda/graph.h"
 #include "kernels/cuda/ops.h"
 
 namespace fovea::kernels::cuda {
@@ -28,24 +29,33 @@ LruCache<Key, Kept, Hash>& cache() {
   return *made;
 }
 
+std::size_t weight_bytes(std::int64_t taps, std::int64_t ci, std::int64_t co) {
+  return static_cast<std::size_t>(taps * ci * co) * sizeof(float);
+}
+std::shared_ptr<const Scratch> turned(const ConstView& hwio, std::int64_t taps, std::int64_t ci, std::int64_t co) {
+  auto memory = std::make_shared<const Scratch>(weight_bytes(taps, ci, co), hwio.device.index);
+  weights_to_ohwi(hwio, memory->data(), taps, ci, co);
+  return memory;
+}
+
 }  // namespace
 
 std::shared_ptr<const Scratch> ohwi_weights(const ConstView& hwio, std::int64_t taps, std::int64_t ci,
                                             std::int64_t co) {
   const int device = hwio.device.index;
   const Key key{device, hwio.storage_id, hwio.data, taps, ci, co};
-  cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
-  check(cudaStreamIsCapturing(stream(device), &capturing), "cudaStreamIsCapturing");
-  // Memory that is no tensor's has no version.
-  const bool keep = hwio.storage_id != 0 && capturing == cudaStreamCaptureStatusNone;
-  if (keep) {
-    if (auto kept = cache().find(key, [&](const Kept& k) { return k.version == hwio.version; }))
-      return std::move(kept->memory);
+  // Memory that is no tensor's has no version; and a graph whose weights change must turn them at each launch.
+  Recording* const recorded = recording(device);
+  if (hwio.storage_id == 0 || (recorded && !recorded->constant_weights)) return turned(hwio, taps, ci, co);
+  const auto current = [&](const Kept& k) { return k.version == hwio.version; };
+  auto found = cache().find(key, current);
+  std::shared_ptr<const Scratch> memory = found ? std::move(found->memory) : nullptr;
+  if (!memory) {
+    const OutsideRecording apart;  // it outlives the graph
+    memory = turned(hwio, taps, ci, co);
+    cache().put(key, {hwio.version, memory}, weight_bytes(taps, ci, co));
   }
-  const std::size_t bytes = static_cast<std::size_t>(taps * ci * co) * sizeof(float);
-  auto memory = std::make_shared<const Scratch>(bytes, device);
-  weights_to_ohwi(hwio, memory->data(), taps, ci, co);
-  if (keep) cache().put(key, {hwio.version, memory}, bytes);
+  if (recorded) recorded->kept.push_back(memory);
   return memory;
 }
 

@@ -44,16 +44,20 @@ void enqueue_when(cudaStream_t stream, const char* name, std::function<void()> r
            std::to_string(current));
   }
   if (stream->capture) {
+    auto& work = stream->capture->work;
     if (!ready) {
-      stream->capture->work.push_back({name, std::move(run)});
+      work.push_back({name, std::move(run)});
     } else {
-      stream->capture->work.push_back({name, [ready = std::move(ready), run = std::move(run)] {
-                                         ready();
-                                         run();
-                                       }});
+      work.push_back({name, [ready = std::move(ready), run = std::move(run)] {
+                        ready();
+                        run();
+                      }});
     }
+    work.back().memory = std::move(checked_memory);
+    checked_memory.clear();
     return;
   }
+  checked_memory.clear();
   stream->queue.push_back({name, std::move(run), std::move(ready)});
   ++stream->queued;
 }
@@ -72,6 +76,7 @@ void check_device_memory(const void* data, std::size_t bytes, const char* what) 
   if (offset + bytes > begin + size) {
     broken(name + ": " + std::to_string(bytes) + " bytes reach beyond an allocation of " + std::to_string(size));
   }
+  checked_memory.emplace_back(data, bytes);
 }
 
 void look_through(cudaStream_t stream, const char* kernel, const void* functor, std::size_t bytes) {
@@ -87,6 +92,7 @@ void look_through(cudaStream_t stream, const char* kernel, const void* functor, 
       const std::string name = kernel;
       if (a != &st.arenas[static_cast<std::size_t>(stream->device)]) broken(name + ": was given memory of another GPU");
       if (!find_live(*a, p, begin, size)) broken(name + ": was given memory that was freed");
+      checked_memory.emplace_back(p, 0);
     } else if (word >= 0x100000000ull && word < 0x800000000000ull) {
       unsigned char resident = 0;
       if (mincore(reinterpret_cast<void*>(word & ~std::uintptr_t{4095}), 1, &resident) == 0)

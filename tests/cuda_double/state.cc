@@ -21,6 +21,7 @@ State& state() {
 
 thread_local int current = 0;
 thread_local cudaError_t last_error = cudaSuccess;
+thread_local std::vector<std::pair<const void*, std::size_t>> checked_memory;
 
 void StateMutex::lock() {
   if (owner_ == std::this_thread::get_id()) {

@@ -25,6 +25,8 @@ struct Work {
   /// Returns when the work may run; may wait for other threads (wait_for_others) meanwhile. Asked again, it returns at
   /// once.
   std::function<void()> ready = {};
+  /// Of captured work: memory that it will read or write. It must be live at every launch.
+  std::vector<std::pair<const void*, std::size_t>> memory = {};
 };
 }  // namespace fovea::cuda_double
 
@@ -100,6 +102,8 @@ State& state();
 extern thread_local int current;
 /// What cudaGetLastError tells next.
 extern thread_local cudaError_t last_error;
+/// What was checked_memory for the work that is enqueued next.
+extern thread_local std::vector<std::pair<const void*, std::size_t>> checked_memory;
 inline cudaError_t fail_with(cudaError_t e) { return last_error = e; }
 
 /// Runs what the stream holds up to a position, with the memory of all GPUs open.

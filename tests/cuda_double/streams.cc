@@ -85,7 +85,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   if (fails_now("launch")) return fail_with(cudaErrorLaunchOutOfResources);
   ++state().launches;
-  for (const Work& work : exec->work) enqueue(stream, work.name, work.run);
+  for (const Work& work : exec->work) {
+    for (const auto& [data, bytes] : work.memory) check_device_memory(data, bytes, work.name);
+    enqueue(stream, work.name, work.run);
+  }
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
