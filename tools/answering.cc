@@ -19,16 +19,15 @@ void check_compiled_options(const ModelSource& s) {
 Answering open_answering(const ModelSource& source, DType dtype, Device device) {
   if (device != kCpu && dtype != DType::f32)
     throw Error(ErrorKind::usage, "--dtype", "is for compiled inference on the CPU", "on a GPU leave it out");
-  if (is_compiled(source)) {
-    if (device != kCpu) {
-      throw Error(ErrorKind::usage, source.path, "is a compiled network, which runs on the CPU",
-                  "give the model file it was compiled from");
-    }
-    check_compiled_options(source);
-    auto network = std::make_shared<infer::Network>(infer::load(source.path, dtype));
+  const auto answers_of = [](auto network) -> Answering {
     const image::Preprocessing p = network->preprocessing();
     std::vector<std::string> names = network->class_names();
     return {[network](const Tensor& x) { return (*network)(x); }, p, std::move(names)};
+  };
+  if (is_compiled(source)) {
+    check_compiled_options(source);
+    if (device != kCpu) return answers_of(std::make_shared<infer::DeviceNetwork>(infer::load_on(device, source.path)));
+    return answers_of(std::make_shared<infer::Network>(infer::load(source.path, dtype)));
   }
   Model model = open_model(source);
   model.to(device);

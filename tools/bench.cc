@@ -109,6 +109,11 @@ nlohmann::ordered_json profile_of(infer::Plan& plan, int runs) {
   return all;
 }
 
+/// The model compiled for the GPU it is on; a compiled network that stands in a file where there is no model.
+infer::DeviceNetwork network_on(Device device, const Model& model, const std::string& path) {
+  return model.defined() ? infer::compile_for_device(model) : infer::load_on(device, path);
+}
+
 int run(Options o) {
   apply_common(o.common);
   const DType dtype = compute_type(o.dtype);
@@ -116,9 +121,8 @@ int run(Options o) {
   if (device != kCpu) {
     if (dtype != DType::f32 || o.profile) {
       throw Error(ErrorKind::usage, o.dtype != "f32" ? "--dtype" : "--profile", "is for the CPU",
-                  "on a GPU networks run op by op, in f32 (or --tf32)");
+                  "on a GPU networks compute in f32 (or --tf32)");
     }
-    o.uncompiled = true;
   }
   const AllowTf32 tf32(o.tf32);
   if (o.dtype != "f32" && (o.uncompiled || (o.train && dtype != DType::bf16))) {
@@ -170,8 +174,11 @@ int run(Options o) {
   labels = labels.to(device);
 
   infer::Plan plan;
+  infer::DeviceNetwork there;
   std::optional<ColdStart> cold;
-  if (!o.train && !o.uncompiled) {
+  if (!o.train && !o.uncompiled && device != kCpu) {
+    there = network_on(device, model, source.path);
+  } else if (!o.train && !o.uncompiled) {
     std::string path = source.path;
     const TemporaryNetwork temporary;
     if (!network.defined()) {
@@ -208,6 +215,8 @@ int run(Options o) {
       last_loss = loss.item();
     } else if (plan.defined()) {
       plan(x);
+    } else if (there.defined()) {
+      there(x);
     } else {
       const NoGrad no_grad;
       model(x);
@@ -234,8 +243,11 @@ int run(Options o) {
       {"p99_ms", quantile(times, 0.99)},
       {"images_per_s", static_cast<double>(o.batch) / median * 1e3},
       {"peak_memory_mb", peak_resident_mb() - resident_before},
-      {"compiled", plan.defined()},
-      {"planned_mb", plan.defined() ? static_cast<double>(plan.activation_bytes()) / (1 << 20) : 0.0},
+      {"compiled", plan.defined() || there.defined()},
+      {"planned_mb", static_cast<double>(plan.defined()    ? plan.activation_bytes()
+                                         : there.defined() ? there.planned_bytes(input)
+                                                           : 0) /
+                         (1 << 20)},
       {"weights_mb", plan.defined() ? static_cast<double>(plan.weight_bytes()) / (1 << 20) : 0.0},
       {"cold_start_ms", cold ? cold->ms : 0.0},
       {"resident_mb", cold ? cold->resident_mb : 0.0},

@@ -21,6 +21,8 @@ Network compile_network(const Model& model, DType dtype) {
   return {captured(model), dtype};
 }
 
+DeviceNetwork compile_for_device(const Model& model) { return {captured(model), model.device()}; }
+
 void save(const Model& model, const std::string& path) { write_network(captured(model), path); }
 
 std::function<Tensor(const Tensor&)> fast_forward(const Model& model, DType dtype) {
@@ -29,8 +31,11 @@ std::function<Tensor(const Tensor&)> fast_forward(const Model& model, DType dtyp
     const NoGrad no_grad;
     return model(x.to(device)).to(kCpu);
   };
-  if (model.device() != kCpu) return op_by_op;
   try {
+    if (model.device() != kCpu) {
+      auto network = std::make_shared<DeviceNetwork>(compile_for_device(model));
+      return [network](const Tensor& x) { return (*network)(x); };
+    }
     auto network = std::make_shared<Network>(compile_network(model, dtype));
     return [network](const Tensor& x) { return (*network)(x); };
   } catch (const Error& e) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include "infer/graph/device_network.h"
 #include "infer/graph/network.h"
 #include "models/model.h"
 
@@ -25,12 +26,16 @@ FOVEA_API Plan compile(const Model& model, const CompileOptions& options = {});
 /// The model compiled for any number of shapes.
 FOVEA_API Network compile_network(const Model& model, DType dtype = DType::f32);
 
+/// The model compiled for the GPU it is on.
+FOVEA_API DeviceNetwork compile_for_device(const Model& model);
+
 /// Writes the compiled network as a file that infer::load() reads faster than a model file: batch norms are folded and
 /// neighbours fused. It holds f32 weights and can be loaded for any compute type, but not trained further. Atomic.
 FOVEA_API void save(const Model& model, const std::string& path);
 
-/// What to call instead of model(x) when nothing is recorded: the compiled network, or the model where it cannot be
-/// compiled, which FOVEA_VERBOSE=1 tells with the reason. One thread at a time.
+/// What to call instead of model(x) when nothing is recorded: the compiled network (on a GPU, if the model is there),
+/// or the model where it cannot be compiled, which FOVEA_VERBOSE=1 tells with the reason. Takes pictures on the CPU and
+/// gives logits there. One thread at a time.
 FOVEA_API std::function<Tensor(const Tensor&)> fast_forward(const Model& model, DType dtype = DType::f32);
 
 }  // namespace fovea::infer

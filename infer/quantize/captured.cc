@@ -3,8 +3,11 @@
 namespace fovea::infer {
 
 NetworkFile captured(const Model& model) {
-  NetworkFile network{make_graph(model.capture(1).records()), model.preprocessing, model.class_names,
-                      model.architecture};
+  OpRecords records = model.capture(1).records();
+  for (OpRecords::Value& value : records.values) {  // rewrites work on the CPU
+    if (value.tensor.defined()) value.tensor = value.tensor.to(kCpu);
+  }
+  NetworkFile network{make_graph(records), model.preprocessing, model.class_names, model.architecture};
   fold_norms(network.graph);
   fuse_epilogues(network.graph);
   return network;
