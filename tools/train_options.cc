@@ -183,6 +183,7 @@ TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, con
   t.skip_corrupt = o.skip_corrupt;
   t.cache = !o.no_cache;
   t.checkpoint_blocks = o.checkpoint_blocks;
+  t.cuda_graph = o.cuda_graph;
   t.accumulate = o.accumulate;
   t.clip_norm = std::max(0.0, o.clip_norm);
   if (o.ema > 0) t.ema = EmaOptions{.decay = o.ema};
@@ -270,6 +271,7 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
       ->check(CLI::Range(0.0, 0.99999))
       ->group(training);
   c.add_option("--clip-norm", o.clip_norm, "Clip the gradients' norm")->check(CLI::NonNegativeNumber)->group(training);
+  c.add_flag("--cuda-graph", o.cuda_graph, "On a GPU: record a batch's passes once and start them with one call");
   c.add_flag("--checkpoint-blocks", o.checkpoint_blocks,
              "Keep only what goes in and out of the network's blocks, and run them again in backward: less memory, a "
              "third more time, the same result")

@@ -48,7 +48,7 @@ struct TrainOptions {
   bool is_private = false;
   bool linear_probe = false, train_bn = false;
   bool resume = false, overwrite = false, skip_corrupt = false, find_lr = false, no_cache = false;
-  bool dry_run = false, checkpoint_blocks = false;
+  bool dry_run = false, checkpoint_blocks = false, cuda_graph = false;
 };
 
 void add_train_options(CLI::App& command, TrainOptions& options);

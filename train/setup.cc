@@ -58,6 +58,8 @@ void check_options(const TrainerOptions& o) {
           "f32 or bf16");
   require(!o.checkpoint_blocks || !o.privacy,
           "private training reads every block's values: checkpoint_blocks is refused");
+  require(!o.cuda_graph || (o.accumulate == 1 && !o.privacy && !o.ranks && !o.checkpoint_blocks),
+          "cuda_graph works alone", "leave out accumulation, privacy, ranks and checkpoint_blocks");
   require(o.accumulate >= 1, str("accumulate is ", o.accumulate), "at least 1");
   require(o.clip_norm >= 0 && o.clip_value >= 0, "clipping limits are negative", "0 switches clipping off");
   require(o.loss.label_smoothing >= 0 && o.loss.label_smoothing < 1, str("label_smoothing is ", o.loss.label_smoothing),
@@ -159,6 +161,16 @@ Tensor training_loss(const Tensor& logits, const Batch& batch, int classes, cons
   entropy.reduction = reduction;
   const Tensor target = soft ? batch.soft_labels.to(logits.dtype()) : batch.labels;
   return cross_entropy(logits, target.to(logits.device()), entropy);
+}
+
+std::int64_t correct_rows(const Tensor& logits, const Tensor& labels) {
+  const std::int64_t n = logits.dim(0), c = logits.dim(1);
+  const std::vector<float> x = logits.to(kCpu).to_vector<float>();
+  const std::int64_t* y = labels.data<std::int64_t>();
+  std::int64_t correct = 0;
+  for (std::int64_t i = 0; i < n; ++i)
+    correct += std::max_element(x.begin() + i * c, x.begin() + (i + 1) * c) - (x.begin() + i * c) == y[i];
+  return correct;
 }
 
 double loss_divisor(const Batch& batch, const Tensor& class_weights) {

@@ -21,6 +21,9 @@ Tensor make_class_weights(const Dataset& dataset, const TrainerOptions& options,
 Tensor training_loss(const Tensor& logits, const Batch& batch, int classes, const LossOptions& options,
                      const Tensor& class_weights, LossReduction reduction = LossReduction::mean);
 
+/// How many rows have their largest logit at the label. Labels on the CPU.
+std::int64_t correct_rows(const Tensor& logits, const Tensor& labels);
+
 /// What the mean of training_loss() divides by: pictures, or their classes' weights where those weigh.
 double loss_divisor(const Batch& batch, const Tensor& class_weights);
 

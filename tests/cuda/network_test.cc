@@ -2,6 +2,7 @@
 #include <map>
 
 #include "augment/dataset.h"
+#include "augment/transform.h"
 #include "core/autograd/modes.h"
 #include "core/autograd/tape.h"
 #include "cuda/both.h"
@@ -180,6 +181,50 @@ TEST_CASE("the trainer's first steps are the same on the GPU", "[gpu]") {
     CHECK(b[i].tensor.device() == gpu());
     CHECK(relative(b[i].tensor, a[i].tensor) < 3e-2);  // Adam's first steps are signs of gradients, however small
   }
+}
+
+TEST_CASE("a training whose passes are recorded gives the same bits", "[gpu]") {
+  FOVEA_NEEDS_GPU();
+  // Dropout, batch statistics, a smaller last batch, labels that are mixed in some batches.
+  const auto convolution = std::make_shared<Conv2d>(1, 6, Conv2dOptions{.stride = 4, .padding = 1});
+  Model model(Sequential(convolution, BatchNorm(6), ReLU(), GlobalAveragePool(), Dropout(0.3), Dense(6, 3)));
+  model.preprocessing.height = model.preprocessing.width = 28;
+  model.preprocessing.channels = 1;
+  std::vector<Tensor> fresh;
+  for (const NamedTensor& t : model.network().named_tensors()) fresh.push_back(t.tensor.clone());
+  model.to(gpu());
+  const auto train = [&](bool recorded) {
+    const auto tensors = model.network().named_tensors();
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      Tensor t = tensors[i].tensor;
+      t.copy_from(fresh[i]);
+    }
+    TrainerOptions options;
+    options.optimizer = SGD{.lr = 0.05, .momentum = 0.9};
+    options.epochs = 2;
+    options.batch_size = 8;
+    options.clip_norm = 1;
+    options.batch_transforms = {transforms::mixup({.probability = 0.7})};
+    options.cuda_graph = recorded;
+    Trainer trainer(model, options);
+    const History history = trainer.fit(striped_pictures(52));
+    std::vector<float> bits;
+    for (const NamedTensor& t : model.network().named_tensors()) {
+      for (const float v : t.tensor.to(kCpu).to_vector<float>()) bits.push_back(v);
+    }
+    bits.push_back(static_cast<float>(history.epochs.back().train_loss));
+    return bits;
+  };
+  const std::vector<float> expected = train(false);
+#ifdef FOVEA_CUDA_DOUBLE
+  const std::int64_t begin = cuda_double::launches();
+  CHECK(train(false) == expected);
+  const std::int64_t middle = cuda_double::launches();
+#endif
+  CHECK(train(true) == expected);
+#ifdef FOVEA_CUDA_DOUBLE
+  CHECK(cuda_double::launches() - middle < (middle - begin) * 3 / 4);
+#endif
 }
 
 #ifdef FOVEA_CUDA_DOUBLE
