@@ -62,7 +62,8 @@ Evaluation evaluate(const Model& model, Loader& loader, int classes, const Evalu
   Batch batch;
   for (std::int64_t done = 0; !cancelled() && loader.next(batch); ++done) {
     if (batch.indices.empty()) continue;  // this rank's part of the last batch, perhaps
-    const Tensor logits = (options.forward ? options.forward(batch.images) : model(batch.images.to(device))).to(kCpu);
+    const Tensor images = images_on(batch, device);
+    const Tensor logits = (options.forward ? options.forward(images) : model(images)).to(kCpu);
     if (logits.rank() != 2 || logits.dim(1) != classes) {
       throw Error(ErrorKind::usage, "evaluate",
                   str("the model gives ", logits.to_string(), ", the dataset has ", classes, " classes"),
@@ -109,6 +110,7 @@ Evaluation evaluate(const Model& model, const DatasetPtr& dataset, const Evaluat
   loading.skip_corrupt = options.skip_corrupt;
   // Each picture is needed once.
   loading.cache = false;
+  loading.unfinished = !options.forward && model.device() != kCpu;
   if (options.ranks) loading.part = {options.ranks->rank(), options.ranks->size()};
   Loader loader(dataset, loading);
   return evaluate(model, loader, static_cast<int>(dataset->class_names().size()), options);

@@ -118,6 +118,7 @@ LoaderOptions validation_loader_options(const Model& model, const Dataset& val, 
   validating.preprocessing = model.preprocessing;
   validating.skip_corrupt = options.skip_corrupt;
   validating.cache = options.cache;
+  validating.unfinished = model.device() != kCpu;
   part_among(options.ranks, validating);
   return validating;
 }
