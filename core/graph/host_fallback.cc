@@ -53,6 +53,7 @@ void detail::forward_anywhere(const Op& op, ForwardContext& context) {
   const std::span<const Tensor> in = context.in;
   std::vector<Tensor> here = moved(in, kCpu);
   std::vector<std::uint64_t> versions;
+  versions.reserve(here.size());
   for (const Tensor& t : here) versions.push_back(t.defined() ? t.version() : 0);
   for (Tensor& t : context.out) t = Tensor();
   context.saved.clear();

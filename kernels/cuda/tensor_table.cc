@@ -36,7 +36,7 @@ std::shared_ptr<const Scratch> TensorTable::on_device(int device) const {
   if (rows_.size() == 1) return nullptr;
   Recording* const recorded = recording(device);
   const OutsideRecording apart;  // a table outlives the graph that reads it, and its copy is not recorded
-  Key key{device, rows_};
+  const Key key{device, rows_};
   if (auto kept = cache().find(key)) {
     if (recorded) recorded->kept.push_back(*kept);
     return std::move(*kept);
@@ -44,7 +44,7 @@ std::shared_ptr<const Scratch> TensorTable::on_device(int device) const {
   auto memory = std::make_shared<const Scratch>(rows_.size() * sizeof(TableRow), device);
   copy_to_device(memory->data(), rows_.data(), rows_.size() * sizeof(TableRow), device);
   if (recorded) recorded->kept.push_back(memory);
-  cache().put(std::move(key), memory, 1);
+  cache().put(key, memory, 1);
   return memory;
 }
 

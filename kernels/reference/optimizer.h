@@ -112,8 +112,8 @@ void all_finite(const ScanProblem& p) {
 
 template <class T>
 void update(const Update& u) {
-  const T* from = u.from ? u.from->ptr<T>() : nullptr;
   T* to = u.to.ptr<T>();
+  const T* from = u.from ? u.from->ptr<T>() : to;  // which scale and clamp do not read
   const T high = static_cast<T>(u.a);
   for (std::int64_t i = 0; i < u.to.numel(); ++i) {
     switch (u.kind) {

@@ -171,6 +171,19 @@ TEST_CASE("all tensors at once give the bits of one by one on the GPU", "[gpu]")
   }
 }
 
+TEST_CASE("averages of tensors that stay keep their bits on the GPU", "[gpu]") {
+  FOVEA_NEEDS_GPU();
+  Rng rng(6, "average");
+  Tensor moves = random_tensor({300}, rng).to(DType::f32).to(gpu()), stays = moves.clone();
+  WeightAverage average({{"moves", moves, false}, {"stays", stays, false}}, {.decay = 0.9, .warmup = false});
+  const std::vector<double> before = stays.to(kCpu).to_vector<double>();
+  kernels::scale_in_place(2, moves.mutable_view());
+  for (int i = 0; i < 3; ++i) average.update();
+  const std::vector<NamedTensor> averages = average.averages();
+  CHECK(averages[1].tensor.to(kCpu).to_vector<double>() == before);
+  CHECK(averages[0].tensor.to(kCpu).to_vector<double>()[0] == Approx(before[0] * (2 - 0.729)).epsilon(1e-5));
+}
+
 TEST_CASE("tensors of one call lie on one device", "[gpu]") {
   FOVEA_NEEDS_GPU();
   Tensor here = Tensor::full(Shape{3}, 1.0), there = here.to(gpu());
