@@ -17,6 +17,8 @@ std::string Device::to_string() const {
   return "unknown";
 }
 
+bool DeviceBackend::convert(const void*, DType, void*, DType, std::int64_t, int) { return false; }
+
 namespace {
 
 /// Storage without memory.

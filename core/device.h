@@ -46,8 +46,10 @@ class FOVEA_API DeviceBackend {
   virtual void copy(void* to, const void* from, std::size_t bytes, int index) = 0;
   virtual void copy_from_host(void* to, const void* from, std::size_t bytes, int index) = 0;
   virtual void copy_to_host(void* to, const void* from, std::size_t bytes, int index) = 0;
-  /// to[i] += from[i] for f32 and f64: how the tape sums gradients.
+  /// to[i] += from[i]: how the tape sums gradients. f32 and f64; a GPU also adds bf16 and f16, the CPU bf16.
   virtual void accumulate(void* to, const void* from, std::int64_t count, DType dtype, int index) = 0;
+  /// Writes `from` in another element type, rounding to nearest even. false: that is done on the CPU.
+  virtual bool convert(const void* from, DType dtype, void* to, DType to_dtype, std::int64_t count, int index);
   virtual MemoryStats stats(int index) const = 0;
   virtual void reset_peak(int index) = 0;
   /// Gives cached memory back to the system.

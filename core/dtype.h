@@ -54,6 +54,12 @@ constexpr bool is_floating(DType t) {
   return t == DType::f32 || t == DType::f64 || t == DType::bf16 || t == DType::f16;
 }
 
+constexpr bool is_half(DType t) { return t == DType::bf16 || t == DType::f16; }
+
+/// What values of type t are computed in, and what belongs to them (statistics, biases) is kept in: f32 for bf16 and
+/// f16, otherwise t.
+constexpr DType computing_dtype(DType t) { return is_half(t) ? DType::f32 : t; }
+
 /// "f32", "bf16", …
 FOVEA_API std::string_view to_string(DType t);
 

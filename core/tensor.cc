@@ -231,7 +231,11 @@ Tensor Tensor::to(Device target) const {
 Tensor Tensor::to(DType target) const {
   if (dtype() == target) return *this;
   if (is_meta()) return Tensor(shape(), target, kMeta);
-  if (device().type != DeviceType::cpu) return to(kCpu).to(target).to(device());
+  if (device().type != DeviceType::cpu) {
+    Tensor there(shape(), target, device());
+    if (backend(device()).convert(address(), dtype(), there.address(), target, numel(), device().index)) return there;
+    return to(kCpu).to(target).to(device());
+  }
   Tensor t(shape(), target);
   const void* from = address();
   void* to = t.address();

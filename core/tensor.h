@@ -136,7 +136,7 @@ class FOVEA_API Tensor {
   void copy_from(const Tensor& other);
   void fill(double value);
   void zero();
-  /// this += other (f32 or f64), in place.
+  /// this += other, in place: f32, f64 and bf16, on a GPU also f16.
   void accumulate(const Tensor& other);
 
   // ---- what the tape keeps with a tensor (core/autograd/tape.h)

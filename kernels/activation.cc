@@ -93,7 +93,7 @@ void check_activation(std::string_view op, const ActivationParams& params) {
 
 void activation_forward(const ActivationParams& params, ConstView x, View y) {
   constexpr const char* kOp = "activation";
-  check_floating(kOp, {{"input", x}, {"result", y}});
+  check_maps(kOp, {{"input", x}, {"result", y}});
   check_shape(kOp, {"result", y}, x.shape);
   check_activation(kOp, params);
   if (y.numel() == 0) return;
@@ -108,7 +108,7 @@ void activation_backward(const ActivationParams& params, ConstView x, ConstView 
   constexpr const char* kOp = "activation_backward";
   const bool by_result = derivative_from_result(params.kind);
   const Operand operand = by_result ? Operand("result", y) : Operand("input", x);
-  check_floating(kOp, {operand, {"result gradient", dy}, {"input gradient", dx}});
+  check_maps(kOp, {operand, {"result gradient", dy}, {"input gradient", dx}});
   check_shape(kOp, operand, dx.shape);
   check_shape(kOp, {"result gradient", dy}, dx.shape);
   check_activation(kOp, params);

@@ -4,12 +4,20 @@
 
 namespace fovea::kernels {
 
-void check_floating(std::string_view op, std::initializer_list<Operand> operands) {
+namespace {
+
+void check_alike(std::string_view op, std::initializer_list<Operand> operands, bool half_on_gpu) {
   const Operand* first = nullptr;
   for (const Operand& o : operands) {
     if (!o.view) continue;
     const DType dtype = o.view->dtype;
-    if (dtype != DType::f32 && dtype != DType::f64) {
+    if (half_on_gpu && is_half(dtype)) {
+      if (o.view->device.type != DeviceType::cuda) {
+        throw Error(ErrorKind::usage, op,
+                    str("computes in f32 or f64 on ", o.view->device, ", ", o.name, " is ", to_string(dtype)),
+                    "only GPUs compute on bf16 and f16; convert it with tensor.to(DType::f32)");
+      }
+    } else if (dtype != DType::f32 && dtype != DType::f64) {
       throw Error(ErrorKind::usage, op, str("computes in f32 or f64, ", o.name, " is ", to_string(dtype)),
                   "convert it with tensor.to(dtype)");
     }
@@ -29,6 +37,17 @@ void check_floating(std::string_view op, std::initializer_list<Operand> operands
                       " on ", o.view->device),
                   "copy one with tensor.to(device)");
     }
+  }
+}
+
+}  // namespace
+
+void check_floating(std::string_view op, std::initializer_list<Operand> operands) { check_alike(op, operands, false); }
+void check_maps(std::string_view op, std::initializer_list<Operand> maps) { check_alike(op, maps, true); }
+
+void check_parameters(std::string_view op, const Operand& map, std::initializer_list<Operand> parameters) {
+  for (const Operand& o : parameters) {
+    if (map.view && o.view) check_dtype(op, o, computing_dtype(map.view->dtype), *map.view);
   }
 }
 

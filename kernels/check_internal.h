@@ -25,6 +25,11 @@ struct Operand {
 
 /// Error{usage} unless all are f32 or all are f64; Error{device} unless all are on one device.
 void check_floating(std::string_view op, std::initializer_list<Operand> operands);
+/// The same, but all may be bf16 or all f16 where they lie on a GPU: what kernels there read and write as such.
+void check_maps(std::string_view op, std::initializer_list<Operand> maps);
+/// Error{usage} unless all are of what `map` is computed in (f32 of half ones): biases, statistics, their gradients.
+/// Error{device} unless all are where `map` is.
+void check_parameters(std::string_view op, const Operand& map, std::initializer_list<Operand> parameters);
 /// Error{shape}: "[op] name expects 1×2×3, has 4×5".
 void check_shape(std::string_view op, const Operand& operand, const Shape& wanted);
 /// Error{usage} unless the operand has this element type and the device of `like`.

@@ -131,7 +131,8 @@ Shape result_shape(std::string_view op, const Conv2dParams& params, const Shape&
 /// Checks all operands and resolves the padding. x, w and y are what the names say in every direction.
 Conv2dProblem make_problem(std::string_view op, Direction direction, const Conv2dParams& params, const Operand& x,
                            const Operand& w, const Operand& bias, const Operand& y) {
-  check_floating(op, {x, w, bias, y});
+  check_maps(op, {x, w, y});
+  check_parameters(op, x, {bias});
   const Shape expected = result_shape(op, params, x.view->shape, w.view->shape);
   check_shape(op, y, expected);
   check_shape(op, bias, Shape{expected[3]});

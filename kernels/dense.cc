@@ -59,7 +59,8 @@ constexpr Implementation<DenseProblem> kBackwardWeights[] = {
 
 DenseProblem make_problem(std::string_view op, Direction direction, const Operand& x, const Operand& w,
                           const Operand& bias, const Operand& y) {
-  check_floating(op, {x, w, bias, y});
+  check_maps(op, {x, w, y});
+  check_parameters(op, x, {bias});
   const Shape &xs = x.view->shape, &ws = w.view->shape;
   check_rank(op, x.name, xs, 2, "(samples, features)");
   check_rank(op, w.name, ws, 2, "(input features, output features)");
@@ -82,7 +83,7 @@ DenseProblem make_problem(std::string_view op, Direction direction, const Operan
 
 void matmul(ConstView a, bool transpose_a, ConstView b, bool transpose_b, View c, bool accumulate) {
   constexpr const char* kOp = "matmul";
-  check_floating(kOp, {{"a", a}, {"b", b}, {"c", c}});
+  check_maps(kOp, {{"a", a}, {"b", b}, {"c", c}});
   check_rank(kOp, "a", a.shape, 2, "(rows, columns)");
   check_rank(kOp, "b", b.shape, 2, "(rows, columns)");
   const std::int64_t m = a.shape[transpose_a ? 1 : 0], k = a.shape[transpose_a ? 0 : 1];

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/threads/parallel.h"
 #include "kernels/build_info.h"
+#include "kernels/conv_norm.h"
 
 #ifdef FOVEA_CUDA
 #include "kernels/cuda/runtime.h"
@@ -85,6 +86,18 @@ Device device_from(std::string_view text) {
                 "expected cpu, cuda or cuda:N; `fovea devices` lists them");
   }
   return gpu(index);
+}
+
+std::string why_no_half(Device device, DType half) {
+  if (device.type == DeviceType::cpu) {
+    if (half == DType::f16) return "f16 needs a GPU";
+    return kernels::conv_norm_takes_bf16() ? "" : "this CPU has no products of bf16 (AVX-512 BF16)";
+  }
+#ifdef FOVEA_CUDA
+  if (device.type == DeviceType::cuda && half == DType::bf16 && kernels::cuda::capability_major(device.index) < 8)
+    return str(device, " has no products of bf16: its compute capability is below 8.0");
+#endif
+  return "";
 }
 
 void synchronize(Device device) {

@@ -33,6 +33,9 @@ FOVEA_API Device gpu(int index = 0);
 /// "cpu", "cuda" (the first GPU) or "cuda:1". Error{usage} for other text, Error{device} as gpu().
 FOVEA_API Device device_from(std::string_view text);
 
+/// Empty where training in `half` (bf16 or f16) is possible there; otherwise why not.
+FOVEA_API std::string why_no_half(Device device, DType half);
+
 /// Waits until all work queued on the device is done; failures of that work are thrown here. For timings.
 FOVEA_API void synchronize(Device device);
 

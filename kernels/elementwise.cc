@@ -141,7 +141,7 @@ Shape broadcast_shape(std::string_view op, const Shape& a, const Shape& b) {
 void binary(Binary kind, ConstView a, ConstView b, View y) {
   constexpr const char* kOps[] = {"add", "subtract", "multiply"};
   const char* op = kOps[static_cast<int>(kind)];
-  check_floating(op, {{"left operand", a}, {"right operand", b}, {"result", y}});
+  check_maps(op, {{"left operand", a}, {"right operand", b}, {"result", y}});
   check_shape(op, {"result", y}, broadcast_shape(op, a.shape, b.shape));
   if (y.numel() == 0) return;
   dispatch<BinaryProblem>(op, kBinary, {kind, a, b, y});
@@ -149,7 +149,7 @@ void binary(Binary kind, ConstView a, ConstView b, View y) {
 
 void reduce_to(ConstView x, View y) {
   constexpr const char* kOp = "reduce_to";
-  check_floating(kOp, {{"input", x}, {"result", y}});
+  check_maps(kOp, {{"input", x}, {"result", y}});
   if (broadcast_shape(kOp, x.shape, y.shape) != x.shape) {
     throw Error(ErrorKind::shape, kOp, str("result ", y.shape, " does not broadcast to ", x.shape));
   }
@@ -160,7 +160,7 @@ void reduce_to(ConstView x, View y) {
 
 void affine(double scale, double shift, ConstView x, View y) {
   constexpr const char* kOp = "affine";
-  check_floating(kOp, {{"input", x}, {"result", y}});
+  check_maps(kOp, {{"input", x}, {"result", y}});
   check_shape(kOp, {"result", y}, x.shape);
   if (y.numel() == 0) return;
   dispatch<AffineProblem>(kOp, kAffine, {scale, shift, x, y});

@@ -90,15 +90,16 @@ BatchNormProblem batch_problem(std::string_view op, const BatchNormParams& param
   const std::int64_t channels = check_channels(op, x.shape);
   check_epsilon(op, params.epsilon);
   check_activation(op, params.activation);
-  check_floating(op, {{"input", x}, {"gamma", gamma}, {"beta", beta}});
+  check_maps(op, {{"input", x}});
+  check_parameters(op, {"input", x}, {{"gamma", gamma}, {"beta", beta}});
   check_shape(op, {"gamma", gamma}, Shape{channels});
   check_shape(op, {"beta", beta}, Shape{channels});
   for (const Operand& o : like_x) {
-    check_floating(op, {{"input", x}, o});
+    check_maps(op, {{"input", x}, o});
     check_shape(op, o, x.shape);
   }
   for (const Operand& o : per_channel) {
-    check_floating(op, {{"input", x}, o});
+    check_parameters(op, {"input", x}, {o});
     check_shape(op, o, Shape{channels});
   }
   BatchNormProblem p;
@@ -280,9 +281,8 @@ void batch_norm_parts_backward(double epsilon, ConstView x, OptionalView gamma, 
   constexpr const char* kOp = "batch_norm_parts_backward";
   const Shape channels{check_channels(kOp, x.shape)};
   check_epsilon(kOp, epsilon);
-  check_floating(
-      kOp,
-      {{"input", x}, {"gamma", gamma}, {"mean", mean}, {"variance", variance}, {"sums", sums}, {"input gradient", dx}});
+  check_maps(kOp, {{"input", x}, {"input gradient", dx}});
+  check_parameters(kOp, {"input", x}, {{"gamma", gamma}, {"mean", mean}, {"variance", variance}, {"sums", sums}});
   check_shape(kOp, {"gamma", gamma}, channels);
   check_shape(kOp, {"mean", mean}, channels);
   check_shape(kOp, {"variance", variance}, channels);

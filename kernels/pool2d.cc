@@ -109,7 +109,7 @@ std::string_view name_of(const Pool2dParams& params) {
 }
 
 AveragePoolProblem average_problem(std::string_view op, Pass pass, const Operand& x, const Operand& y, bool global) {
-  check_floating(op, {x, y});
+  check_maps(op, {x, y});
   const Shape& xs = x.view->shape;
   const Shape& ys = y.view->shape;
   check_image(op, x.name, xs);
@@ -140,7 +140,7 @@ Shape pool2d_shape(const Pool2dParams& params, const Shape& x) {
 
 void pool2d_forward(const Pool2dParams& params, ConstView x, View y, std::optional<View> argmax) {
   const std::string_view kOp = name_of(params);
-  check_floating(kOp, {{"input", x}, {"result", y}});
+  check_maps(kOp, {{"input", x}, {"result", y}});
   Pool2dProblem p;
   p.pass = Pass::forward;
   p.params = resolved(kOp, params, x.shape);
@@ -161,7 +161,7 @@ void pool2d_forward(const Pool2dParams& params, ConstView x, View y, std::option
 
 void pool2d_backward(const Pool2dParams& params, ConstView dy, std::optional<ConstView> argmax, View dx) {
   constexpr const char* kOp = "pool2d_backward";
-  check_floating(kOp, {{"result gradient", dy}, {"input gradient", dx}});
+  check_maps(kOp, {{"result gradient", dy}, {"input gradient", dx}});
   Pool2dProblem p;
   p.pass = Pass::backward;
   p.params = resolved(kOp, params, dx.shape);

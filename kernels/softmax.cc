@@ -93,7 +93,7 @@ void log_softmax_backward(ConstView y, ConstView dy, View dx) {
 
 void dropout_forward(double rate, Rng rng, ConstView x, View y, View mask, std::int64_t first) {
   constexpr const char* kOp = "dropout_forward";
-  check_floating(kOp, {{"input", x}, {"result", y}});
+  check_maps(kOp, {{"input", x}, {"result", y}});
   check_shape(kOp, {"result", y}, x.shape);
   check_dtype(kOp, {"mask", mask}, DType::u8, x);
   check_shape(kOp, {"mask", mask}, x.shape);
@@ -110,7 +110,7 @@ void dropout_forward(double rate, Rng rng, ConstView x, View y, View mask, std::
 
 void dropout_backward(double rate, ConstView mask, ConstView dy, View dx) {
   constexpr const char* kOp = "dropout_backward";
-  check_floating(kOp, {{"result gradient", dy}, {"input gradient", dx}});
+  check_maps(kOp, {{"result gradient", dy}, {"input gradient", dx}});
   check_shape(kOp, {"result gradient", dy}, dx.shape);
   check_dtype(kOp, {"mask", mask}, DType::u8, dy);
   check_shape(kOp, {"mask", mask}, dx.shape);

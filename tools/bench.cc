@@ -24,6 +24,7 @@
 #include "tools/cold_start.h"
 #include "tools/command.h"
 #include "tools/compute_type.h"
+#include "train/loss_scale.h"
 #include "train/optimizer.h"
 
 namespace fovea::tools {
@@ -119,13 +120,17 @@ int run(Options o) {
   const DType dtype = compute_type(o.dtype);
   const Device device = device_from(o.device);
   if (device != kCpu) {
-    if (dtype != DType::f32 || o.profile) {
-      throw Error(ErrorKind::usage, o.dtype != "f32" ? "--dtype" : "--profile", "is for the CPU",
-                  "on a GPU networks compute in f32 (or --tf32)");
+    if ((dtype != DType::f32 && !(o.train && is_half(dtype))) || o.profile) {
+      throw Error(ErrorKind::usage, o.profile ? "--profile" : "--dtype", "is for the CPU",
+                  "on a GPU networks compute in f32 (or --tf32), and with --train in bf16 or f16");
     }
+    if (const std::string why = why_no_half(device, dtype); is_half(dtype) && !why.empty())
+      throw Error(ErrorKind::device, "--dtype", why);
+  } else if (dtype == DType::f16) {
+    throw Error(ErrorKind::usage, "--dtype", "f16 needs a GPU", "give --train --device cuda, or another type");
   }
   const AllowTf32 tf32(o.tf32);
-  if (o.dtype != "f32" && (o.uncompiled || (o.train && dtype != DType::bf16))) {
+  if (device == kCpu && o.dtype != "f32" && (o.uncompiled || (o.train && dtype != DType::bf16))) {
     throw Error(ErrorKind::usage, "--dtype", "'" + o.dtype + "' is for compiled inference",
                 o.train ? "training steps run in f32 or bf16" : "leave out --uncompiled, or use f32");
   }
@@ -200,6 +205,8 @@ int run(Options o) {
   const std::string type = is_compiled(source) && network.dtype() == DType::i8 ? "int8" : o.dtype;
   std::vector<double> times;
   double last_loss = 0;
+  std::optional<LossScale> loss_scale;
+  if (dtype == DType::f16) loss_scale.emplace();
   for (int i = 0; i < o.warmup + o.runs; ++i) {
     const auto start = std::chrono::steady_clock::now();
     if (o.train) {
@@ -209,8 +216,8 @@ int run(Options o) {
                                .checkpoint_blocks = o.checkpoint_blocks});
       Tape tape;
       const Tensor loss = cross_entropy(model(x), labels);
-      tape.backward(loss);
-      optimizer->step();
+      tape.backward(loss, loss_scale ? loss_scale->seed(loss) : Tensor());
+      if (!loss_scale || loss_scale->unscale(optimizer->parameters())) optimizer->step();
       optimizer->zero_grad();
       last_loss = loss.item();
     } else if (plan.defined()) {
@@ -309,8 +316,9 @@ void add_bench(CLI::App& app, Action& action) {
   command
       ->add_option(
           "--dtype", o->dtype,
-          "f32, bf16, or int8, which is calibrated on seeded noise here: for the time it takes, not for its answers")
-      ->check(CLI::IsMember({"f32", "bf16", "int8"}))
+          "f32, bf16, or int8, which is calibrated on seeded noise here: for the time it takes, not for its answers; "
+          "with --train on a GPU also f16")
+      ->check(CLI::IsMember({"f32", "bf16", "f16", "int8"}))
       ->capture_default_str();
   add_device_option(*command, o->device);
   command->add_flag("--tf32", o->tf32, "On a GPU: products of f32 with 10 bits of fraction, on its tensor cores");

@@ -16,9 +16,9 @@ inline void add_compute_type(CLI::App& command, std::string& dtype) {
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
 }
-/// Of "f32", "bf16" and "int8".
+/// Of "f32", "bf16", "f16" and "int8".
 inline DType compute_type(const std::string& dtype) {
-  return dtype == "int8" ? DType::i8 : dtype == "bf16" ? DType::bf16 : DType::f32;
+  return dtype == "int8" ? DType::i8 : dtype == "bf16" ? DType::bf16 : dtype == "f16" ? DType::f16 : DType::f32;
 }
 
 }  // namespace fovea::tools

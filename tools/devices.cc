@@ -1,6 +1,8 @@
 // fovea devices: the CPU and the GPUs of this machine, and why there is no GPU where there is none.
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "core/error.h"
 #include "kernels/devices.h"
@@ -26,6 +28,15 @@ std::string several_gpus(std::size_t gpus) {
   return str("all at once: mpirun -n ", gpus, " fovea train … --device cuda");
 }
 
+/// The types of 16 bits that a network can be trained in there.
+std::vector<std::string> halves(Device device) {
+  std::vector<std::string> types;
+  for (const DType t : {DType::bf16, DType::f16}) {
+    if (why_no_half(device, t).empty()) types.emplace_back(to_string(t));
+  }
+  return types;
+}
+
 int run(const Common& common) {
   apply_common(common);
   const std::vector<DeviceInfo> all = devices();
@@ -36,6 +47,7 @@ int run(const Common& common) {
       list.push_back({{"device", d.device.to_string()},
                       {"name", d.name},
                       {"capability", d.capability},
+                      {"half", halves(d.device)},
                       {"units", d.units},
                       {"memory", d.memory},
                       {"free", d.free}});
@@ -46,10 +58,12 @@ int run(const Common& common) {
     std::printf("%s\n", result.dump().c_str());
     return 0;
   }
-  Table table({"device", "name", "capability", "units>", "memory>", "free>"});
+  Table table({"device", "name", "capability", "16 bit", "units>", "memory>", "free>"});
   for (const DeviceInfo& d : all) {
-    table.row(
-        {d.device.to_string(), d.name, d.capability, std::to_string(d.units), gigabytes(d.memory), gigabytes(d.free)});
+    std::string types;
+    for (const std::string& t : halves(d.device)) types += types.empty() ? t : " " + t;
+    table.row({d.device.to_string(), d.name, d.capability, types, std::to_string(d.units), gigabytes(d.memory),
+               gigabytes(d.free)});
   }
   table.print();
   if (!reason.empty()) std::printf("no GPU: %s\n", reason.c_str());

@@ -192,10 +192,11 @@ Device training_device(const TrainOptions& o, const Communicator& world) {
   const Device device = several && (o.device == "cuda" || o.device == "gpu")
                             ? gpu_of_rank(launch.local_rank, launch.local_size)
                             : device_from(o.device);
+  if (device == kCpu && o.precision == "f16")
+    refuse("--precision", "f16 needs a GPU", "give --device cuda, or train in bf16 or f32");
   if (device == kCpu) return device;
   if (o.dry_run || o.auto_batch)
     refuse(o.dry_run ? "--dry-run" : "--batch-size", "forecasts the CPU's memory", "give a --batch-size");
-  if (o.precision != "f32") refuse("--precision", "is for the CPU", "on a GPU training is in f32");
   if (o.is_private) refuse("--private", "trains on the CPU", "leave out --device");
   return device;
 }

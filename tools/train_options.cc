@@ -163,7 +163,7 @@ TrainerOptions trainer_options(const TrainOptions& o, const TrainData& data, con
   t.warmup.epochs = o.warmup;
   t.epochs = o.epochs;
   t.batch_size = o.batch_size;
-  t.precision = o.precision == "bf16" ? DType::bf16 : DType::f32;
+  t.precision = o.precision == "bf16" ? DType::bf16 : o.precision == "f16" ? DType::f16 : DType::f32;
   t.sync_batch_norm = o.sync_batch_norm;
   t.loss.kind = o.focal > 0 ? LossKind::focal : LossKind::cross_entropy;
   t.loss.focal_gamma = o.focal;
@@ -238,8 +238,8 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
   c.add_option(
        "--precision", o.precision,
        "f32, or bf16: maps and products of convolutions in 16 bits, up to twice as fast where the CPU has AVX-512 "
-       "BF16 (elsewhere it is f32)")
-      ->check(CLI::IsMember({"f32", "bf16"}))
+       "BF16 (elsewhere it is f32), and on a GPU's tensor cores; or f16, on GPUs only, with the loss scaled")
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}))
       ->capture_default_str()
       ->group(training);
   c.add_flag("--sync-batch-norm", o.sync_batch_norm,

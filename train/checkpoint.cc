@@ -74,6 +74,11 @@ void save_checkpoint(const std::string& path, const Checkpoint& c) {
   tensors.emplace_back("state/integers", Tensor::from({static_cast<std::int64_t>(integers.size())}, integers));
   tensors.emplace_back("state/reals", doubles(reals));
 
+  if (c.loss_scale) {
+    tensors.emplace_back("state/loss_scale",
+                         doubles({c.loss_scale->scale, static_cast<double>(c.loss_scale->good_steps),
+                                  static_cast<double>(c.loss_scale->skipped)}));
+  }
   std::vector<double> epochs, curve, waits;
   for (const EpochRecord& e : c.history.epochs) waits.push_back(e.wait_share);
   waits.push_back(c.progress.wait_seconds);
@@ -147,6 +152,14 @@ Checkpoint load_checkpoint(const std::string& path) {
     const std::vector<double> shares = waits.to_vector<double>();
     for (std::size_t e = 0; e < c.history.epochs.size(); ++e) c.history.epochs[e].wait_share = shares[e];
     c.progress.wait_seconds = shares.back();
+  }
+  if (const Tensor scale = file.find("state/loss_scale"); scale.defined()) {
+    if (scale.dtype() != DType::f64 || scale.numel() != 3) throw damaged(path, "its loss scale is no such thing");
+    const std::vector<double> v = scale.to_vector<double>();
+    for (const double count : {v[1], v[2]}) {
+      if (!(count >= 0 && count < 0x1p53)) throw damaged(path, "its loss scale makes no sense");
+    }
+    c.loss_scale = {v[0], static_cast<std::int64_t>(v[1]), static_cast<std::int64_t>(v[2])};
   }
   const std::vector<double> curve = get("state/curve", DType::f64, kCurveColumns).to_vector<double>();
   for (std::size_t at = 0; at < curve.size(); at += kCurveColumns) {

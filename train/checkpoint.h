@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "layers/module.h"
 #include "train/history.h"
+#include "train/loss_scale.h"
 #include "train/schedule.h"
 
 namespace fovea {
@@ -36,7 +38,8 @@ struct Checkpoint {
   std::vector<NamedTensor> optimizer;  ///< Optimizer::state()
   std::vector<NamedTensor> ema;        ///< empty without
   std::int64_t ema_updates = 0;
-  std::vector<NamedTensor> best;  ///< weights of the best epoch; empty if not kept
+  std::optional<LossScale::State> loss_scale;  ///< of training in f16
+  std::vector<NamedTensor> best;               ///< weights of the best epoch; empty if not kept
   /// Name and value of each setting that the result depends on: a run only resumes under the same ones.
   std::vector<std::pair<std::string, std::string>> settings;
 };

@@ -15,6 +15,7 @@
 #include "train/checkpoint.h"
 #include "train/distributed/data_parallel_internal.h"
 #include "train/ema.h"
+#include "train/loss_scale.h"
 #include "train/optimizer.h"
 #include "train/privacy/private_steps_internal.h"
 #include "train/recorded_pass_internal.h"
@@ -45,6 +46,7 @@ struct Trainer::Run {
   std::int64_t batches = 0, steps_per_epoch = 0;
   std::optional<WeightAverage> ema;
   std::optional<Schedule> schedule;
+  std::optional<LossScale> loss_scale;  // f16
   Tensor class_weights;
   TrainProgress progress;
   History history;
@@ -84,6 +86,9 @@ struct Trainer::Run {
   Tensor on_device(const Batch& batch) const;
   /// The same as train_batch() for private training, where a batch may be empty.
   double train_private(const Batch& batch);
+  /// Makes gradients of what backward left: false where the loss was scaled by too much for f16. Then the step is left
+  /// out, and counts all the same: the schedule and the epoch go on.
+  bool finish_gradients(int group);
   /// Forward and backward of one batch; gradients add up until the optimizer step.
   /// @param last whether the step follows
   double train_batch(const Batch& batch, bool last);

@@ -76,9 +76,10 @@ double Trainer::Run::train_batch(const Batch& batch, bool last) {
   }
   DataParallel::Total total{value, correct_rows(logits, batch.labels), batch.labels.dim(0)};
   if (tape && !parallel) {
-    tape->backward(loss);
+    tape->backward(loss, loss_scale ? loss_scale->seed(loss) : Tensor());
   } else if (parallel) {
-    const Tensor share = Tensor::full(loss.shape(), parallel->share(), loss.dtype(), loss.device());
+    const Tensor share = loss_scale ? loss_scale->seed(loss, parallel->share())
+                                    : Tensor::full(loss.shape(), parallel->share(), loss.dtype(), loss.device());
     parallel->add_result(value, total.correct, last);
     if (last) {
       tape->backward(loss, share, parallel->listener());
@@ -96,14 +97,19 @@ double Trainer::Run::train_batch(const Batch& batch, bool last) {
   return total.loss;
 }
 
-Schedule::Rates Trainer::Run::optimizer_step(int group, double mean_loss) {
+bool Trainer::Run::finish_gradients(int group) {
   const std::vector<NamedTensor>& parameters = optimizer.parameters();
   if (privacy) privacy->finish(parameters, progress.step);
-  if (group > 1) scale_gradients(parameters, 1.0 / group);
+  if (loss_scale && !loss_scale->unscale(parameters, group)) {
+    tell([&](TrainObserver& o) { o.on_note(str("step ", progress.step + 1, loss_scale->left_out())); });
+    return false;
+  }
+  if (!loss_scale && group > 1) scale_gradients(parameters, 1.0 / group);
   if (options.clip_value > 0) clip_gradients_by_value(parameters, options.clip_value);
   double norm = 0;
   if (options.clip_norm > 0) norm = clip_gradients_by_norm(parameters, options.clip_norm);
-  if ((options.check_gradients && options.clip_norm <= 0) || !std::isfinite(norm)) {
+  // Of scaled ones it is known.
+  if ((options.check_gradients && options.clip_norm <= 0 && !loss_scale) || !std::isfinite(norm)) {
     const std::string bad = first_bad_gradient(parameters);
     if (!bad.empty()) {
       throw Error(ErrorKind::numeric, "training",
@@ -112,12 +118,19 @@ Schedule::Rates Trainer::Run::optimizer_step(int group, double mean_loss) {
                   "lower the learning rate, use a warm-up or clip gradients");
     }
   }
+  return true;
+}
+
+Schedule::Rates Trainer::Run::optimizer_step(int group, double mean_loss) {
+  const bool good = finish_gradients(group);
   const Schedule::Rates rates = schedule->at(progress.step);
-  optimizer.set_learning_rate(rates.lr);
-  if (rates.momentum >= 0) optimizer.set_momentum(rates.momentum);
-  optimizer.step();
+  if (good) {
+    optimizer.set_learning_rate(rates.lr);
+    if (rates.momentum >= 0) optimizer.set_momentum(rates.momentum);
+    optimizer.step();
+    if (ema) ema->update();
+  }
   optimizer.zero_grad();
-  if (ema) ema->update();
   history.add({progress.step, rates.lr, mean_loss});
   ++progress.step;
   return rates;

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "core/threads/parallel.h"
+#include "kernels/devices.h"
 #include "layers/ops/loss.h"
 
 namespace fovea {
@@ -54,8 +55,11 @@ void check_options(const TrainerOptions& o) {
   require(o.batch_size != kAutoBatch || !o.ranks || o.ranks->size() == 1,
           "the batch size of several ranks is not chosen automatically",
           "each would choose by its own memory: set batch_size");
-  require(o.precision == DType::f32 || o.precision == DType::bf16, str("precision is ", to_string(o.precision)),
-          "f32 or bf16");
+  require(o.precision == DType::f32 || is_half(o.precision), str("precision is ", to_string(o.precision)),
+          "f32, bf16 or f16");
+  require(o.precision != DType::f16 || !o.privacy, "private training is in f32 or bf16, not in f16");
+  require(o.precision != DType::f16 || !o.cuda_graph, "a recorded pass has no loss scale, which f16 needs",
+          "leave out cuda_graph, or train in bf16");
   require(!o.checkpoint_blocks || !o.privacy,
           "private training reads every block's values: checkpoint_blocks is refused");
   require(!o.cuda_graph || (o.accumulate == 1 && !o.privacy && !o.ranks && !o.checkpoint_blocks),
@@ -72,6 +76,16 @@ void check_options(const TrainerOptions& o) {
   require(!o.resume || !o.checkpoint.empty(), "resuming needs the path of a checkpoint", "set .checkpoint");
   for (const double w : o.loss.class_weights)
     require(std::isfinite(w) && w >= 0, "a class weight is negative or not finite");
+}
+
+void check_precision(DType precision, Device device) {
+  const bool on_cpu = device.type == DeviceType::cpu;
+  if (!is_half(precision) || (on_cpu && precision == DType::bf16)) return;
+  const std::string why = why_no_half(device, precision);
+  if (!why.empty()) {
+    throw Error(on_cpu ? ErrorKind::usage : ErrorKind::device, "trainer", why,
+                on_cpu ? "move the network to a GPU, or train in bf16 or f32" : "train in f16 or f32");
+  }
 }
 
 namespace {

@@ -14,6 +14,8 @@ namespace fovea {
 
 /// Error{usage} for options out of range.
 void check_options(const TrainerOptions& options);
+/// Error{usage} for f16 on a CPU, Error{device} for bf16 on a GPU that has none.
+void check_precision(DType precision, Device device);
 LoaderOptions training_loader_options(const Model& model, const Dataset& train, const TrainerOptions& options);
 LoaderOptions validation_loader_options(const Model& model, const Dataset& val, const TrainerOptions& options);
 /// [classes], or undefined where all are 1.

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "core/threads/parallel.h"
-#include "kernels/conv_norm.h"
+#include "kernels/devices.h"
 #include "train/files_internal.h"
 #include "train/forecast.h"
 
@@ -55,6 +55,7 @@ Trainer::Run::Run(Trainer& t, DatasetPtr train_data, DatasetPtr val_data)
   schedule.emplace(options.schedule, base_learning_rate(options.optimizer), steps_per_epoch * options.epochs,
                    steps_per_epoch, options.warmup);
   if (options.ema) ema.emplace(tensors, *options.ema);
+  if (options.precision == DType::f16) loss_scale.emplace();
   class_weights = make_class_weights(*train, options, tensors.front().tensor.dtype());
   if (class_weights.defined()) class_weights = class_weights.to(tensors.front().tensor.device());
   if (options.cuda_graph) {
@@ -81,6 +82,9 @@ void Trainer::Run::resume() {
   restore(tensors, c.model, options.checkpoint);
   optimizer.load_state(c.optimizer);
   if (ema) ema->load(c.ema, c.ema_updates);
+  if (loss_scale && !c.loss_scale)
+    throw Error(ErrorKind::format, options.checkpoint, "it has no loss scale, which f16 needs");
+  if (loss_scale) loss_scale.emplace(*c.loss_scale);
   progress = c.progress;
   history = std::move(c.history);
   history.cancelled = false;
@@ -113,6 +117,7 @@ void Trainer::Run::write_checkpoint() {
     c.ema = ema->averages();
     c.ema_updates = ema->updates();
   }
+  if (loss_scale) c.loss_scale = loss_scale->state();
   c.best = best;
   c.settings = settings;
   try {
@@ -214,8 +219,9 @@ History Trainer::Run::fit() {
     const bool there = file_exists(options.checkpoint);
     if (parallel ? parallel->all_see(options.checkpoint, there) : there) resume();
   }
-  if (options.precision == DType::bf16 && !kernels::conv_norm_takes_bf16())
-    tell([](TrainObserver& o) { o.on_warning("this CPU has no products of bf16 (AVX-512 BF16): training in f32"); });
+  const bool bf16_here = options.precision == DType::bf16 && model.device() == kCpu;
+  if (const std::string why = why_no_half(kCpu, DType::bf16); bf16_here && !why.empty())
+    tell([&](TrainObserver& o) { o.on_warning(why + ": training in f32"); });
   TrainInfo info;
   info.epochs = options.epochs;
   info.batches_per_epoch = batches;
@@ -275,6 +281,7 @@ History Trainer::Run::fit() {
 Trainer::Trainer(const Model& model, TrainerOptions options) : model_(model), options_(std::move(options)) {
   require(model_.defined(), "there is no model");
   check_options(options_);
+  check_precision(options_.precision, model_.device());
 }
 
 Trainer::~Trainer() = default;

@@ -69,7 +69,9 @@ struct TrainerOptions {
   bool cache = true;
 
   /// bf16: maps between convolutions and their products in bf16, everything else in f32; no loss scaling is needed. On
-  /// a CPU without AVX-512 BF16 the training is f32, with a warning.
+  /// a CPU without AVX-512 BF16 the training is f32, with a warning; on a GPU before compute capability 8.0 it is
+  /// Error{device}. f16, on GPUs only: the same with f16, and the loss scaled (train/loss_scale.h); steps whose
+  /// gradients are too large for it are left out, which observers are told as a note.
   DType precision = DType::f32;
   /// Less memory for a third more time: of the network's blocks only what goes in and out is kept, and backward runs
   /// them again, to the same bits (docs/training.md has figures). Not with privacy.

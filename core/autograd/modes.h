@@ -20,9 +20,10 @@ class FOVEA_API TrainingMode {
     std::uint64_t seed = 0;
     std::uint64_t step = 0;
     bool update_statistics = true;
-    /// bf16: maps between convolutions are kept, and products of convolutions computed, in bf16; sums, statistics,
-    /// parameters and gradients of parameters stay f32. Where fused passes run (layers/fused) on a CPU that can;
-    /// elsewhere the pass is f32.
+    /// bf16, f16: maps are kept, and products of convolutions and dense layers computed, in that type; sums,
+    /// statistics, parameters and gradients of parameters stay f32, and so does the result. Where passes are captured
+    /// (Model, layers/fused): on GPUs, and bf16 on CPUs that can (on others the pass is f32). f16 on a CPU is
+    /// Error{usage}. f16 loses gradients below 6e-8: scale the loss (train/loss_scale.h).
     DType precision = DType::f32;
     /// Of a network's blocks (parts with two convolutions or more, by the modules that ran them) only what goes in and
     /// out is kept; backward runs them again, to the same bits. Less memory, about a third more time. Where passes are

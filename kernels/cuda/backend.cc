@@ -135,6 +135,10 @@ class CudaBackend final : public DeviceBackend {
     cuda::accumulate(to, from, count, dtype, index);
   }
 
+  bool convert(const void* from, DType dtype, void* to, DType to_dtype, std::int64_t count, int index) override {
+    return cuda::convert({from, Shape{count}, dtype, {DeviceType::cuda, index}, 0, 0}, to, to_dtype);
+  }
+
   MemoryStats stats(int index) const override {
     PerDevice& d = device(index);
     const std::lock_guard lock(d.mutex);

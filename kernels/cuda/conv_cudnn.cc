@@ -53,7 +53,8 @@ Prepared prepare(const Conv2dProblem& p) {
   ConvKey& k = q.key;
   k.direction = p.direction;
   k.device = p.out.device.index;
-  k.tf32 = AllowTf32::allowed();
+  k.dtype = p.out.dtype;
+  k.tf32 = k.dtype == DType::f32 && AllowTf32::allowed();
   k.n = p.n();
   k.h = p.h() + rows.before + rows.behind;
   k.w = p.width() + columns.before + columns.behind;
@@ -86,7 +87,7 @@ std::optional<ConvKey> fused(const ConvKey& key, const Conv2dProblem& p) {
   return k;
 }
 
-std::size_t bytes(std::int64_t floats) { return static_cast<std::size_t>(floats) * sizeof(float); }
+std::size_t bytes(std::int64_t elements, DType dtype) { return static_cast<std::size_t>(elements) * dtype_size(dtype); }
 
 std::shared_ptr<const ConvPlan> plan_for(const ConvKey& key, const ConvMemory& memory) {
   if (!autotune()) return conv_plan(key);
@@ -99,12 +100,12 @@ std::shared_ptr<const ConvPlan> plan_for(const ConvKey& key, const ConvMemory& m
 
 const char* cudnn_declines(const Conv2dProblem& p) {
   if (const char* reason = needs_cuda(p.out)) return reason;
-  if (p.out.dtype != DType::f32) return "needs f32";
+  if (p.out.dtype == DType::f64) return "needs f32, bf16 or f16";
   const Prepared q = prepare(p);
   constexpr std::int64_t kMost = 0x7fffffff;  // engines count elements in 32 bits
   if (std::max({q.image(), p.w.numel(), p.y.numel()}) > kMost) return "more than 2^31 elements";
   if (conv_plan(q.key)) return nullptr;
-  return "cuDNN has no engine for it that is exact in f32, repeatable and within the workspace limit";
+  return "cuDNN has no engine for it that adds in f32, is repeatable and within the workspace limit";
 }
 
 void cudnn_conv2d(const Conv2dProblem& p) {
@@ -116,14 +117,14 @@ void cudnn_conv2d(const Conv2dProblem& p) {
   void* image = p.out.data;  // where backward_data writes
   std::optional<Scratch> padded, gradient;
   if (q.padded()) {
-    padded.emplace(bytes(q.image()), device);
+    padded.emplace(bytes(q.image(), p.out.dtype), device);
     image = padded->data();
     memory.x = image;
     if (p.direction != Direction::backward_data) pad_image(p.x, image, q.around);
   }
   std::shared_ptr<const Scratch> weights;  // kept until the work is queued
   if (p.direction == Direction::backward_weights) {
-    gradient.emplace(bytes(p.w.numel()), device);
+    gradient.emplace(bytes(p.w.numel(), p.out.dtype), device);
     memory.w = gradient->data();
   } else {
     weights = ohwi_weights(p.w, taps, ci, co);

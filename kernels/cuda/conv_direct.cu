@@ -2,6 +2,7 @@
 // checks, kernels that cuDNN refuses). Far from any limit of the machine.
 #include "kernels/check_internal.h"
 #include "kernels/cuda/activation-inl.h"
+#include "kernels/cuda/half-inl.h"
 #include "kernels/cuda/operands-inl.h"
 #include "kernels/cuda/ops.h"
 
@@ -10,11 +11,13 @@ namespace {
 
 using Direction = Conv2dProblem::Direction;
 
-template <class T>
+template <class S>
 void run_forward(const Conv2dProblem& p) {
+  using T = Computing<S>;
   const ConvGeometry g(p);
-  const T *const x = p.x.ptr<T>(), *const w = p.w.ptr<T>(), *const bias = optional_ptr<T>(p.bias);
-  T* const y = p.out.ptr<T>();
+  const Read<S> x(p.x), w(p.w);
+  const T* const bias = optional_ptr<T>(p.bias);
+  S* const y = p.out.ptr<S>();
   const Activation kind = p.activation.kind;
   const T alpha = static_cast<T>(p.activation.alpha);
   for_each(
@@ -29,22 +32,23 @@ void run_forward(const Conv2dProblem& p) {
           for (std::int64_t b = 0; b < g.kw; ++b) {
             const std::int64_t s = g.column(j.rest, b);
             if (s < 0 || s >= g.w) continue;
-            const T* const from = x + ((i.quotient * g.h + r) * g.w + s) * g.ci + first;
-            const T* const taps = w + (a * g.kw + b) * g.group_in * g.co + o;
+            const Read<S> from = x + ((i.quotient * g.h + r) * g.w + s) * g.ci + first;
+            const Read<S> taps = w + (a * g.kw + b) * g.group_in * g.co + o;
             for (std::int64_t c = 0; c < g.group_in; ++c)
               sum += static_cast<double>(from[c]) * static_cast<double>(taps[c * g.co]);
           }
         }
-        y[index] = activate(kind, alpha, static_cast<T>(sum));
+        y[index] = narrowed<S>(activate(kind, alpha, static_cast<T>(sum)));
       },
       p.out.device.index);
 }
 
-template <class T>
+template <class S>
 void run_backward_data(const Conv2dProblem& p) {
+  using T = Computing<S>;
   const ConvGeometry g(p);
-  const T *const dy = p.y.ptr<T>(), *const w = p.w.ptr<T>();
-  T* const dx = p.out.ptr<T>();
+  const Read<S> dy(p.y), w(p.w);
+  S* const dx = p.out.ptr<S>();
   for_each(
       "conv2d_backward_data (direct)", p.out.numel(),
       [=] FOVEA_LAMBDA(std::int64_t index) {
@@ -61,23 +65,24 @@ void run_backward_data(const Conv2dProblem& p) {
             if (s < 0) break;
             const Divided j(s, g.stride_w);
             if (j.rest != 0 || j.quotient >= g.wo) continue;
-            const T* const from =
+            const Read<S> from =
                 dy + ((row.quotient * g.ho + i.quotient) * g.wo + j.quotient) * g.co + group.quotient * g.group_out;
-            const T* const taps = w + ((a * g.kw + b) * g.group_in + group.rest) * g.co + group.quotient * g.group_out;
+            const Read<S> taps = w + ((a * g.kw + b) * g.group_in + group.rest) * g.co + group.quotient * g.group_out;
             for (std::int64_t o = 0; o < g.group_out; ++o)
               sum += static_cast<double>(from[o]) * static_cast<double>(taps[o]);
           }
         }
-        dx[index] = static_cast<T>(sum);
+        dx[index] = narrowed<S>(static_cast<T>(sum));
       },
       p.out.device.index);
 }
 
-template <class T>
+template <class S>
 void run_backward_weights(const Conv2dProblem& p) {
+  using T = Computing<S>;
   const ConvGeometry g(p);
-  const T *const x = p.x.ptr<T>(), *const dy = p.y.ptr<T>();
-  T* const dw = p.out.ptr<T>();
+  const Read<S> x(p.x), dy(p.y);
+  S* const dw = p.out.ptr<S>();
   const std::int64_t rows = g.n * g.ho * g.wo;
   for_each(
       "conv2d_backward_weights (direct)", p.out.numel(),
@@ -93,7 +98,7 @@ void run_backward_weights(const Conv2dProblem& p) {
           sum += static_cast<double>(x[((i.quotient * g.h + r) * g.w + s) * g.ci + c]) *
                  static_cast<double>(dy[row * g.co + o.rest]);
         }
-        dw[index] = static_cast<T>(sum);
+        dw[index] = narrowed<S>(static_cast<T>(sum));
       },
       p.out.device.index);
   if (p.dbias) column_sums(p.y, rows, g.co, *p.dbias);
@@ -104,12 +109,12 @@ void run_backward_weights(const Conv2dProblem& p) {
 const char* direct_declines(const Conv2dProblem& p) { return needs_cuda(p.out); }
 
 void direct_conv2d(const Conv2dProblem& p) {
-  by_scalar(p.out.dtype, [&](auto t) {
-    using T = decltype(t);
+  by_storage(p.out.dtype, [&](auto t) {
+    using S = decltype(t);
     switch (p.direction) {
-      case Direction::forward: run_forward<T>(p); break;
-      case Direction::backward_data: run_backward_data<T>(p); break;
-      case Direction::backward_weights: run_backward_weights<T>(p); break;
+      case Direction::forward: run_forward<S>(p); break;
+      case Direction::backward_data: run_backward_data<S>(p); break;
+      case Direction::backward_weights: run_backward_weights<S>(p); break;
     }
   });
 }

@@ -35,11 +35,15 @@ struct Layout {
   }
 };
 
-/// A result that only the next operation reads is virtual: it never reaches memory.
-Descriptor tensor(std::int64_t uid, const Layout& layout, int alignment, bool is_virtual = false) {
+cudnnDataType_t type_of(DType dtype) {
+  return dtype == DType::bf16 ? CUDNN_DATA_BFLOAT16 : dtype == DType::f16 ? CUDNN_DATA_HALF : CUDNN_DATA_FLOAT;
+}
+
+/// A result that only the next operation reads is virtual: it never reaches memory, and is f32.
+Descriptor tensor(std::int64_t uid, const Layout& layout, DType dtype, int alignment, bool is_virtual = false) {
   Descriptor d(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
   const std::array<std::int64_t, 4> strides = layout.strides();
-  d.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT);
+  d.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, type_of(dtype));
   d.set(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, layout.extents.data());
   d.set(CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, strides.data());
   d.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, uid);
@@ -163,21 +167,21 @@ Descriptor activation_how(const ConvKey& key) {
 
 Descriptor graph(const ConvKey& key, cudnnHandle_t handle) {
   const Layout y_layout{{key.n, key.co, key.ho, key.wo}};
-  const Descriptor x = tensor(kX, {{key.n, key.ci, key.h, key.w}}, key.align_x),
-                   w = tensor(kW, {{key.co, key.ci / key.groups, key.kh, key.kw}}, key.align_w),
-                   y = tensor(kY, y_layout, key.align_y);
+  const Descriptor x = tensor(kX, {{key.n, key.ci, key.h, key.w}}, key.dtype, key.align_x),
+                   w = tensor(kW, {{key.co, key.ci / key.groups, key.kh, key.kw}}, key.dtype, key.align_w),
+                   y = tensor(kY, y_layout, key.dtype, key.align_y);
   std::vector<Descriptor> operations, between;
   between.reserve(2);
   const bool activated = key.activation != Activation::none;
   const Descriptor* last = &y;  // what the operation at hand writes
-  if (key.bias || activated) last = &between.emplace_back(tensor(kConvolved, y_layout, key.align_y, true));
+  if (key.bias || activated) last = &between.emplace_back(tensor(kConvolved, y_layout, DType::f32, 16, true));
   operations.push_back(conv_operation(key, x, w, *last));
   if (key.bias) {
-    const Descriptor bias = tensor(kBias, {{1, key.co, 1, 1}}, key.align_bias);
+    const Descriptor bias = tensor(kBias, {{1, key.co, 1, 1}}, DType::f32, key.align_bias);
     Descriptor add = pointwise_how(CUDNN_POINTWISE_ADD);
     add.finalize();
     const Descriptor* from = last;
-    last = activated ? &between.emplace_back(tensor(kBiased, y_layout, key.align_y, true)) : &y;
+    last = activated ? &between.emplace_back(tensor(kBiased, y_layout, DType::f32, 16, true)) : &y;
     operations.push_back(pointwise_operation(add, *from, &bias, *last));
   }
   if (activated) operations.push_back(pointwise_operation(activation_how(key), *last, nullptr, y));
@@ -243,7 +247,7 @@ bool allowed(const Descriptor& config, const ConvKey& key) {
       case CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION:
       // Transforms of large tiles add and subtract numbers far larger than the result: some hundred times the error.
       case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13: return true;
-      case CUDNN_NUMERICAL_NOTE_TENSOR_CORE: return !key.tf32;
+      case CUDNN_NUMERICAL_NOTE_TENSOR_CORE: return key.dtype == DType::f32 && !key.tf32;
       default: return false;
     }
   });
@@ -269,6 +273,7 @@ struct Hash {
     for (const std::int64_t v : {static_cast<std::int64_t>(k.direction),
                                  std::int64_t{k.device},
                                  std::int64_t{k.tf32},
+                                 static_cast<std::int64_t>(k.dtype),
                                  k.n,
                                  k.h,
                                  k.w,

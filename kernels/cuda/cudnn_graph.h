@@ -3,6 +3,7 @@
 //   - the same bits every time: no engine that calls itself nondeterministic, and none chosen by timing unless asked
 //   for;
 //   - f32 is f32: no tensor cores (TF32) unless allowed, no rounding of operands or sums to 16 bits at all;
+//   - bf16 and f16 may use tensor cores, but add in f32 and round once, at the end;
 //   - at most kWorkspaceLimit bytes of workspace.
 #pragma once
 
@@ -18,11 +19,12 @@
 namespace fovea::kernels::cuda {
 
 /// One convolution as cuDNN sees it, with all that the choice of a plan depends on: the key of the plan cache. Images
-/// are NHWC, weights OHWI [co, kh, kw, ci / groups]; padding is the same on both sides of an axis. f32.
+/// are NHWC, weights OHWI [co, kh, kw, ci / groups]; padding is the same on both sides of an axis.
 struct ConvKey {
   Conv2dProblem::Direction direction = Conv2dProblem::Direction::forward;
   int device = 0;
-  bool tf32 = false;
+  DType dtype = DType::f32;  ///< of images and weights: f32, bf16 or f16. A bias is f32
+  bool tf32 = false;         ///< f32 on tensor cores
   std::int64_t n = 1, h = 1, w = 1, ci = 1, kh = 1, kw = 1, co = 1, ho = 1, wo = 1;
   int groups = 1;
   Size2 padding{0, 0}, stride{1, 1}, dilation{1, 1};
@@ -30,7 +32,7 @@ struct ConvKey {
   bool bias = false;
   Activation activation = Activation::none;
   double alpha = 0;  ///< slope of leaky_relu, 0 otherwise
-  /// Bytes that the addresses are multiples of, 4 to 16.
+  /// Bytes that the addresses are multiples of, an element to 16.
   int align_x = 16, align_w = 16, align_y = 16, align_bias = 16;
 
   friend bool operator==(const ConvKey&, const ConvKey&) = default;

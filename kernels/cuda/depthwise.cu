@@ -3,6 +3,7 @@
 // neighbouring channels, and taps come from the L1 cache.
 #include "kernels/check_internal.h"
 #include "kernels/cuda/activation-inl.h"
+#include "kernels/cuda/half-inl.h"
 #include "kernels/cuda/operands-inl.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/reduce-inl.h"
@@ -17,14 +18,16 @@ constexpr int kStrip = 4;
 
 /// A strip of kStrip results of one row and channel. kKw and kStride are known at compile time where they are usual (0:
 /// they are not), so that the columns stay in registers.
-template <class T, int kKw, int kStride>
+template <class S, int kKw, int kStride>
 struct Forward {
+  using T = Computing<S>;
   ConvGeometry g;
   std::int64_t strips;
   Activation kind;
   T alpha;
-  const T *x, *w, *bias;
-  T* y;
+  Read<S> x, w;
+  const T* bias;
+  S* y;
 
   FOVEA_HD void operator()(std::int64_t index) const {
     const Divided channel(index, g.co), strip(channel.quotient, strips), row(strip.quotient, g.ho);
@@ -35,8 +38,8 @@ struct Forward {
     for (int a = 0; a < g.kh; ++a) {
       const std::int64_t r = g.row(row.rest, a);
       if (r < 0 || r >= g.h) continue;
-      const T* const line = x + (row.quotient * g.h + r) * g.w * g.ci + c;
-      const T* const taps = w + a * g.kw * g.co + o;
+      const Read<S> line = x + (row.quotient * g.h + r) * g.w * g.ci + c;
+      const Read<S> taps = w + a * g.kw * g.co + o;
       if constexpr (kKw > 0) {
         constexpr int kColumns = (kStrip - 1) * kStride + kKw;
         T column[kColumns];
@@ -58,22 +61,23 @@ struct Forward {
         }
       }
     }
-    T* const to = y + (strip.quotient * g.wo + j0) * g.co + o;
+    S* const to = y + (strip.quotient * g.wo + j0) * g.co + o;
     for (int k = 0; k < kStrip; ++k) {
-      if (j0 + k < g.wo) to[k * g.co] = activate(kind, alpha, sum[k]);
+      if (j0 + k < g.wo) to[k * g.co] = narrowed<S>(activate(kind, alpha, sum[k]));
     }
   }
 };
 
-template <class T>
+template <class S>
 void run_forward(const Conv2dProblem& p) {
+  using T = Computing<S>;
   const ConvGeometry g(p);
   const std::int64_t strips = (g.wo + kStrip - 1) / kStrip, count = p.n() * g.ho * strips * g.co;
   const int device = p.out.device.index;
   const auto run = [&]<int kKw, int kStride>() {
     for_each("depthwise", count,
-             Forward<T, kKw, kStride>{g, strips, p.activation.kind, static_cast<T>(p.activation.alpha), p.x.ptr<T>(),
-                                      p.w.ptr<T>(), optional_ptr<T>(p.bias), p.out.ptr<T>()},
+             Forward<S, kKw, kStride>{g, strips, p.activation.kind, static_cast<T>(p.activation.alpha), Read<S>(p.x),
+                                      Read<S>(p.w), optional_ptr<T>(p.bias), p.out.ptr<S>()},
              device);
   };
   if (g.dilation_w == 1 && g.kw == 3 && g.stride_w == 1) return run.template operator()<3, 1>();
@@ -84,11 +88,12 @@ void run_forward(const Conv2dProblem& p) {
 }
 
 /// dx of one element: gathers from the results whose taps read it.
-template <class T>
+template <class S>
 struct BackwardData {
+  using T = Computing<S>;
   ConvGeometry g;
-  const T *dy, *w;
-  T* dx;
+  Read<S> dy, w;
+  S* dx;
 
   FOVEA_HD void operator()(std::int64_t index) const {
     const Divided channel(index, g.ci), column(channel.quotient, g.w), row(column.quotient, g.h);
@@ -104,18 +109,19 @@ struct BackwardData {
         if (s < 0) break;
         const Divided j(s, g.stride_w);
         if (j.rest != 0 || j.quotient >= g.wo) continue;
-        const T* const from = dy + ((row.quotient * g.ho + i.quotient) * g.wo + j.quotient) * g.co + c * g.group_out;
-        const T* const taps = w + (a * g.kw + b) * g.co + c * g.group_out;
+        const Read<S> from = dy + ((row.quotient * g.ho + i.quotient) * g.wo + j.quotient) * g.co + c * g.group_out;
+        const Read<S> taps = w + (a * g.kw + b) * g.co + c * g.group_out;
         for (std::int64_t m = 0; m < g.group_out; ++m) sum += from[m] * taps[m];
       }
     }
-    dx[index] = sum;
+    dx[index] = narrowed<S>(sum);
   }
 };
 
 /// dw of one row of taps: kKw sums per channel over all results.
-template <class T, int kKw>
-void weights_row(const ConvGeometry& g, int a, std::int64_t rows, const T* x, const T* dy, T* dw, int device) {
+template <class S, int kKw>
+void weights_row(const ConvGeometry& g, int a, std::int64_t rows, Read<S> x, Read<S> dy, S* dw, int device) {
+  using T = Computing<S>;
   reduce_columns<T, kKw>(
       "depthwise_backward_weights", 1, rows, g.co,
       [=] FOVEA_LAMBDA(std::int64_t, std::int64_t row, std::int64_t o, T(&terms)[kKw]) {
@@ -123,34 +129,34 @@ void weights_row(const ConvGeometry& g, int a, std::int64_t rows, const T* x, co
         const std::int64_t r = g.row(i.rest, a);
         const bool row_inside = r >= 0 && r < g.h;
         const T gradient = row_inside ? dy[row * g.co + o] : T(0);
-        const T* const line = x + (i.quotient * g.h + r) * g.w * g.ci + (g.group_out == 1 ? o : divide(o, g.group_out));
+        const Read<S> line = x + (i.quotient * g.h + r) * g.w * g.ci + (g.group_out == 1 ? o : divide(o, g.group_out));
         for (int b = 0; b < kKw; ++b) {
           const std::int64_t s = g.column(j.rest, b);
           terms[b] = row_inside && s >= 0 && s < g.w ? line[s * g.ci] * gradient : T(0);
         }
       },
       [=] FOVEA_LAMBDA(std::int64_t o, const double(&sums)[kKw]) {
-        for (int b = 0; b < kKw; ++b) dw[(a * kKw + b) * g.co + o] = static_cast<T>(sums[b]);
+        for (int b = 0; b < kKw; ++b) dw[(a * kKw + b) * g.co + o] = narrowed<S>(static_cast<T>(sums[b]));
       },
       device);
 }
 
-template <class T>
+template <class S>
 void run_backward_weights(const Conv2dProblem& p) {
   const ConvGeometry g(p);
   const std::int64_t rows = p.n() * g.ho * g.wo;
-  const T *const x = p.x.ptr<T>(), *const dy = p.y.ptr<T>();
-  T* const dw = p.out.ptr<T>();
+  const Read<S> x(p.x), dy(p.y);
+  S* const dw = p.out.ptr<S>();
   const int device = p.out.device.index;
   for (int a = 0; a < g.kh; ++a) {
     switch (g.kw) {
-      case 1: weights_row<T, 1>(g, a, rows, x, dy, dw, device); break;
-      case 2: weights_row<T, 2>(g, a, rows, x, dy, dw, device); break;
-      case 3: weights_row<T, 3>(g, a, rows, x, dy, dw, device); break;
-      case 4: weights_row<T, 4>(g, a, rows, x, dy, dw, device); break;
-      case 5: weights_row<T, 5>(g, a, rows, x, dy, dw, device); break;
-      case 6: weights_row<T, 6>(g, a, rows, x, dy, dw, device); break;
-      default: weights_row<T, 7>(g, a, rows, x, dy, dw, device); break;
+      case 1: weights_row<S, 1>(g, a, rows, x, dy, dw, device); break;
+      case 2: weights_row<S, 2>(g, a, rows, x, dy, dw, device); break;
+      case 3: weights_row<S, 3>(g, a, rows, x, dy, dw, device); break;
+      case 4: weights_row<S, 4>(g, a, rows, x, dy, dw, device); break;
+      case 5: weights_row<S, 5>(g, a, rows, x, dy, dw, device); break;
+      case 6: weights_row<S, 6>(g, a, rows, x, dy, dw, device); break;
+      default: weights_row<S, 7>(g, a, rows, x, dy, dw, device); break;
     }
   }
   if (p.dbias) column_sums(p.y, rows, g.co, *p.dbias);
@@ -166,15 +172,15 @@ const char* depthwise_declines(const Conv2dProblem& p) {
 }
 
 void depthwise(const Conv2dProblem& p) {
-  by_scalar(p.out.dtype, [&](auto t) {
-    using T = decltype(t);
+  by_storage(p.out.dtype, [&](auto t) {
+    using S = decltype(t);
     switch (p.direction) {
-      case Direction::forward: run_forward<T>(p); break;
+      case Direction::forward: run_forward<S>(p); break;
       case Direction::backward_data:
         for_each("depthwise_backward_data", p.out.numel(),
-                 BackwardData<T>{ConvGeometry(p), p.y.ptr<T>(), p.w.ptr<T>(), p.out.ptr<T>()}, p.out.device.index);
+                 BackwardData<S>{ConvGeometry(p), Read<S>(p.y), Read<S>(p.w), p.out.ptr<S>()}, p.out.device.index);
         break;
-      case Direction::backward_weights: run_backward_weights<T>(p); break;
+      case Direction::backward_weights: run_backward_weights<S>(p); break;
     }
   });
 }

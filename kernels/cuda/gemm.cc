@@ -1,5 +1,5 @@
-// What is a matrix product, by cuBLAS: matmul, dense layers, and convolutions of 1×1. f32 (without TF32 unless allowed)
-// and f64.
+// What is a matrix product, by cuBLAS: matmul, dense layers, and convolutions of 1×1. f32 (without TF32 unless
+// allowed), f64, and bf16 and f16 on tensor cores, which add in f32.
 #include "kernels/cuda/library_handles.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/runtime.h"
@@ -13,15 +13,25 @@ struct Factor {
   bool transposed = false;
 };
 
+cudaDataType_t type_of(DType dtype) {
+  switch (dtype) {
+    case DType::f64: return CUDA_R_64F;
+    case DType::bf16: return CUDA_R_16BF;
+    case DType::f16: return CUDA_R_16F;
+    default: return CUDA_R_32F;
+  }
+}
+
 /// c[m,n] = op(a)[m,k]·op(b)[k,n] (+ c), all row-major. cuBLAS counts by columns and so sees every matrix transposed:
 /// it is asked for cᵀ = op(b)ᵀ·op(a)ᵀ, which are the same bytes.
 void product(std::int64_t m, std::int64_t n, std::int64_t k, Factor a, Factor b, const View& c,
              bool accumulate = false) {
   const bool wide = c.dtype == DType::f64;
-  const cudaDataType_t type = wide ? CUDA_R_64F : CUDA_R_32F;
-  const cublasComputeType_t compute = wide                   ? CUBLAS_COMPUTE_64F
-                                      : AllowTf32::allowed() ? CUBLAS_COMPUTE_32F_FAST_TF32
-                                                             : CUBLAS_COMPUTE_32F;
+  const cudaDataType_t type = type_of(c.dtype);
+  const bool tf32 = c.dtype == DType::f32 && AllowTf32::allowed();
+  const cublasComputeType_t compute = wide   ? CUBLAS_COMPUTE_64F
+                                      : tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                             : CUBLAS_COMPUTE_32F;
   const double one64 = 1, add64 = accumulate ? 1 : 0;
   const float one32 = 1, add32 = accumulate ? 1 : 0;
   const void* one = wide ? static_cast<const void*>(&one64) : &one32;

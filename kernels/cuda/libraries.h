@@ -43,6 +43,7 @@ FOVEA_LOADED(cublas, cublasCreate_v2);
 FOVEA_LOADED(cublas, cublasDestroy_v2);
 FOVEA_LOADED(cublas, cublasSetStream_v2);
 FOVEA_LOADED(cublas, cublasSetWorkspace_v2);
+FOVEA_LOADED(cublas, cublasSetMathMode);
 FOVEA_LOADED(cublas, cublasGemmEx_64);
 FOVEA_LOADED(cublas, cublasGetStatusName);
 FOVEA_LOADED(cublas, cublasGetStatusString);

@@ -17,11 +17,10 @@ thread_local bool tuning = false;
 
 /// What NVIDIA recommends and cuBLAS takes by itself. A workspace of ours keeps results the same from run to run, which
 /// cuBLAS does not promise otherwise, and lets calls be captured in a CUDA graph.
-std::size_t cublas_workspace(int device) {
-  int major = 0;
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
-  return std::size_t{major >= 9 ? 32u : 4u} << 20;
-}
+std::size_t cublas_workspace(int device) { return std::size_t{capability_major(device) >= 9 ? 32u : 4u} << 20; }
+
+constexpr auto kExactSums =
+    static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
 
 struct DestroyCublas {
   void operator()(cublasContext* handle) const { cublasDestroy(handle); }
@@ -58,6 +57,8 @@ void make_cublas(CublasOfStream& d, int device, cudaStream_t queue) {
   check(cublasCreate(&created), "cublasCreate");
   CublasHandle handle(created);
   check(cublasSetStream(created, queue), "cublasSetStream");
+  // Partial sums of products of halves are added in f32, too.
+  check(cublasSetMathMode(created, kExactSums), "cublasSetMathMode");
   const std::size_t bytes = cublas_workspace(device);
   const cudaStream_t usual = stream(device);
   void* workspace = nullptr;

@@ -5,6 +5,7 @@
 
 #include "kernels/check_internal.h"
 #include "kernels/cuda/activation-inl.h"
+#include "kernels/cuda/half-inl.h"
 #include "kernels/cuda/operands-inl.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/reduce-inl.h"
@@ -12,12 +13,14 @@
 namespace fovea::kernels::cuda {
 namespace {
 
-template <class T>
+template <class S>
 void run_batch_forward(const BatchNormProblem& p) {
+  using T = Computing<S>;
   const std::int64_t rows = p.rows(), channels = p.channels();
   const int device = p.x.device.index;
-  const T *const x = p.x.ptr<T>(), *const gamma = optional_ptr<T>(p.gamma), *const beta = optional_ptr<T>(p.beta);
-  T* const y = p.y.ptr<T>();
+  const Read<S> x(p.x);
+  const T *const gamma = optional_ptr<T>(p.gamma), *const beta = optional_ptr<T>(p.beta);
+  S* const y = p.y.ptr<S>();
   const T *mean = nullptr, *variance = nullptr;
   if (p.training) {
     T *const mean_out = p.mean_out.ptr<T>(), *const variance_out = p.variance_out.ptr<T>();
@@ -48,16 +51,17 @@ void run_batch_forward(const BatchNormProblem& p) {
       [=] FOVEA_LAMBDA(std::int64_t i) {
         const std::int64_t c = Divided(i, channels).rest;
         const T normalised = (x[i] - mean[c]) * (T(1) / std::sqrt(variance[c] + epsilon));
-        y[i] = activate(kind, alpha, (gamma ? gamma[c] : T(1)) * normalised + (beta ? beta[c] : T(0)));
+        y[i] = narrowed<S>(activate(kind, alpha, (gamma ? gamma[c] : T(1)) * normalised + (beta ? beta[c] : T(0))));
       },
       device);
 }
 
-template <class T>
+template <class S>
 void run_batch_backward(const BatchNormProblem& p) {
+  using T = Computing<S>;
   const std::int64_t rows = p.rows(), channels = p.channels();
   const int device = p.x.device.index;
-  const T *const x = p.x.ptr<T>(), *const dy = p.dy.ptr<T>();
+  const Read<S> x(p.x), dy(p.dy);
   const T *const gamma = optional_ptr<T>(p.gamma), *const beta = optional_ptr<T>(p.beta);
   const T *const mean = p.mean.ptr<T>(), *const variance = p.variance.ptr<T>();
   T *const dgamma = optional_ptr<T>(p.dgamma), *const dbeta = optional_ptr<T>(p.dbeta);
@@ -86,7 +90,7 @@ void run_batch_backward(const BatchNormProblem& p) {
         device);
   }
   if (!p.dx) return;
-  T* const dx = p.dx->ptr<T>();  // may be dy: each element is read before it is written, by the same thread
+  S* const dx = p.dx->ptr<S>();  // may be dy: each element is read before it is written, by the same thread
   for_each(
       "batch_norm_backward", rows * channels,
       [=] FOVEA_LAMBDA(std::int64_t i) {
@@ -95,7 +99,7 @@ void run_batch_backward(const BatchNormProblem& p) {
         const T normalised = (x[i] - mean[c]) * inv_std;
         T g = dy[i] * derivative(kind, alpha, scale * normalised + (beta ? beta[c] : T(0)));
         if (training) g -= mean_g[c] + normalised * mean_gx[c];
-        dx[i] = scale * inv_std * g;
+        dx[i] = narrowed<S>(scale * inv_std * g);
       },
       device);
 }
@@ -264,10 +268,10 @@ void run_group_backward(const Problem& p) {
 }  // namespace
 
 void batch_norm_forward(const BatchNormProblem& p) {
-  by_scalar(p.x.dtype, [&](auto t) { run_batch_forward<decltype(t)>(p); });
+  by_storage(p.x.dtype, [&](auto t) { run_batch_forward<decltype(t)>(p); });
 }
 void batch_norm_backward(const BatchNormProblem& p) {
-  by_scalar(p.x.dtype, [&](auto t) { run_batch_backward<decltype(t)>(p); });
+  by_storage(p.x.dtype, [&](auto t) { run_batch_backward<decltype(t)>(p); });
 }
 void layer_norm_forward(const LayerNormProblem& p) {
   by_scalar(p.x.dtype, [&](auto t) { run_group_forward<decltype(t)>(p); });

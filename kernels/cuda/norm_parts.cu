@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "kernels/check_internal.h"
+#include "kernels/cuda/half-inl.h"
 #include "kernels/cuda/operands-inl.h"
 #include "kernels/cuda/ops.h"
 
@@ -41,19 +42,22 @@ void run_statistics(const BatchPartsProblem& p) {
       p.mean_out.device.index);
 }
 
-template <class T>
+template <class S>
 void run_gradient(const BatchPartsProblem& p) {
+  using T = Computing<S>;
   const std::int64_t channels = p.channels();
   const T inverse_rows = static_cast<T>(1 / static_cast<double>(p.rows)), epsilon = static_cast<T>(p.epsilon);
-  const T *const x = p.x.ptr<T>(), *const gamma = optional_ptr<T>(p.gamma), *const mean = p.mean.ptr<T>(),
-                 *const variance = p.variance.ptr<T>(), *const sums = p.sums.ptr<T>();
-  T* const dx = p.dx.ptr<T>();
+  const Read<S> x(p.x);
+  const T *const gamma = optional_ptr<T>(p.gamma), *const mean = p.mean.ptr<T>(), *const variance = p.variance.ptr<T>(),
+                 *const sums = p.sums.ptr<T>();
+  S* const dx = p.dx.ptr<S>();
   for_each(
       "batch_norm_parts_backward", p.x.numel(),
       [=] FOVEA_LAMBDA(std::int64_t i) {
         const std::int64_t c = Divided(i, channels).rest;
         const T inv_std = T(1) / std::sqrt(variance[c] + epsilon), scale = gamma ? gamma[c] : T(1);
-        dx[i] -= scale * inv_std * inverse_rows * (sums[channels + c] + (x[i] - mean[c]) * inv_std * sums[c]);
+        const T through = scale * inv_std * inverse_rows * (sums[channels + c] + (x[i] - mean[c]) * inv_std * sums[c]);
+        dx[i] = narrowed<S>(widened(dx[i]) - through);
       },
       p.mean.device.index);
 }
@@ -61,13 +65,11 @@ void run_gradient(const BatchPartsProblem& p) {
 }  // namespace
 
 void batch_parts(const BatchPartsProblem& p) {
+  if (p.step == BatchPartsProblem::Step::gradient)
+    return by_storage(p.x.dtype, [&](auto t) { run_gradient<decltype(t)>(p); });
   by_scalar(p.like().dtype, [&](auto t) {
     using T = decltype(t);
-    switch (p.step) {
-      case BatchPartsProblem::Step::moments: return run_moments<T>(p);
-      case BatchPartsProblem::Step::statistics: return run_statistics<T>(p);
-      case BatchPartsProblem::Step::gradient: return run_gradient<T>(p);
-    }
+    p.step == BatchPartsProblem::Step::moments ? run_moments<T>(p) : run_statistics<T>(p);
   });
 }
 

@@ -1,5 +1,5 @@
 // The CUDA implementations as the lists in kernels/<family>.cc name them. All run on the stream of the operands' GPU
-// and return before the work is done. f32 and f64.
+// and return before the work is done. f32 and f64; what the entry points check by check_maps also bf16 and f16.
 #pragma once
 
 #include "kernels/problems.h"
@@ -102,7 +102,7 @@ void depthwise(const Conv2dProblem&);
 /// 1×1 with stride 1 is a matrix product (gemm.cc).
 const char* pointwise_declines(const Conv2dProblem&);
 void pointwise(const Conv2dProblem&);
-/// Everything that cuDNN has an engine for, in f32 (conv_cudnn.cc).
+/// Everything that cuDNN has an engine for, in f32, bf16 and f16 (conv_cudnn.cc).
 const char* cudnn_declines(const Conv2dProblem&);
 void cudnn_conv2d(const Conv2dProblem&);
 /// One thread per result, for what is left: f64, groups that cuDNN refuses (conv_direct.cu).
@@ -110,11 +110,13 @@ const char* direct_declines(const Conv2dProblem&);
 void direct_conv2d(const Conv2dProblem&);
 
 // ---- not in a list
-/// to[i] += from[i]; f32 or f64.
+/// to[i] += from[i], in any floating type.
 void accumulate(void* to, const void* from, std::int64_t count, DType dtype, int device);
-/// sums[c] = Σ over rows of x [rows, channels], f32 or f64; what a bias gets.
+/// `from` in another floating type; false where one is not floating.
+bool convert(const ConstView& from, void* to, DType dtype);
+/// sums[c] = Σ over rows of x [rows, channels]; what a bias gets.
 void column_sums(const ConstView& x, std::int64_t rows, std::int64_t channels, const View& sums);
-/// y = act(y + bias[c]) in place, y [rows, channels]. Bias may be absent.
+/// y = act(y + bias[c]) in place, y [rows, channels]. Bias may be absent; of what y is computed in.
 void bias_activation(const OptionalView& bias, const ActivationParams&, const View& y, std::int64_t channels);
 /// HWIO [kh·kw, Ci/groups, Co] to and from cuDNN's OHWI [Co, kh·kw, Ci/groups].
 void weights_to_ohwi(const ConstView& hwio, void* ohwi, std::int64_t taps, std::int64_t ci, std::int64_t co);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/check_internal.h"
+#include "kernels/cuda/half-inl.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/reduce-inl.h"
 #include "kernels/reference/resize.h"
@@ -75,11 +76,12 @@ struct Pixel {
   }
 };
 
-template <class T>
+template <class S>
 void run_pool_forward(const Pool2dProblem& p) {
+  using T = Computing<S>;
   const PoolGeometry g(p);
-  const T* const x = p.in.ptr<T>();
-  T* const y = p.out.ptr<T>();
+  const Read<S> x(p.in);
+  S* const y = p.out.ptr<S>();
   std::int32_t* const argmax = p.argmax_out ? p.argmax_out->ptr<std::int32_t>() : nullptr;
   for_each(
       "pool2d", p.out.numel(),
@@ -99,17 +101,18 @@ void run_pool_forward(const Pool2dProblem& p) {
             }
           }
         }
-        y[k] = g.max ? best : sum / static_cast<T>(v.cells);
+        y[k] = narrowed<S>(g.max ? best : sum / static_cast<T>(v.cells));
         if (argmax) argmax[k] = where;
       },
       p.out.device.index);
 }
 
-template <class T>
+template <class S>
 void run_pool_backward(const Pool2dProblem& p) {
+  using T = Computing<S>;
   const PoolGeometry g(p);
-  const T* const dy = p.in.ptr<T>();
-  T* const dx = p.out.ptr<T>();
+  const Read<S> dy(p.in);
+  S* const dx = p.out.ptr<S>();
   const std::int32_t* const argmax = p.argmax ? p.argmax->ptr<std::int32_t>() : nullptr;
   for_each(
       "pool2d_backward", p.out.numel(),
@@ -130,7 +133,7 @@ void run_pool_backward(const Pool2dProblem& p) {
             }
           }
         }
-        dx[k] = sum;
+        dx[k] = narrowed<S>(sum);
       },
       p.out.device.index);
 }
@@ -142,12 +145,13 @@ FOVEA_HD std::int64_t cell_end(std::int64_t i, std::int64_t in, std::int64_t out
   return divide((i + 1) * in + out - 1, out);
 }
 
-template <class T>
+template <class S>
 void run_average_forward(const AveragePoolProblem& p) {
+  using T = Computing<S>;
   const std::int64_t h = p.x_shape[1], w = p.x_shape[2], ho = p.y_shape[1], wo = p.y_shape[2], channels = p.x_shape[3];
   const int device = p.out.device.index;
-  const T* const x = p.in.ptr<T>();
-  T* const y = p.out.ptr<T>();
+  const Read<S> x(p.in);
+  S* const y = p.out.ptr<S>();
   if (ho == 1 && wo == 1) {
     const std::int64_t pixels = h * w;
     const double scale = 1 / static_cast<double>(pixels);
@@ -156,7 +160,10 @@ void run_average_forward(const AveragePoolProblem& p) {
         [=] FOVEA_LAMBDA(std::int64_t n, std::int64_t row, std::int64_t c, T(&terms)[1]) {
           terms[0] = x[(n * pixels + row) * channels + c];
         },
-        [=] FOVEA_LAMBDA(std::int64_t at, const double(&sums)[1]) { y[at] = static_cast<T>(sums[0] * scale); }, device);
+        [=] FOVEA_LAMBDA(std::int64_t at, const double(&sums)[1]) {
+          y[at] = narrowed<S>(static_cast<T>(sums[0] * scale));
+        },
+        device);
     return;
   }
   for_each(
@@ -170,16 +177,17 @@ void run_average_forward(const AveragePoolProblem& p) {
           for (std::int64_t s = left; s < right; ++s)
             sum += static_cast<double>(x[((at.n * h + r) * w + s) * channels + at.channel]);
         }
-        y[k] = static_cast<T>(sum / static_cast<double>((bottom - top) * (right - left)));
+        y[k] = narrowed<S>(static_cast<T>(sum / static_cast<double>((bottom - top) * (right - left))));
       },
       device);
 }
 
-template <class T>
+template <class S>
 void run_average_backward(const AveragePoolProblem& p) {
+  using T = Computing<S>;
   const std::int64_t h = p.x_shape[1], w = p.x_shape[2], ho = p.y_shape[1], wo = p.y_shape[2], channels = p.x_shape[3];
-  const T* const dy = p.in.ptr<T>();
-  T* const dx = p.out.ptr<T>();
+  const Read<S> dy(p.in);
+  S* const dx = p.out.ptr<S>();
   for_each(
       "adaptive_average_pool_backward", p.out.numel(),
       [=] FOVEA_LAMBDA(std::int64_t k) {
@@ -194,7 +202,7 @@ void run_average_backward(const AveragePoolProblem& p) {
             sum += dy[((at.n * ho + i) * wo + j) * channels + at.channel] / static_cast<T>(rows * columns);
           }
         }
-        dx[k] = sum;
+        dx[k] = narrowed<S>(sum);
       },
       p.out.device.index);
 }
@@ -290,16 +298,16 @@ void run_resize(const ResizeProblem& p) {
 }  // namespace
 
 void pool2d_forward(const Pool2dProblem& p) {
-  by_scalar(p.out.dtype, [&](auto t) { run_pool_forward<decltype(t)>(p); });
+  by_storage(p.out.dtype, [&](auto t) { run_pool_forward<decltype(t)>(p); });
 }
 void pool2d_backward(const Pool2dProblem& p) {
-  by_scalar(p.out.dtype, [&](auto t) { run_pool_backward<decltype(t)>(p); });
+  by_storage(p.out.dtype, [&](auto t) { run_pool_backward<decltype(t)>(p); });
 }
 void average_pool_forward(const AveragePoolProblem& p) {
-  by_scalar(p.out.dtype, [&](auto t) { run_average_forward<decltype(t)>(p); });
+  by_storage(p.out.dtype, [&](auto t) { run_average_forward<decltype(t)>(p); });
 }
 void average_pool_backward(const AveragePoolProblem& p) {
-  by_scalar(p.out.dtype, [&](auto t) { run_average_backward<decltype(t)>(p); });
+  by_storage(p.out.dtype, [&](auto t) { run_average_backward<decltype(t)>(p); });
 }
 void resize(const ResizeProblem& p) {
   by_scalar(p.out.dtype, [&](auto t) { run_resize<decltype(t)>(p); });

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "kernels/check_internal.h"
+#include "kernels/cuda/half-inl.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/reduce-inl.h"
 #include "kernels/cuda/strides-inl.h"
@@ -33,10 +34,11 @@ struct Folded {
 };
 
 /// y = (Σ or max over the reduced axes of x)·scale.
-template <class T, Combine how>
+template <class S, Combine how>
 void run_reduce(const ConstView& in, const View& out, const std::array<bool, Shape::kMaxRank>& reduced, double scale) {
-  const T* const x = in.ptr<T>();
-  T* const y = out.ptr<T>();
+  using T = Computing<S>;
+  const Read<S> x(in);
+  S* const y = out.ptr<S>();
   const Folded f(in.shape, reduced);
   const int device = out.device.index;
   if (f.neighbours) {
@@ -46,7 +48,9 @@ void run_reduce(const ConstView& in, const View& out, const std::array<bool, Sha
         [=] FOVEA_LAMBDA(std::int64_t b, std::int64_t row, std::int64_t c, T(&terms)[1]) {
           terms[0] = x[(b * rows + row) * inner + c];
         },
-        [=] FOVEA_LAMBDA(std::int64_t at, const double(&results)[1]) { y[at] = static_cast<T>(results[0] * scale); },
+        [=] FOVEA_LAMBDA(std::int64_t at, const double(&results)[1]) {
+          y[at] = narrowed<S>(static_cast<T>(results[0] * scale));
+        },
         device);
     return;
   }
@@ -69,7 +73,7 @@ void run_reduce(const ConstView& in, const View& out, const std::array<bool, Sha
         double sum = neutral<how>();
         for (std::int64_t k = 0; k < count; ++k)
           sum = combined<how>(sum, static_cast<double>(x[base + from_reduced.offset(k)]));
-        y[i] = static_cast<T>(sum * scale);
+        y[i] = narrowed<S>(static_cast<T>(sum * scale));
       },
       device);
 }
@@ -192,9 +196,10 @@ void run_scan(const ScanManyProblem& p, double* results) {
   run_blocks("scan (rows)", view.count, ScanRows{view, partial.as<double>(), results}, device);
 }
 
-template <class T>
+template <class S>
 void run_column_sums(const ConstView& view, std::int64_t rows, std::int64_t channels, const View& sums) {
-  const T* const x = view.ptr<T>();
+  using T = Computing<S>;
+  const Read<S> x(view);
   T* const to = sums.ptr<T>();
   reduce_columns<T, 1>(
       "column_sums", 1, rows, channels,
@@ -229,7 +234,7 @@ void reduce_to(const ReduceToProblem& p) {
   const int ahead = p.x.shape.rank() - p.y.shape.rank();
   for (int axis = 0; axis < p.x.shape.rank(); ++axis)
     reduced[static_cast<std::size_t>(axis)] = axis < ahead || p.y.shape[axis - ahead] != p.x.shape[axis];
-  by_scalar(p.y.dtype, [&](auto t) { run_reduce<decltype(t), Combine::sum>(p.x, p.y, reduced, 1); });
+  by_storage(p.y.dtype, [&](auto t) { run_reduce<decltype(t), Combine::sum>(p.x, p.y, reduced, 1); });
 }
 void scan_many(const ScanManyProblem& p) {
   const int device = p.x.front().device.index;
@@ -242,7 +247,7 @@ void scan_many(const ScanManyProblem& p) {
 void sum_of_squares(const ScanProblem& p) { scan_many({false, {&p.x, 1}, p.result}); }
 void all_finite(const ScanProblem& p) { scan_many({true, {&p.x, 1}, p.result}); }
 void column_sums(const ConstView& x, std::int64_t rows, std::int64_t channels, const View& sums) {
-  by_scalar(x.dtype, [&](auto t) { run_column_sums<decltype(t)>(x, rows, channels, sums); });
+  by_storage(x.dtype, [&](auto t) { run_column_sums<decltype(t)>(x, rows, channels, sums); });
 }
 
 }  // namespace fovea::kernels::cuda

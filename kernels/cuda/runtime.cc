@@ -89,6 +89,12 @@ int multiprocessors(int index) {
 
 void synchronize(int index) { check(cudaStreamSynchronize(stream(index)), "work on the GPU"); }
 
+int capability_major(int index) {
+  int major = 0;
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index), "cudaDeviceGetAttribute");
+  return major;
+}
+
 DeviceInfo device_info(int index) {
   DeviceInfo info;
   info.device = {DeviceType::cuda, index};

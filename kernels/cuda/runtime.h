@@ -37,6 +37,9 @@ inline cudaStream_t stream(Device device) { return stream(device.index); }
 /// Multiprocessors of a GPU, for choosing grids.
 int multiprocessors(int index);
 
+/// The first number of a GPU's compute capability.
+int capability_major(int index);
+
 /// For devices().
 DeviceInfo device_info(int index);
 /// Waits for the GPU's stream.

@@ -29,11 +29,11 @@ LruCache<Key, Kept, Hash>& cache() {
   return *made;
 }
 
-std::size_t weight_bytes(std::int64_t taps, std::int64_t ci, std::int64_t co) {
-  return static_cast<std::size_t>(taps * ci * co) * sizeof(float);
+std::size_t weight_bytes(const ConstView& hwio, std::int64_t taps, std::int64_t ci, std::int64_t co) {
+  return static_cast<std::size_t>(taps * ci * co) * dtype_size(hwio.dtype);
 }
 std::shared_ptr<const Scratch> turned(const ConstView& hwio, std::int64_t taps, std::int64_t ci, std::int64_t co) {
-  auto memory = std::make_shared<const Scratch>(weight_bytes(taps, ci, co), hwio.device.index);
+  auto memory = std::make_shared<const Scratch>(weight_bytes(hwio, taps, ci, co), hwio.device.index);
   weights_to_ohwi(hwio, memory->data(), taps, ci, co);
   return memory;
 }
@@ -46,14 +46,15 @@ std::shared_ptr<const Scratch> ohwi_weights(const ConstView& hwio, std::int64_t 
   const Key key{device, hwio.storage_id, hwio.data, taps, ci, co};
   // Memory that is no tensor's has no version; and a graph whose weights change must turn them at each launch.
   Recording* const recorded = recording(device);
-  if (hwio.storage_id == 0 || (recorded && !recorded->constant_weights)) return turned(hwio, taps, ci, co);
+  if (hwio.storage_id == 0 || is_half(hwio.dtype) || (recorded && !recorded->constant_weights))
+    return turned(hwio, taps, ci, co);
   const auto current = [&](const Kept& k) { return k.version == hwio.version; };
   auto found = cache().find(key, current);
   std::shared_ptr<const Scratch> memory = found ? std::move(found->memory) : nullptr;
   if (!memory) {
     const OutsideRecording apart;  // it outlives the graph
     memory = turned(hwio, taps, ci, co);
-    cache().put(key, {hwio.version, memory}, weight_bytes(taps, ci, co));
+    cache().put(key, {hwio.version, memory}, weight_bytes(hwio, taps, ci, co));
   }
   if (recorded) recorded->kept.push_back(memory);
   return memory;

@@ -99,7 +99,7 @@ struct FusedPass::Block {
 
   std::shared_ptr<const OpList> list;
   DType dtype;
-  bool fuse;
+  How how;
   NodeRange nodes;
   std::vector<char> done;  // before it
   std::uint64_t first_stream;
@@ -149,7 +149,7 @@ class BlockOp final : public Op {
 
  private:
   std::vector<Tensor> again(const std::vector<Tensor>& in) const {
-    FusedPass pass(block_.list, block_.dtype, block_.fuse);
+    FusedPass pass(block_.list, block_.dtype, block_.how);
     pass.done_ = block_.done;
     pass.first_stream_ = block_.first_stream;
     auto next = in.cbegin();
@@ -178,7 +178,7 @@ std::vector<int> FusedPass::entering(NodeRange range, const std::vector<char>& d
 }
 
 void FusedPass::run_block(NodeRange range) {
-  Block block{list_, dtype_, fuse_, range, done_, first_stream_, detail::training_options(), {}, {}};
+  Block block{list_, dtype_, how_, range, done_, first_stream_, detail::training_options(), {}, {}};
   std::vector<Value> before = values_;
   {
     const NoGrad off;

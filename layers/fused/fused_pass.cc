@@ -21,8 +21,8 @@ using Node = OpList::Node;
 
 }  // namespace
 
-FusedPass::FusedPass(std::shared_ptr<const OpList> shared, DType dtype, bool fuse)
-    : list_(std::move(shared)), dtype_(dtype), fuse_(fuse) {
+FusedPass::FusedPass(std::shared_ptr<const OpList> shared, DType dtype, How how)
+    : list_(std::move(shared)), dtype_(dtype), how_(how) {
   const OpList& list = *list_;
   values_.resize(list.values.size());
   uses_.resize(list.values.size());
@@ -61,7 +61,8 @@ void FusedPass::run_nodes(NodeRange range) {
     if (!done_[n]) {
       done_[n] = 1;
       const NameScope scope(node.scope);
-      if (!fuse_ || (!conv_norm_at(n) && !residual_at(n))) as_it_is(n);
+      const bool done = how_ == How::fused ? conv_norm_at(n) || residual_at(n) : how_ == How::half ? half_at(n) : false;
+      if (!done) as_it_is(n);
     }
     for (const int v : node.inputs) {
       if (v >= 0 && uses_[index(v)].back() <= static_cast<int>(n)) values_[index(v)] = {};
@@ -180,13 +181,20 @@ bool FusedPass::residual_at(std::size_t n) {
 }
 
 void FusedPass::as_it_is(std::size_t n) {
-  const Node& node = list().nodes[n];
   std::vector<Tensor> in;
-  for (const int v : node.inputs) in.push_back(plain(v, DType::f32));
+  for (const int v : list().nodes[n].inputs) in.push_back(plain(v, DType::f32));
+  run_node(n, in);
+}
+
+void FusedPass::run_node(std::size_t n, std::span<const Tensor> in) {
+  const Node& node = list().nodes[n];
   // Each op draws from the stream of its place in the unfused pass.
   detail::use_random_stream(first_stream_ + n);
   std::vector<Tensor> out = run_op(node.op, in);
-  for (std::size_t i = 0; i < out.size(); ++i) values_[index(node.outputs[i])].plain = std::move(out[i]);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    Value& value = values_[index(node.outputs[i])];
+    (is_half(out[i].dtype()) ? value.stored : value.plain) = std::move(out[i]);
+  }
 }
 
 namespace {
@@ -205,8 +213,10 @@ void report(const OpList& list, int fused, std::size_t blocks, const Shape& shap
 NoFusion::NoFusion() : outer_(fusion_off) { fusion_off = true; }
 NoFusion::~NoFusion() { fusion_off = outer_; }
 
-DType fused_precision() {
-  return training_precision() == DType::bf16 && kernels::conv_norm_takes_bf16() ? DType::bf16 : DType::f32;
+DType fused_precision(Device device) {
+  const DType wanted = training_precision();
+  if (device.type == DeviceType::cuda) return wanted;
+  return wanted == DType::bf16 && kernels::conv_norm_takes_bf16() ? DType::bf16 : DType::f32;
 }
 
 bool fuses_training(const Tensor& x) {
@@ -215,7 +225,7 @@ bool fuses_training(const Tensor& x) {
 }
 
 bool rewrites_training(const Tensor& x) {
-  if (fuses_training(x)) return true;
+  if (fuses_training(x) || halves_training(x)) return true;
   return detail::training_options().checkpoint_blocks && !is_per_example() && is_training() && is_recording() &&
          !detail::is_capturing() && x.defined();
 }
@@ -235,7 +245,10 @@ Tensor fused_forward(const std::function<Tensor(const Tensor&)>& forward, const 
     return forward(x);
   }
   detail::use_random_stream(base);
-  FusedPass pass(list, fused_precision(), fuses_training(x));
+  const auto how = halves_training(x)  ? FusedPass::How::half
+                   : fuses_training(x) ? FusedPass::How::fused
+                                       : FusedPass::How::op_by_op;
+  FusedPass pass(list, fused_precision(x.device()), how);
   std::vector<NodeRange> blocks;
   if (detail::training_options().checkpoint_blocks) blocks = blocks_of(*list);
   Tensor y = std::move(pass.run({&x, 1}, blocks).front());

@@ -7,6 +7,9 @@
 //   add of such a result [→ relu, relu6]    normalize with a residual
 //
 // Kept for backward is what each convolution made, once, instead of that and the normalised copy.
+//
+// On a GPU such passes run in bf16 or f16 where the TrainingMode asks for that: op by op, with casts around those that
+// compute in f32 (half.cc).
 #pragma once
 
 #include <functional>
@@ -20,13 +23,18 @@ namespace fovea {
 /// captures. PerExampleMode, NoFusion, and FOVEA_IMPL=reference or FOVEA_IMPL=-fused in the environment turn it off.
 FOVEA_API bool fuses_training(const Tensor& x);
 
-/// Whether a pass over x is captured and run from its list of ops: to be fused, or because the TrainingMode asks that
-/// blocks be computed again instead of kept.
+/// Whether such a pass would be run in bf16 or f16 for x, on a GPU: the TrainingMode asks for it, a tape records, and
+/// nothing captures. PerExampleMode turns it off. Error{usage} where it asks for f16 and x is on the CPU, Error{device}
+/// where a GPU has no bf16.
+FOVEA_API bool halves_training(const Tensor& x);
+
+/// Whether a pass over x is captured and run from its list of ops: to be fused or halved, or because the TrainingMode
+/// asks that blocks be computed again instead of kept.
 FOVEA_API bool rewrites_training(const Tensor& x);
 
-/// What maps are kept in here: bf16 where the TrainingMode asks for it and the CPU computes it (AVX-512 BF16), else
-/// f32.
-FOVEA_API DType fused_precision();
+/// What maps are kept in on this device: what the TrainingMode asks for on a GPU; bf16 where it asks for it and the CPU
+/// computes it (AVX-512 BF16); else f32.
+FOVEA_API DType fused_precision(Device device = kCpu);
 
 /// forward(x), run from its list of ops where rewrites_training(x), otherwise as it is. A forward pass that cannot be
 /// captured, because it looks at values, runs as it is too.

@@ -2,6 +2,7 @@
 // values are not kept (blocks.cc). Internal to layers/fused.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -25,15 +26,19 @@ std::vector<NodeRange> blocks_of(const OpList& list);
 /// Runs a list's nodes through the tape, those that belong together as one.
 class FusedPass {
  public:
+  enum class How : std::uint8_t {
+    op_by_op,
+    fused,  ///< patterns as one, on the CPU
+    half,   ///< op by op on a GPU, those that can in bf16 or f16 (half.cc)
+  };
   struct Value {
     Tensor plain;       ///< f32, as the ops of the list want it
     Tensor stored;      ///< the same in the type of maps
     Unnormalized lazy;  ///< or this, from which both can be made
   };
 
-  /// @param fuse false runs each op by itself
-  /// @param dtype of maps between fused ops
-  FusedPass(std::shared_ptr<const OpList> list, DType dtype, bool fuse);
+  /// @param dtype of maps between fused ops, or of those in half
+  FusedPass(std::shared_ptr<const OpList> list, DType dtype, How how);
 
   /// The whole pass. Of `blocks`, ascending, what is inside is computed again in backward.
   std::vector<Tensor> run(std::span<const Tensor> in, std::span<const NodeRange> blocks = {});
@@ -61,10 +66,12 @@ class FusedPass {
   bool conv_norm_at(std::size_t n);
   bool residual_at(std::size_t n);
   void as_it_is(std::size_t n);
+  bool half_at(std::size_t n);
+  void run_node(std::size_t n, std::span<const Tensor> in);
 
   std::shared_ptr<const OpList> list_;
   DType dtype_;
-  bool fuse_;
+  How how_;
   std::vector<Value> values_;
   std::vector<std::vector<int>> uses_;
   std::vector<char> done_;

@@ -26,7 +26,7 @@ class ActivationOp final : public Op {
   }
   std::vector<TensorSpec> infer(Specs in) const override {
     check_operands(type(), in, 1, 1);
-    return {{in[0].shape, check_floating(type(), in)}};
+    return {{in[0].shape, check_maps(type(), in)}};
   }
   void forward(ForwardContext& context) const override {
     kernels::activation_forward(params_, context.in[0].view(), context.allocate().mutable_view());

@@ -22,7 +22,7 @@ class BinaryOp final : public Op {
 
   std::vector<TensorSpec> infer(Specs in) const override {
     check_operands(type(), in, 2, 2);
-    const DType dtype = check_floating(type(), in);
+    const DType dtype = check_maps(type(), in);
     return {{kernels::broadcast_shape(type(), in[0].shape, in[1].shape), dtype}};
   }
 
@@ -77,7 +77,7 @@ class AffineOp final : public Op {
   }
   std::vector<TensorSpec> infer(Specs in) const override {
     check_operands(type(), in, 1, 1);
-    return {{in[0].shape, check_floating(type(), in)}};
+    return {{in[0].shape, check_maps(type(), in)}};
   }
   void forward(ForwardContext& context) const override {
     kernels::affine(scale_, shift_, context.in[0].view(), context.allocate().mutable_view());

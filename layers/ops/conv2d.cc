@@ -55,7 +55,8 @@ class Conv2dOp final : public Op {
 
   std::vector<TensorSpec> infer(Specs in) const override {
     check_operands(type(), in, 2, 3);
-    const DType dtype = check_floating(type(), in);
+    const DType dtype = check_maps(type(), in.first(2));
+    check_parameters(type(), dtype, in.subspan(2));
     check_rank(type(), "input", in[0], 4, "NHWC");
     check_rank(type(), "weights", in[1], 4, "HWIO");
     if (in.size() > 2) check_vector(type(), "bias", in[2], in[1].shape[3], "result channels");

@@ -251,20 +251,26 @@ class CastOp final : public Op {
   Attributes attributes() const override { return {}; }
   std::vector<TensorSpec> infer(Specs in) const override {
     check_operands(type(), in, 1, 1);
-    if (in[0].dtype != DType::f32 && in[0].dtype != DType::bf16)
-      throw Error(ErrorKind::usage, type(), str("the operand is f32 or bf16, not ", to_string(in[0].dtype)));
+    if (!is_floating(in[0].dtype) || !is_floating(dtype_)) {
+      throw Error(ErrorKind::usage, type(),
+                  str("from ", to_string(in[0].dtype), " to ", to_string(dtype_), ": only floating types"));
+    }
     return {{in[0].shape, dtype_}};
   }
-  void forward(ForwardContext& context) const override { convert(context.in[0], context.allocate()); }
+  void forward(ForwardContext& context) const override { context.out[0] = converted(context.in[0], dtype_); }
   void backward(BackwardContext& context) const override {
-    if (context.needs[0]) convert(context.grad_out[0], allocate_grad(context, 0));
+    if (context.needs[0]) context.grad_in[0] = converted(context.grad_out[0], context.in_spec[0].dtype);
   }
   Keep keep() const override { return {0, 0}; }
 
  private:
-  static void convert(const Tensor& from, Tensor& to) {
+  static Tensor converted(const Tensor& from, DType dtype) {
+    const auto fast = [](DType t) { return t == DType::f32 || t == DType::bf16; };
+    if (from.device() != kCpu || !fast(from.dtype()) || !fast(dtype)) return from.to(dtype);
+    Tensor to(from.shape(), dtype);
     kernels::normalize_forward({from.view(), std::nullopt, std::nullopt, std::nullopt}, std::nullopt,
                                to.mutable_view());
+    return to;
   }
   DType dtype_;
 };

@@ -37,7 +37,7 @@ FOVEA_API Unnormalized conv_norm(const Unnormalized& x, const Tensor& w, const T
 /// activation is none, relu or relu6. `dtype` f32, or y's type.
 FOVEA_API Tensor normalize(const Unnormalized& x, const Tensor& residual, DType dtype);
 
-/// x in f32 or bf16; its gradient comes back in x's type.
+/// x, of a floating type, in another one; its gradient comes back in x's type.
 FOVEA_API Tensor cast(const Tensor& x, DType dtype);
 
 }  // namespace fovea

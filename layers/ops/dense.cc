@@ -23,7 +23,8 @@ class DenseOp final : public Op {
 
   std::vector<TensorSpec> infer(Specs in) const override {
     check_operands(type(), in, 2, 3);
-    const DType dtype = check_floating(type(), in);
+    const DType dtype = check_maps(type(), in.first(2));
+    check_parameters(type(), dtype, in.subspan(2));
     check_rank(type(), "weights", in[1], 2, "in,out");
     if (in[0].shape.rank() < 1) throw Error(ErrorKind::shape, type(), "a scalar has no features");
     if (in[0].shape.dim(-1) != in[1].shape[0]) {
@@ -77,7 +78,7 @@ class MatmulOp final : public Op {
 
   std::vector<TensorSpec> infer(Specs in) const override {
     check_operands(type(), in, 2, 2);
-    const DType dtype = check_floating(type(), in);
+    const DType dtype = check_maps(type(), in);
     check_rank(type(), "left operand", in[0], 2, "matrix");
     check_rank(type(), "right operand", in[1], 2, "matrix");
     const std::int64_t inner_a = in[0].shape[ta_ ? 0 : 1], inner_b = in[1].shape[tb_ ? 1 : 0];

@@ -58,7 +58,8 @@ class BatchNormOp final : public Op {
       throw Error(ErrorKind::usage, type(),
                   "needs x, gamma, beta, running mean and running variance (gamma and beta may be undefined)");
     }
-    const DType dtype = check_floating(type(), in);
+    const DType dtype = check_maps(type(), in.first(1));
+    check_parameters(type(), dtype, in.subspan(1));
     if (in[0].shape.rank() < 1) throw Error(ErrorKind::shape, type(), "a scalar has no channels");
     const std::int64_t channels = in[0].shape.dim(-1);
     constexpr const char* kNames[] = {"", "gamma", "beta", "running mean", "running variance"};

@@ -16,11 +16,13 @@ void check_operands(std::string_view op, Specs in, std::size_t low, std::size_t 
   }
 }
 
-DType check_floating(std::string_view op, Specs in) {
+namespace {
+
+DType check_alike(std::string_view op, Specs in, bool half) {
   const TensorSpec* first = nullptr;
   for (const TensorSpec& spec : in) {
     if (spec.absent) continue;
-    if (spec.dtype != DType::f32 && spec.dtype != DType::f64) {
+    if (spec.dtype != DType::f32 && spec.dtype != DType::f64 && !(half && is_half(spec.dtype))) {
       throw Error(ErrorKind::usage, op,
                   str("computes in f32 or f64, operand ", spec.shape, " is ", to_string(spec.dtype)),
                   "convert it with tensor.to(DType::f32)");
@@ -33,6 +35,22 @@ DType check_floating(std::string_view op, Specs in) {
     if (!first) first = &spec;
   }
   return first ? first->dtype : DType::f32;
+}
+
+}  // namespace
+
+DType check_floating(std::string_view op, Specs in) { return check_alike(op, in, false); }
+DType check_maps(std::string_view op, Specs in) { return check_alike(op, in, true); }
+
+void check_parameters(std::string_view op, DType maps, Specs parameters) {
+  const DType wanted = computing_dtype(maps);
+  for (const TensorSpec& spec : parameters) {
+    if (spec.absent || spec.dtype == wanted) continue;
+    throw Error(ErrorKind::usage, op,
+                str("with maps in ", to_string(maps), " parameters are ", to_string(wanted), ", one is ",
+                    to_string(spec.dtype)),
+                "convert one of them with tensor.to(dtype), or the module with module.to(dtype)");
+  }
 }
 
 void check_rank(std::string_view op, std::string_view operand, const TensorSpec& spec, int rank,

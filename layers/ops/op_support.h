@@ -19,6 +19,11 @@ using Specs = std::span<const TensorSpec>;
 void check_operands(std::string_view op, Specs in, std::size_t low, std::size_t high);
 /// Error{usage} unless all present operands are of one type, f32 or f64, which is returned.
 DType check_floating(std::string_view op, Specs in);
+/// The same, or bf16 or f16, which kernels on GPUs take and those on the CPU refuse (kernels/check.cc): an op is told
+/// shapes and types before it is told where.
+DType check_maps(std::string_view op, Specs in);
+/// Error{usage} unless all present operands are of what `maps` are computed in: biases, norms' parameters.
+void check_parameters(std::string_view op, DType maps, Specs parameters);
 /// Error{shape} unless the operand has this rank. `layout` names the axes: "NHWC".
 void check_rank(std::string_view op, std::string_view operand, const TensorSpec& spec, int rank,
                 std::string_view layout);
@@ -73,7 +78,10 @@ struct FusedActivation {
   Tensor grad_before(BackwardContext& context) const;
 
  private:
-  bool separate(const ForwardContext& context) const { return context.recording && !from_result(); }
+  /// A half operand is rounded when it is kept: then it always is, so that blocks that are computed again see the same.
+  bool separate(const ForwardContext& context) const {
+    return !from_result() && (context.recording || is_half(context.out_spec[0].dtype));
+  }
 };
 
 }  // namespace fovea::ops

@@ -46,7 +46,7 @@ class Pool2dOp final : public Op {
 
   std::vector<TensorSpec> infer(Specs in) const override {
     check_operands(type(), in, 1, 1);
-    const DType dtype = check_floating(type(), in);
+    const DType dtype = check_maps(type(), in);
     check_rank(type(), "input", in[0], 4, "NHWC");
     return {{kernels::pool2d_shape(params_, in[0].shape), dtype}};
   }
@@ -79,7 +79,7 @@ class GlobalAveragePoolOp final : public Op {
 
   std::vector<TensorSpec> infer(Specs in) const override {
     check_operands(type(), in, 1, 1);
-    const DType dtype = check_floating(type(), in);
+    const DType dtype = check_maps(type(), in);
     check_rank(type(), "input", in[0], 4, "NHWC");
     if (in[0].shape[1] * in[0].shape[2] == 0)
       throw Error(ErrorKind::shape, type(), str("an image without pixels has no mean: ", in[0].shape));
@@ -109,7 +109,7 @@ class AdaptiveAveragePoolOp final : public Op {
 
   std::vector<TensorSpec> infer(Specs in) const override {
     check_operands(type(), in, 1, 1);
-    const DType dtype = check_floating(type(), in);
+    const DType dtype = check_maps(type(), in);
     check_rank(type(), "input", in[0], 4, "NHWC");
     const Shape& x = in[0].shape;
     if (x[1] * x[2] == 0) throw Error(ErrorKind::shape, type(), str("an image without pixels has no mean: ", x));

@@ -128,7 +128,7 @@ class DropoutOp final : public Op {
   }
   std::vector<TensorSpec> infer(Specs in) const override {
     check_operands(type(), in, 1, 1);
-    return {{in[0].shape, check_floating(type(), in)}};
+    return {{in[0].shape, check_maps(type(), in)}};
   }
   void forward(ForwardContext& context) const override {
     if (!drops(context.training)) {

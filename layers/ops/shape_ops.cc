@@ -143,7 +143,7 @@ class ConcatOp final : public Op {
   std::vector<TensorSpec> infer(Specs in) const override {
     if (in.empty()) throw Error(ErrorKind::usage, type(), "takes at least one operand");
     check_operands(type(), in, in.size(), in.size());
-    const DType dtype = check_floating(type(), in);
+    const DType dtype = check_maps(type(), in);
     const Shape& first = in[0].shape;
     const int axis = normal_axis(type(), axis_, first.rank());
     std::int64_t extent = 0;

@@ -65,9 +65,10 @@ const ConvKey kConvolutions[] = {
 };
 
 std::string text(const ConvKey& k) {
-  return str("direction ", static_cast<int>(k.direction), " tf32 ", k.tf32, " NHWC ", k.n, ",", k.h, ",", k.w, ",",
-             k.ci, " kernel ", k.kh, "×", k.kw, " to ", k.co, " stride ", k.stride.h, ",", k.stride.w, " padding ",
-             k.padding.h, ",", k.padding.w, " dilation ", k.dilation.h, ",", k.dilation.w, " groups ", k.groups);
+  return str("direction ", static_cast<int>(k.direction), " ", to_string(k.dtype), " tf32 ", k.tf32, " NHWC ", k.n, ",",
+             k.h, ",", k.w, ",", k.ci, " kernel ", k.kh, "×", k.kw, " to ", k.co, " stride ", k.stride.h, ",",
+             k.stride.w, " padding ", k.padding.h, ",", k.padding.w, " dilation ", k.dilation.h, ",", k.dilation.w,
+             " groups ", k.groups);
 }
 
 }  // namespace
@@ -87,6 +88,26 @@ TEST_CASE("cuDNN has plans for the convolutions of networks, exact in f32 and re
       for (const ConvPlan& plan : plans) CHECK(plan.workspace() <= kWorkspaceLimit);
       key.tf32 = true;
       CHECK(make_conv_plans(key, {nullptr, h100->get()}, 32).size() > plans.size());
+    }
+  }
+}
+
+TEST_CASE("cuDNN has plans for the same convolutions in bf16 and f16") {
+  FOVEA_NEEDS_DESCRIPTION(h100);
+  for (const DType half : {DType::bf16, DType::f16}) {
+    for (const Direction direction : kDirections) {
+      for (ConvKey key : kConvolutions) {
+        key.direction = direction;
+        key.dtype = half;
+        INFO(text(key));
+        CHECK_FALSE(make_conv_plans(key, {nullptr, h100->get()}, 1).empty());
+        if (direction != Direction::forward) continue;
+        key.bias = true;
+        for (const Activation act : {Activation::none, Activation::relu}) {
+          key.activation = act;
+          CHECK_FALSE(make_conv_plans(key, {nullptr, h100->get()}, 1).empty());
+        }
+      }
     }
   }
 }
@@ -113,6 +134,7 @@ TEST_CASE("cuDNN takes every graph that is made, or says that it does not suppor
     ConvKey k = square(in(1, 5), in(8, 40), 1, 1, 1, 1, 0);
     k.direction = kDirections[i % 3];
     k.tf32 = in(0, 1) == 1;
+    if (i % 4 == 3) k.dtype = in(0, 1) == 1 ? DType::bf16 : DType::f16;
     k.groups = in(0, 2) == 0 ? in(1, 6) : 1;
     k.ci = in(1, 20) * k.groups;
     k.co = in(1, 20) * k.groups;

@@ -9,6 +9,7 @@
 #include <set>
 #include <thread>
 
+#include "core/dtype.h"
 #include "library_doubles.h"
 
 namespace fovea::cuda_double {
@@ -20,6 +21,7 @@ using namespace fovea::cuda_double;
 struct cublasContext : LibraryHandle {
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
+  cublasMath_t math = CUBLAS_DEFAULT_MATH;
 };
 
 namespace {
@@ -45,7 +47,11 @@ void multiply(std::int64_t m, std::int64_t n, std::int64_t k, double alpha, cons
               double beta, const Stored& c, bool tf32) {
   const auto read = [&](const Stored& s, std::int64_t i, std::int64_t j) {
     const T value = static_cast<const T*>(s.data)[s.transposed ? j + i * s.leading : i + j * s.leading];
-    return tf32 ? static_cast<double>(to_tf32(static_cast<float>(value))) : static_cast<double>(value);
+    if constexpr (sizeof(T) == 2) {
+      return static_cast<double>(static_cast<float>(value));
+    } else {
+      return tf32 ? static_cast<double>(to_tf32(static_cast<float>(value))) : static_cast<double>(value);
+    }
   };
   std::vector<double> row(static_cast<std::size_t>(k));
   for (std::int64_t i = 0; i < m; ++i) {
@@ -55,7 +61,16 @@ void multiply(std::int64_t m, std::int64_t n, std::int64_t k, double alpha, cons
       for (std::int64_t l = 0; l < k; ++l) sum += row[static_cast<std::size_t>(l)] * read(b, l, j);
       T& to = static_cast<T*>(const_cast<void*>(c.data))[i + j * c.leading];
       // With beta = 0 the old values are not read: they may be NaN.
-      to = static_cast<T>(beta == 0 ? alpha * sum : alpha * sum + beta * static_cast<double>(to));
+      if (beta != 0) {
+        sum = alpha * sum + beta * read({c.data, c.rows, c.columns, c.leading, false}, i, j);
+      } else {
+        sum *= alpha;
+      }
+      if constexpr (sizeof(T) == 2) {
+        to = T(static_cast<float>(sum));
+      } else {
+        to = static_cast<T>(sum);
+      }
     }
   }
 }
@@ -138,6 +153,15 @@ cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void* workspace, siz
   return CUBLAS_STATUS_SUCCESS;
 }
 
+cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode) {
+  const Use use(handle, "cublasSetMathMode");
+  if (fails_now("cublas")) return CUBLAS_STATUS_INTERNAL_ERROR;
+  constexpr int kKnown = CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+  if ((static_cast<int>(mode) & ~kKnown) != 0) broken("cublasSetMathMode: a mode the double does not know");
+  handle->math = mode;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
 cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t op_a, cublasOperation_t op_b, int64_t m,
                                int64_t n, int64_t k, const void* alpha, const void* a, cudaDataType type_a, int64_t lda,
                                const void* b, cudaDataType type_b, int64_t ldb, const void* beta, void* c,
@@ -151,9 +175,13 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t op_a, cu
   const bool wide = type_c == CUDA_R_64F;
   if (type_a != type_c || type_b != type_c) broken("cublasGemmEx: element types differ");
   const bool tf32 = compute == CUBLAS_COMPUTE_32F_FAST_TF32;
-  if (wide ? compute != CUBLAS_COMPUTE_64F : type_c != CUDA_R_32F || (compute != CUBLAS_COMPUTE_32F && !tf32))
+  const bool halves = type_c == CUDA_R_16BF || type_c == CUDA_R_16F;
+  if (!wide && !halves && type_c != CUDA_R_32F) broken("cublasGemmEx: an element type the double does not know");
+  if (compute != (wide ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F) && (!tf32 || wide || halves))
     broken("cublasGemmEx: element and compute type do not go together");
-  const std::size_t size = wide ? 8 : 4;
+  if (halves && (static_cast<int>(handle->math) & CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION) == 0)
+    broken("cublasGemmEx: partial sums of halves would be added in halves");
+  const std::size_t size = wide ? 8 : halves ? 2 : 4;
   const bool ta = op_a == CUBLAS_OP_T, tb = op_b == CUBLAS_OP_T;
   const Stored sa{a, ta ? k : m, ta ? m : k, lda, ta}, sb{b, tb ? n : k, tb ? k : n, ldb, tb}, sc{c, m, n, ldc, false};
   check_stored(sa, size, "A");
@@ -165,8 +193,12 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t op_a, cu
   void* scratch = handle->workspace;
   const bool queued = launch_library(handle->stream, "cublasGemmEx", {a, b, c, scratch}, [=] {
     std::memset(scratch, 0x5a, 4096);  // it is cuBLAS' to write
-    wide ? multiply<double>(m, n, k, scale, sa, sb, keep, sc, false)
-         : multiply<float>(m, n, k, scale, sa, sb, keep, sc, tf32);
+    switch (type_c) {
+      case CUDA_R_64F: return multiply<double>(m, n, k, scale, sa, sb, keep, sc, false);
+      case CUDA_R_16BF: return multiply<fovea::bf16>(m, n, k, scale, sa, sb, keep, sc, false);
+      case CUDA_R_16F: return multiply<fovea::f16>(m, n, k, scale, sa, sb, keep, sc, false);
+      default: return multiply<float>(m, n, k, scale, sa, sb, keep, sc, tf32);
+    }
   });
   return queued ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }

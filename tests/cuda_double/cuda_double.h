@@ -38,6 +38,8 @@ std::int64_t launches();
 std::int64_t copied_bytes();
 /// Memory of each of the two GPUs; allocations beyond it fail.
 void set_memory_limit(std::size_t bytes);
+/// The first number of the GPUs' compute capability. 8 at first.
+void set_capability(int major);
 /// For the doubles: whether this call is to fail now.
 bool fails_now(const char* call);
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 
+#include "core/dtype.h"
 #include "cudnn_descriptors.h"
 
 namespace fovea::cuda_double {
@@ -62,13 +63,17 @@ std::string last_engine;
 struct TensorOf {
   std::int64_t uid, alignment;
   bool is_virtual;
+  cudnnDataType_t type;
   Four extents, strides;
 
   explicit TensorOf(const Desc& d)
       : uid(d.one<std::int64_t>(CUDNN_ATTR_TENSOR_UNIQUE_ID)),
         alignment(d.one<std::int64_t>(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT)),
-        is_virtual(d.one_or(CUDNN_ATTR_TENSOR_IS_VIRTUAL, false)) {
-    if (d.one<cudnnDataType_t>(CUDNN_ATTR_TENSOR_DATA_TYPE) != CUDNN_DATA_FLOAT) broken("cuDNN: a tensor is not f32");
+        is_virtual(d.one_or(CUDNN_ATTR_TENSOR_IS_VIRTUAL, false)),
+        type(d.one<cudnnDataType_t>(CUDNN_ATTR_TENSOR_DATA_TYPE)) {
+    if (type != CUDNN_DATA_FLOAT && type != CUDNN_DATA_HALF && type != CUDNN_DATA_BFLOAT16)
+      broken("cuDNN: a tensor is not f32, f16 or bf16");
+    if (is_virtual && type != CUDNN_DATA_FLOAT) broken("cuDNN: what never reaches memory is meant to be f32");
     const auto e = d.all<std::int64_t>(CUDNN_ATTR_TENSOR_DIMENSIONS),
                s = d.all<std::int64_t>(CUDNN_ATTR_TENSOR_STRIDES);
     if (e.size() != 4 || s.size() != 4) broken("cuDNN: a tensor of a 2-D convolution needs 4 extents and strides");
@@ -77,8 +82,24 @@ struct TensorOf {
     const auto& [n, c, h, w] = extents;
     if (std::min({n, c, h, w}) < 1) broken("cuDNN: an extent is not positive");
     if (strides != Four{h * w * c, 1, w * c, c}) broken("cuDNN: strides are not those of a dense channels-last tensor");
-    if (alignment < 4 || alignment > 256 || (alignment & (alignment - 1)) != 0)
+    if (alignment < size() || alignment > 256 || (alignment & (alignment - 1)) != 0)
       broken("cuDNN: alignment must be a power of two and no less than an element");
+  }
+  std::int64_t size() const { return type == CUDNN_DATA_FLOAT ? 4 : 2; }
+  double read(const void* memory, std::int64_t i) const {
+    switch (type) {
+      case CUDNN_DATA_HALF: return static_cast<double>(static_cast<float>(static_cast<const f16*>(memory)[i]));
+      case CUDNN_DATA_BFLOAT16: return static_cast<double>(static_cast<float>(static_cast<const bf16*>(memory)[i]));
+      default: return static_cast<double>(static_cast<const float*>(memory)[i]);
+    }
+  }
+  void write(void* memory, std::int64_t i, double value) const {
+    const auto narrow = static_cast<float>(value);
+    switch (type) {
+      case CUDNN_DATA_HALF: static_cast<f16*>(memory)[i] = f16(narrow); break;
+      case CUDNN_DATA_BFLOAT16: static_cast<bf16*>(memory)[i] = bf16(narrow); break;
+      default: static_cast<float*>(memory)[i] = narrow;
+    }
   }
   std::int64_t numel() const { return extents[0] * extents[1] * extents[2] * extents[3]; }
   std::int64_t at(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w) const {
@@ -152,6 +173,9 @@ struct Convolution {
   }
 
   void check() {
+    for (const TensorOf* t : {&w, &y}) {
+      if (t->type != x.type && !t->is_virtual) broken("cuDNN: images and weights are of different types");
+    }
     const auto &xe = x.extents, &we = w.extents, &ye = y.extents;
     if (xe[1] % we[1] != 0) broken("cuDNN: input channels are no multiple of the weights'");
     groups = xe[1] / we[1];
@@ -193,6 +217,7 @@ struct Pointwise {
     if (has) {
       p.bias = TensorOf(op.child(CUDNN_ATTR_OPERATION_POINTWISE_BDESC));
       if (p.bias->extents != Four{1, y.extents[1], 1, 1}) broken("cuDNN: a bias is not [1, C, 1, 1]");
+      if (p.bias->type != CUDNN_DATA_FLOAT) broken("cuDNN: a bias is meant to be f32");
     }
     return p;
   }
@@ -235,6 +260,7 @@ struct Program {
       p.result = TensorOf(ops[i]->child(CUDNN_ATTR_OPERATION_POINTWISE_YDESC));
     }
     if (p.result.is_virtual) broken("cuDNN: the last result is virtual");
+    if (p.result.type != conv.x.type) broken("cuDNN: the result is of another type than the image");
     return p;
   }
 
@@ -267,10 +293,19 @@ using Addresses = std::map<std::int64_t, void*>;
 
 void compute(const Program& p, const Engine& engine, const Addresses& memory) {
   const Convolution& c = p.conv;
-  const auto read = [&](const TensorOf& t, std::int64_t at) {
-    const float v = static_cast<const float*>(memory.at(t.uid))[at];
-    return static_cast<double>(engine.rounds ? to_tf32(v) : v);
+  // What is read, once, as the engine sees it. Halves are TF32 as they are.
+  const auto values = [&](const TensorOf& t, bool written) {
+    std::vector<double> all(written ? 0 : static_cast<std::size_t>(t.numel()));
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const double v = t.read(memory.at(t.uid), static_cast<std::int64_t>(i));
+      all[i] = engine.rounds ? static_cast<double>(to_tf32(static_cast<float>(v))) : v;
+    }
+    return all;
   };
+  const std::vector<double> xs = values(c.x, c.kind == Kind::backward_data),
+                            ws = values(c.w, c.kind == Kind::backward_filter),
+                            ys = values(c.y, c.kind == Kind::forward);
+  const auto at = [](const std::vector<double>& all, std::int64_t i) { return all[static_cast<std::size_t>(i)]; };
   const auto &xe = c.x.extents, &we = c.w.extents, &ye = c.y.extents;
   const std::int64_t co_group = we[0] / c.groups, ci_group = we[1];
   std::vector<double> sums(static_cast<std::size_t>(p.result.numel()), 0.0);
@@ -279,7 +314,7 @@ void compute(const Program& p, const Engine& engine, const Addresses& memory) {
       for (std::int64_t i = 0; i < ye[2]; ++i) {
         for (std::int64_t j = 0; j < ye[3]; ++j) {
           const std::int64_t y_at = c.y.at(n, o, i, j);
-          const double dy = c.kind == Kind::forward ? 0 : read(c.y, y_at);
+          const double dy = c.kind == Kind::forward ? 0 : at(ys, y_at);
           double sum = 0;
           for (std::int64_t a = 0; a < we[2]; ++a) {
             for (std::int64_t b = 0; b < we[3]; ++b) {
@@ -290,9 +325,9 @@ void compute(const Program& p, const Engine& engine, const Addresses& memory) {
                 const std::int64_t x_at = c.x.at(n, o / co_group * ci_group + k, row, column),
                                    w_at = c.w.at(o, k, a, b);
                 switch (c.kind) {
-                  case Kind::forward: sum += read(c.x, x_at) * read(c.w, w_at); break;
-                  case Kind::backward_data: sums[static_cast<std::size_t>(x_at)] += dy * read(c.w, w_at); break;
-                  case Kind::backward_filter: sums[static_cast<std::size_t>(w_at)] += dy * read(c.x, x_at); break;
+                  case Kind::forward: sum += at(xs, x_at) * at(ws, w_at); break;
+                  case Kind::backward_data: sums[static_cast<std::size_t>(x_at)] += dy * at(ws, w_at); break;
+                  case Kind::backward_filter: sums[static_cast<std::size_t>(w_at)] += dy * at(xs, x_at); break;
                 }
               }
             }
@@ -306,8 +341,8 @@ void compute(const Program& p, const Engine& engine, const Addresses& memory) {
       }
     }
   }
-  auto* to = static_cast<float*>(memory.at(p.result.uid));
-  for (std::size_t k = 0; k < sums.size(); ++k) to[k] = static_cast<float>(sums[k] * (1 + engine.error));
+  for (std::size_t k = 0; k < sums.size(); ++k)
+    p.result.write(memory.at(p.result.uid), static_cast<std::int64_t>(k), sums[k] * (1 + engine.error));
 }
 
 }  // namespace
@@ -337,6 +372,12 @@ std::vector<const Engine*> engines_for(const Desc& graph, cudnnBackendHeurMode_t
       if (how == Taken::no || (how == Taken::slowly && e.index != 0)) continue;
       // So that the fallback list is needed sometimes: the good engines do not do dilation.
       const bool dilated = p.conv.dilation[0] > 1 && (e.index == 70 || e.index == 28 || e.index == 0);
+      // Tensor cores read 16 bytes of halves at once.
+      const bool fed = std::none_of(e.notes.begin(), e.notes.end(), [&](auto note) {
+        return note == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && p.conv.x.type != CUDNN_DATA_FLOAT &&
+               std::min({p.conv.x.alignment, p.conv.w.alignment, p.result.alignment}) < 16;
+      });
+      if (!fed) continue;
       if (mode == CUDNN_HEUR_MODE_A ? e.in_mode_a && !dilated : e.in_fallback) found.push_back(&e);
     }
   };
@@ -362,7 +403,7 @@ bool execute(const Desc& plan, const Desc& pack, cudaStream_t stream) {
     if (found == memory.end()) broken("cudnnBackendExecute: no address for tensor " + std::to_string(t.uid));
     if (reinterpret_cast<std::uintptr_t>(found->second) % static_cast<std::uintptr_t>(t.alignment) != 0)
       broken("cudnnBackendExecute: tensor " + std::to_string(t.uid) + " is less aligned than was said");
-    check_device_memory(found->second, static_cast<std::size_t>(t.numel()) * sizeof(float), "operand of cuDNN");
+    check_device_memory(found->second, static_cast<std::size_t>(t.numel() * t.size()), "operand of cuDNN");
     used[count++] = found->second;
   }
   auto* workspace = static_cast<char*>(pack.one<void*>(CUDNN_ATTR_VARIANT_PACK_WORKSPACE));

@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -13,6 +14,12 @@
 #endif
 
 namespace fovea::cuda_double {
+namespace {
+// For 9 and up cuBLAS is given 32 MB of workspace instead of 4, which would have to be opened each time.
+std::atomic<int> capability = 8;
+}  // namespace
+
+void set_capability(int major) { capability = major; }
 
 void broken(const std::string& what) {
   std::fprintf(stderr, "CUDA test double: %s\n", what.c_str());
@@ -185,7 +192,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   std::snprintf(p->name, sizeof p->name, "test double %d", device);
   std::snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "double %d", device);
   p->totalGlobalMem = state().limit;
-  p->major = 8;  // cuBLAS asks for 4 MB of workspace, not for 32, which would have to be opened each time
+  p->major = capability;
   p->minor = 0;
   p->multiProcessorCount = 4;
   p->sharedMemPerBlock = 48 * 1024;
@@ -196,7 +203,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount: *value = 4; return cudaSuccess;
     case cudaDevAttrMemoryPoolsSupported: *value = 1; return cudaSuccess;
-    case cudaDevAttrComputeCapabilityMajor: *value = 8; return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor: *value = capability; return cudaSuccess;
     case cudaDevAttrComputeCapabilityMinor: *value = 0; return cudaSuccess;
     default: broken("cudaDeviceGetAttribute: an attribute the double does not know");
   }
