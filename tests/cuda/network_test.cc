@@ -154,7 +154,7 @@ DatasetPtr striped_pictures(std::int64_t count) {
 TEST_CASE("the trainer's first steps are the same on the GPU", "[gpu]") {
   FOVEA_NEEDS_GPU();
   const auto train = [](Device device) {
-    Model model = models::create("small_cnn", {.classes = 3, .seed = 2});
+    Model model = models::create("small_cnn", {.classes = 3, .image_size = 12, .channels = 1, .seed = 2});
     model.to(device);
     TrainerOptions options;
     options.optimizer = AdamW{.lr = 1e-3};

@@ -161,7 +161,7 @@ TEST_CASE("the trainer leaves augmentation to the GPU, and learns the same", "[g
   FOVEA_NEEDS_GPU();
   namespace t = transforms;
   const auto train = [](Device device) {
-    Model model = models::create("small_cnn", {.classes = 3, .seed = 2});
+    Model model = models::create("small_cnn", {.classes = 3, .image_size = 12, .channels = 1, .seed = 2});
     model.to(device);
     TrainerOptions options;
     options.optimizer = SGD{.lr = 0.01};
