@@ -17,8 +17,8 @@ void check_compiled_options(const ModelSource& s) {
 }
 
 Answering open_answering(const ModelSource& source, DType dtype, Device device) {
-  if (device != kCpu && dtype != DType::f32)
-    throw Error(ErrorKind::usage, "--dtype", "is for compiled inference on the CPU", "on a GPU leave it out");
+  if (device == kCpu && dtype == DType::f16)
+    throw Error(ErrorKind::usage, "--dtype", "f16 needs a GPU", "give --device cuda, or --dtype bf16");
   const auto answers_of = [](auto network) -> Answering {
     const image::Preprocessing p = network->preprocessing();
     std::vector<std::string> names = network->class_names();
@@ -26,7 +26,8 @@ Answering open_answering(const ModelSource& source, DType dtype, Device device) 
   };
   if (is_compiled(source)) {
     check_compiled_options(source);
-    if (device != kCpu) return answers_of(std::make_shared<infer::DeviceNetwork>(infer::load_on(device, source.path)));
+    if (device != kCpu)
+      return answers_of(std::make_shared<infer::DeviceNetwork>(infer::load_on(device, source.path, dtype)));
     return answers_of(std::make_shared<infer::Network>(infer::load(source.path, dtype)));
   }
   Model model = open_model(source);

@@ -110,24 +110,21 @@ nlohmann::ordered_json profile_of(infer::Plan& plan, int runs) {
   return all;
 }
 
-/// The model compiled for the GPU it is on; a compiled network that stands in a file where there is no model.
-infer::DeviceNetwork network_on(Device device, const Model& model, const std::string& path) {
-  return model.defined() ? infer::compile_for_device(model) : infer::load_on(device, path);
-}
-
 int run(Options o) {
   apply_common(o.common);
   const DType dtype = compute_type(o.dtype);
   const Device device = device_from(o.device);
   if (device != kCpu) {
-    if ((dtype != DType::f32 && !(o.train && is_half(dtype))) || o.profile) {
-      throw Error(ErrorKind::usage, o.profile ? "--profile" : "--dtype", "is for the CPU",
-                  "on a GPU networks compute in f32 (or --tf32), and with --train in bf16 or f16");
+    if ((dtype != DType::f32 && !is_half(dtype)) || o.profile) {
+      throw Error(ErrorKind::usage, o.profile ? "--profile" : "--dtype int8", "is for the CPU",
+                  "on a GPU networks compute in f32 (or --tf32), bf16 or f16");
     }
+    if (is_half(dtype) && o.uncompiled)
+      throw Error(ErrorKind::usage, "--uncompiled", "runs in f32", "leave it or --dtype out");
     if (const std::string why = why_no_half(device, dtype); is_half(dtype) && !why.empty())
       throw Error(ErrorKind::device, "--dtype", why);
   } else if (dtype == DType::f16) {
-    throw Error(ErrorKind::usage, "--dtype", "f16 needs a GPU", "give --train --device cuda, or another type");
+    throw Error(ErrorKind::usage, "--dtype", "f16 needs a GPU", "give --device cuda, or another type");
   }
   const AllowTf32 tf32(o.tf32);
   if (device == kCpu && o.dtype != "f32" && (o.uncompiled || (o.train && dtype != DType::bf16))) {
@@ -145,12 +142,17 @@ int run(Options o) {
   if (o.first_answer) return answer_once(source.path, o.batch, o.size, rest);
   Model model;
   infer::Network network;
+  infer::DeviceNetwork there;
   if (is_compiled(source)) {
     if (o.train || o.uncompiled || o.width > 0)
       throw Error(ErrorKind::usage, source.path, "is a compiled network, which answers as it is",
                   "leave --train, --uncompiled and --width out");
-    network = infer::load(source.path, rest);
-    model.preprocessing = network.preprocessing();
+    if (device != kCpu) {
+      there = infer::load_on(device, source.path, dtype);
+    } else {
+      network = infer::load(source.path, rest);
+    }
+    model.preprocessing = device != kCpu ? there.preprocessing() : network.preprocessing();
   } else {
     model = open_model(source, o.common.seed);
     model.to(device);
@@ -179,10 +181,9 @@ int run(Options o) {
   labels = labels.to(device);
 
   infer::Plan plan;
-  infer::DeviceNetwork there;
   std::optional<ColdStart> cold;
   if (!o.train && !o.uncompiled && device != kCpu) {
-    there = network_on(device, model, source.path);
+    if (!there.defined()) there = infer::compile_for_device(model, dtype);
   } else if (!o.train && !o.uncompiled) {
     std::string path = source.path;
     const TemporaryNetwork temporary;
@@ -202,7 +203,7 @@ int run(Options o) {
   }
   if (o.profile && !plan.defined()) throw Error(ErrorKind::usage, "--profile", "times the steps of compiled inference");
   // A compiled file may hold integers that nobody asked for by name.
-  const std::string type = is_compiled(source) && network.dtype() == DType::i8 ? "int8" : o.dtype;
+  const std::string type = network.defined() && network.dtype() == DType::i8 ? "int8" : o.dtype;
   std::vector<double> times;
   double last_loss = 0;
   std::optional<LossScale> loss_scale;

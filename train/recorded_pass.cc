@@ -10,7 +10,7 @@ namespace fovea {
 RecordedPass::RecordedPass(const Model& model, std::vector<NamedTensor> tensors, Loss loss)
     : model_(model), tensors_(std::move(tensors)), loss_(std::move(loss)) {
   const Tensor& like = tensors_.front().tensor;
-  one_ = Tensor::ones(Shape{}, like.dtype(), like.device());
+  seed_ = Tensor::ones(Shape{}, like.dtype(), like.device());
 }
 
 RecordedPass::Result RecordedPass::pass(const Batch& batch, const TrainingMode::Options& mode) const {
@@ -23,12 +23,14 @@ RecordedPass::Result RecordedPass::pass(const Batch& batch, const TrainingMode::
   Result r;
   r.logits = model_(batch.images);
   r.loss = loss_(r.logits, batch);
-  tape.backward(r.loss, one_);
+  tape.backward(r.loss, seed_);
   return r;
 }
 
-RecordedPass::Result RecordedPass::run(const Batch& batch, const TrainingMode::Options& mode) {
-  const Device device = one_.device();
+RecordedPass::Result RecordedPass::run(const Batch& batch, const TrainingMode::Options& mode, double scale) {
+  if (scale != scale_) seed_.fill(scale);
+  scale_ = scale;
+  const Device device = seed_.device();
   Batch there = batch;
   const auto same = [](const Tensor& a, const Tensor& b) { return a.spec() == b.spec(); };
   const bool again = batch.images.shape() == last_;
@@ -63,7 +65,7 @@ void RecordedPass::record(const TrainingMode::Options& mode) {
   std::vector<Tensor> before;
   for (const NamedTensor& t : tensors_) before.push_back(t.is_buffer ? t.tensor.clone() : Tensor());
   try {
-    graph_ = DeviceGraph::record(one_.device(), [&] { result_ = pass(batch_, mode); });
+    graph_ = DeviceGraph::record(seed_.device(), [&] { result_ = pass(batch_, mode); });
     step_ = mode.step;
     for (const NamedTensor& t : tensors_) gradients_.push_back(t.tensor.grad());
   } catch (const Error& e) {

@@ -23,7 +23,8 @@ class RecordedPass {
   /// @param tensors parameters and buffers of the network, which stay where they are
   RecordedPass(const Model& model, std::vector<NamedTensor> tensors, Loss loss);
   /// Gradients take the place of those that were there. `batch` is on the CPU or the GPU, images in the network's type.
-  Result run(const Batch& batch, const TrainingMode::Options& mode);
+  /// @param scale what gradients are multiplied by: the loss's own
+  Result run(const Batch& batch, const TrainingMode::Options& mode, double scale = 1);
   bool recorded() const { return graph_.defined(); }
 
  private:
@@ -33,7 +34,8 @@ class RecordedPass {
   Model model_;
   std::vector<NamedTensor> tensors_;
   Loss loss_;
-  Tensor one_;  // the loss's gradient
+  Tensor seed_;       // the loss's gradient
+  double scale_ = 1;  // its value
   bool refused_ = false;
   Shape last_;     // of the batch before
   Batch batch_;    // what the graph reads

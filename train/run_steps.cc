@@ -55,7 +55,7 @@ double Trainer::Run::train_batch(const Batch& batch, bool last) {
   if (recorded) {
     Batch typed = batch;
     typed.images = on_device(batch);
-    const RecordedPass::Result result = recorded->run(typed, mode);
+    const RecordedPass::Result result = recorded->run(typed, mode, loss_scale ? loss_scale->scale() : 1.0);
     logits = result.logits;
     loss = result.loss;
   } else {

@@ -58,8 +58,6 @@ void check_options(const TrainerOptions& o) {
   require(o.precision == DType::f32 || is_half(o.precision), str("precision is ", to_string(o.precision)),
           "f32, bf16 or f16");
   require(o.precision != DType::f16 || !o.privacy, "private training is in f32 or bf16, not in f16");
-  require(o.precision != DType::f16 || !o.cuda_graph, "a recorded pass has no loss scale, which f16 needs",
-          "leave out cuda_graph, or train in bf16");
   require(!o.checkpoint_blocks || !o.privacy,
           "private training reads every block's values: checkpoint_blocks is refused");
   require(!o.cuda_graph || (o.accumulate == 1 && !o.privacy && !o.ranks && !o.checkpoint_blocks),

@@ -21,7 +21,7 @@ Network compile_network(const Model& model, DType dtype) {
   return {captured(model), dtype};
 }
 
-DeviceNetwork compile_for_device(const Model& model) { return {captured(model), model.device()}; }
+DeviceNetwork compile_for_device(const Model& model, DType dtype) { return {captured(model), model.device(), dtype}; }
 
 void save(const Model& model, const std::string& path) { write_network(captured(model), path); }
 
@@ -33,7 +33,7 @@ std::function<Tensor(const Tensor&)> fast_forward(const Model& model, DType dtyp
   };
   try {
     if (model.device() != kCpu) {
-      auto network = std::make_shared<DeviceNetwork>(compile_for_device(model));
+      auto network = std::make_shared<DeviceNetwork>(compile_for_device(model, dtype));
       return [network](const Tensor& x) { return (*network)(x); };
     }
     auto network = std::make_shared<Network>(compile_network(model, dtype));

@@ -26,8 +26,8 @@ FOVEA_API Plan compile(const Model& model, const CompileOptions& options = {});
 /// The model compiled for any number of shapes.
 FOVEA_API Network compile_network(const Model& model, DType dtype = DType::f32);
 
-/// The model compiled for the GPU it is on.
-FOVEA_API DeviceNetwork compile_for_device(const Model& model);
+/// The model compiled for the GPU it is on, in f32, bf16 or f16.
+FOVEA_API DeviceNetwork compile_for_device(const Model& model, DType dtype = DType::f32);
 
 /// Writes the compiled network as a file that infer::load() reads faster than a model file: batch norms are folded and
 /// neighbours fused. It holds f32 weights and can be loaded for any compute type, but not trained further. Atomic.

@@ -8,6 +8,7 @@
 #include "infer/graph/network_file_internal.h"
 #include "kernels/dense.h"
 #include "kernels/device_graph.h"
+#include "kernels/devices.h"
 #include "kernels/elementwise.h"
 #include "kernels/norm.h"
 #include "kernels/registry.h"
@@ -19,12 +20,17 @@ using kernels::Activation;
 
 OptionalView optional(const Tensor& t) { return t.defined() ? OptionalView(t.view()) : std::nullopt; }
 
-/// One node: a fresh result from its operands.
+/// What a node computes in where maps are in `dtype`: probabilities are not for halves.
+DType type_of(const Node& node, DType dtype) {
+  return node.kind == Kind::softmax || node.kind == Kind::log_softmax ? DType::f32 : dtype;
+}
+
+/// One node: a fresh result from its operands, of their type.
 /// @param zeros, ones of as many channels as any scale_shift has
 Tensor computed(const Node& node, const std::vector<Tensor>& in, const Shape& shape, const Tensor& zeros,
                 const Tensor& ones) {
   const Tensor& x = in[0];
-  Tensor y(shape, DType::f32, x.device());
+  Tensor y(shape, x.dtype(), x.device());
   const kernels::ActivationParams none{Activation::none};
   switch (node.kind) {
     case Kind::conv2d:
@@ -89,6 +95,7 @@ constexpr std::size_t kMaxShapes = 8;
 
 struct DeviceNetwork::Impl {
   Device device;
+  DType dtype = DType::f32;
   Graph graph;
   Tensor zeros, ones;  // mean and variance that change nothing, for norms that nothing took in
   image::Preprocessing preprocessing;
@@ -123,19 +130,19 @@ struct DeviceNetwork::Impl {
       const Shape& shape = of.shapes[static_cast<std::size_t>(v)];
       return root(v).shape() == shape ? root(v) : root(v).view_as(shape);
     };
-    root(graph.input) = x;
+    root(graph.input) = x.to(dtype);
     std::vector<Tensor> in;
     for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
       const Node& node = graph.nodes[i];
       in.clear();
-      for (const int v : node.inputs) in.push_back(shaped(v));
-      root(node.output) = computed(node, in, of.shapes[static_cast<std::size_t>(node.output)], zeros, ones);
+      for (const int v : node.inputs) in.push_back(shaped(v).to(type_of(node, dtype)));
+      root(node.output) = computed(node, in, of.shapes[static_cast<std::size_t>(node.output)], zeros, ones).to(dtype);
       in.clear();
       for (const int v : node.inputs) {
         if (of.last_reader[static_cast<std::size_t>(graph.root(v))] == static_cast<int>(i)) root(v) = Tensor();
       }
     }
-    return shaped(graph.output);
+    return shaped(graph.output).to(DType::f32);
   }
 
   void record(Work& of) {
@@ -156,16 +163,26 @@ DeviceNetwork::~DeviceNetwork() = default;
 DeviceNetwork::DeviceNetwork(DeviceNetwork&&) noexcept = default;
 DeviceNetwork& DeviceNetwork::operator=(DeviceNetwork&&) noexcept = default;
 
-DeviceNetwork::DeviceNetwork(NetworkFile&& from, Device device) : impl_(std::make_unique<Impl>()) {
+DeviceNetwork::DeviceNetwork(NetworkFile&& from, Device device, DType dtype) : impl_(std::make_unique<Impl>()) {
   if (device.type != DeviceType::cuda)
     throw Error(ErrorKind::device, "compile", str("is for GPUs, not for ", device.to_string()), "use infer::Network");
+  if (dtype != DType::f32 && !is_half(dtype)) {
+    throw Error(ErrorKind::usage, "compile", str("'", to_string(dtype), "' is no type of inference on GPUs"),
+                "f32, bf16 and f16 are");
+  }
+  if (const std::string why = is_half(dtype) ? why_no_half(device, dtype) : ""; !why.empty())
+    throw Error(ErrorKind::device, "compile", why, "f32 runs everywhere");
   impl_->device = device;
+  impl_->dtype = dtype;
   impl_->graph = std::move(from.graph);
   dequantize(impl_->graph);
   std::int64_t channels = 1;
   for (Node& node : impl_->graph.nodes) {
     if (node.kind == Kind::scale_shift) channels = std::max(channels, node.weight_shape.numel());
-    if (node.weight.defined()) node.weight = node.weight.to(device);
+    if (node.weight.defined()) {
+      const bool products = node.kind == Kind::conv2d || node.kind == Kind::dense;
+      node.weight = node.weight.to(device).to(products ? dtype : DType::f32);
+    }
     if (node.bias.defined()) node.bias = node.bias.to(device);
   }
   impl_->zeros = Tensor::zeros({channels}, DType::f32, device);
@@ -181,6 +198,7 @@ DeviceNetwork::Impl& DeviceNetwork::impl() const {
 }
 
 Device DeviceNetwork::device() const { return impl().device; }
+DType DeviceNetwork::dtype() const { return impl().dtype; }
 const image::Preprocessing& DeviceNetwork::preprocessing() const { return impl().preprocessing; }
 const std::vector<std::string>& DeviceNetwork::class_names() const { return impl().class_names; }
 const std::string& DeviceNetwork::architecture() const { return impl().architecture; }
@@ -211,6 +229,8 @@ Tensor DeviceNetwork::operator()(const Tensor& x) {
   return from_host ? of.y.to(kCpu) : of.y.clone();
 }
 
-DeviceNetwork load_on(Device device, const std::string& path) { return {read_network(path), device}; }
+DeviceNetwork load_on(Device device, const std::string& path, DType dtype) {
+  return {read_network(path), device, dtype};
+}
 
 }  // namespace fovea::infer

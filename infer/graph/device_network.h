@@ -18,15 +18,16 @@ struct NetworkFile;
 
 /// Batch norms are folded into weights, additions and activations follow in place. The work of an input shape is
 /// recorded when the shape comes a second time, as a CUDA graph (kernels/device_graph.h) that one call starts; a
-/// handful of shapes are kept. f32 (AllowTf32 counts when a shape's work is recorded). One thread at a time.
+/// handful of shapes are kept. In f32 (AllowTf32 counts when a shape's work is recorded), or in bf16 or f16 on the
+/// tensor cores: weights and maps are halves, biases, sums and the logits f32. One thread at a time.
 class FOVEA_API DeviceNetwork {
  public:
   DeviceNetwork();
   ~DeviceNetwork();
   DeviceNetwork(DeviceNetwork&&) noexcept;
   DeviceNetwork& operator=(DeviceNetwork&&) noexcept;
-  /// From a graph, which compilation and files give. Layers in int8 compute in f32. Internal.
-  DeviceNetwork(NetworkFile&& from, Device device);
+  /// From a graph, which compilation and files give. Layers that a file holds in int8 compute in `dtype` too. Internal.
+  DeviceNetwork(NetworkFile&& from, Device device, DType dtype);
 
   bool defined() const { return impl_ != nullptr; }
   /// Logits f32 [N, classes] of pictures f32 [N,H,W,C], normalised as preprocessing() says; where x is: on this GPU, or
@@ -36,6 +37,7 @@ class FOVEA_API DeviceNetwork {
   std::size_t planned_bytes(const Shape& input) const;
 
   Device device() const;
+  DType dtype() const;  ///< f32, bf16 or f16
   const image::Preprocessing& preprocessing() const;
   const std::vector<std::string>& class_names() const;  ///< may be empty
   const std::string& architecture() const;              ///< canonical zoo name, or empty
@@ -47,7 +49,8 @@ class FOVEA_API DeviceNetwork {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Reads a model file or a compiled network, as infer::load() does, for a GPU.
-FOVEA_API DeviceNetwork load_on(Device device, const std::string& path);
+/// Reads a model file or a compiled network, as infer::load() does, for a GPU. Error{device} where it does not compute
+/// in this type.
+FOVEA_API DeviceNetwork load_on(Device device, const std::string& path, DType dtype = DType::f32);
 
 }  // namespace fovea::infer

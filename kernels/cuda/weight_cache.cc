@@ -44,10 +44,11 @@ std::shared_ptr<const Scratch> ohwi_weights(const ConstView& hwio, std::int64_t 
                                             std::int64_t co) {
   const int device = hwio.device.index;
   const Key key{device, hwio.storage_id, hwio.data, taps, ci, co};
-  // Memory that is no tensor's has no version; and a graph whose weights change must turn them at each launch.
+  // Memory that is no tensor's has no version; a graph whose weights change must turn them at each launch; and halves
+  // are the casts of one training step, but where a graph's do not change.
   Recording* const recorded = recording(device);
-  if (hwio.storage_id == 0 || is_half(hwio.dtype) || (recorded && !recorded->constant_weights))
-    return turned(hwio, taps, ci, co);
+  const bool constant = recorded && recorded->constant_weights;
+  if (hwio.storage_id == 0 || (!constant && (recorded || is_half(hwio.dtype)))) return turned(hwio, taps, ci, co);
   const auto current = [&](const Kept& k) { return k.version == hwio.version; };
   auto found = cache().find(key, current);
   std::shared_ptr<const Scratch> memory = found ? std::move(found->memory) : nullptr;

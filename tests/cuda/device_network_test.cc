@@ -80,6 +80,31 @@ TEST_CASE("networks compiled for a GPU answer as on the CPU, recorded or not", "
   }
 }
 
+TEST_CASE("networks compiled for a GPU in bf16 and f16 answer to their precision", "[gpu]") {
+  FOVEA_NEEDS_GPU();
+  Model model = models::create("mobilenet_v3_small", {.classes = 5, .image_size = 33});
+  settle(model, 33);
+  const NoGrad no_grad;
+  const Tensor x = noise({2, 33, 33, 3}, 1), expected = model(x);
+  model.to(gpu());
+  double distance[2];
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    infer::DeviceNetwork network = infer::compile_for_device(model, dtype);
+    CHECK(network.dtype() == dtype);
+    const Tensor first = network(x);
+    CHECK(first.dtype() == DType::f32);
+    for (int call = 0; call < 2; ++call) CHECK(network(x).to_vector<float>() == first.to_vector<float>());
+    distance[dtype == DType::f16] = tensor_distance(first, expected, 1e-6);
+  }
+  INFO(distance[0] << " and " << distance[1]);
+  // Half a unit of 8 and of 11 bits at some 60 roundings one after the other.
+  CHECK(distance[0] < 60 * 0x1p-9);
+  CHECK(distance[1] < 60 * 0x1p-12);
+  CHECK(distance[1] > 1e-5);  // it is not f32
+  CHECK(distance[1] < distance[0] / 4);
+  CHECK_THROWS_AS(infer::compile_for_device(model, DType::f64), Error);
+}
+
 TEST_CASE("a network for a GPU keeps the work of a handful of shapes and refuses what does not fit", "[gpu]") {
   FOVEA_NEEDS_GPU();
   const auto make = [] {
@@ -119,9 +144,13 @@ TEST_CASE("compiled files and norms that nothing takes in run on a GPU", "[gpu]"
   const auto path =
       std::filesystem::temp_directory_path() / ("device_network_" + std::to_string(::getpid()) + ".fovea");
   infer::save(model, path.string());
-  infer::DeviceNetwork network = infer::load_on(gpu(), path.string());
+  infer::DeviceNetwork network = infer::load_on(gpu(), path.string()),
+                       half = infer::load_on(gpu(), path.string(), DType::f16);
   std::filesystem::remove(path);
   CHECK(network.class_names() == model.class_names);
   CHECK(network.preprocessing().width == 10);
-  for (int call = 0; call < 3; ++call) CHECK(tensor_distance(network(x), expected, 1e-6) < 1e-5);
+  for (int call = 0; call < 3; ++call) {
+    CHECK(tensor_distance(network(x), expected, 1e-6) < 1e-5);
+    CHECK(tensor_distance(half(x), expected, 1e-6) < 10 * 0x1p-12);
+  }
 }

@@ -193,7 +193,7 @@ TEST_CASE("a training whose passes are recorded gives the same bits", "[gpu]") {
   std::vector<Tensor> fresh;
   for (const NamedTensor& t : model.network().named_tensors()) fresh.push_back(t.tensor.clone());
   model.to(gpu());
-  const auto train = [&](bool recorded) {
+  const auto train = [&](bool recorded, DType precision = DType::f32) {
     const auto tensors = model.network().named_tensors();
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       Tensor t = tensors[i].tensor;
@@ -206,6 +206,7 @@ TEST_CASE("a training whose passes are recorded gives the same bits", "[gpu]") {
     options.clip_norm = 1;
     options.batch_transforms = {transforms::mixup({.probability = 0.7})};
     options.cuda_graph = recorded;
+    options.precision = precision;
     Trainer trainer(model, options);
     const History history = trainer.fit(striped_pictures(52));
     std::vector<float> bits;
@@ -215,6 +216,7 @@ TEST_CASE("a training whose passes are recorded gives the same bits", "[gpu]") {
     bits.push_back(static_cast<float>(history.epochs.back().train_loss));
     return bits;
   };
+  for (const DType half : {DType::bf16, DType::f16}) CHECK(train(true, half) == train(false, half));
   const std::vector<float> expected = train(false);
 #ifdef FOVEA_CUDA_DOUBLE
   const std::int64_t begin = cuda_double::launches();
