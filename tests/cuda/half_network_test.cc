@@ -5,10 +5,10 @@
 #include <filesystem>
 #include <map>
 
-#include "augment/dataset.h"
 #include "core/autograd/modes.h"
 #include "core/autograd/tape.h"
 #include "cuda/both.h"
+#include "cuda/striped_pictures.h"
 #include "layers/fused/fused_pass.h"
 #include "layers/modules.h"
 #include "layers/ops.h"
@@ -74,19 +74,6 @@ double alike(const Tensor& a, const Tensor& b) {
     yy += y[i] * y[i];
   }
   return xy / std::sqrt(xx * yy);
-}
-
-DatasetPtr striped_pictures(std::int64_t count) {
-  Tensor pictures(Shape{count, 28, 28, 1}, DType::u8);
-  Rng rng(1, "pictures");
-  std::uint8_t* p = pictures.mutable_data<std::uint8_t>();
-  std::vector<std::int64_t> labels;
-  for (std::int64_t i = 0; i < count; ++i) {
-    labels.push_back(i % 3);
-    for (int j = 0; j < 28 * 28; ++j)
-      *p++ = static_cast<std::uint8_t>(rng.below(100) + (j / 28 % (2 + i % 3) == 0 ? 100 : 0));
-  }
-  return std::make_shared<TensorDataset>(pictures, labels, std::vector<std::string>{"a", "b", "c"});
 }
 
 }  // namespace

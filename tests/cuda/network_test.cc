@@ -1,11 +1,11 @@
 // Whole networks on the GPU: answers, gradients and training equal the CPU's, and nothing goes by way of the host.
 #include <map>
 
-#include "augment/dataset.h"
 #include "augment/transform.h"
 #include "core/autograd/modes.h"
 #include "core/autograd/tape.h"
 #include "cuda/both.h"
+#include "cuda/striped_pictures.h"
 #include "layers/fused/fused_pass.h"
 #include "layers/grad_check.h"
 #include "layers/modules.h"
@@ -133,23 +133,6 @@ TEST_CASE("gradients of a network in f64 on the GPU equal difference quotients",
     parameter.copy_from(Tensor::from(parameter.shape(), values));
   }
 }
-
-namespace {
-
-DatasetPtr striped_pictures(std::int64_t count) {
-  Tensor pictures(Shape{count, 28, 28, 1}, DType::u8);
-  Rng rng(1, "pictures");
-  std::uint8_t* p = pictures.mutable_data<std::uint8_t>();
-  std::vector<std::int64_t> labels;
-  for (std::int64_t i = 0; i < count; ++i) {
-    labels.push_back(i % 3);
-    for (int j = 0; j < 28 * 28; ++j)
-      *p++ = static_cast<std::uint8_t>(rng.below(100) + (j / 28 % (2 + i % 3) == 0 ? 100 : 0));
-  }
-  return std::make_shared<TensorDataset>(pictures, labels, std::vector<std::string>{"a", "b", "c"});
-}
-
-}  // namespace
 
 TEST_CASE("the trainer's first steps are the same on the GPU", "[gpu]") {
   FOVEA_NEEDS_GPU();

@@ -12,8 +12,8 @@
 #include "layers/fused/fused_pass.h"
 #include "layers/ops.h"
 #include "models/zoo.h"
+#include "tests/model_distance.h"
 #include "tests/temp_folder.h"
-#include "tests/tensor_distance.h"
 #include "tests/thread_ranks.h"
 #include "train/distributed/data_parallel_internal.h"
 #include "train/trainer.h"
@@ -90,15 +90,6 @@ std::vector<Trained> train_on_two(const std::function<void(TrainerOptions&)>& ch
   return both;
 }
 
-double distance(const Model& a, const Model& b) {
-  const auto x = a.network().named_tensors(), y = b.network().named_tensors();
-  REQUIRE(x.size() == y.size());
-  double worst = 0;
-  for (std::size_t i = 0; i < x.size(); ++i)
-    worst = std::max(worst, tensor_distance(x[i].tensor.to(kCpu), y[i].tensor.to(kCpu), 1e-4));
-  return worst;
-}
-
 }  // namespace
 
 TEST_CASE("two GPUs with synchronised batch norm train as one", "[gpu]") {
@@ -108,14 +99,14 @@ TEST_CASE("two GPUs with synchronised batch norm train as one", "[gpu]") {
   const Trained one = train(alone, gpu());
   CHECK(one.history.epochs.back().step == 20);
   const std::vector<Trained> two = train_on_two();
-  CHECK(distance(two[0].model, one.model) < 1e-5);
-  CHECK(distance(two[0].model, two[1].model) == 0);
+  CHECK(model_distance(two[0].model, one.model) < 1e-5);
+  CHECK(model_distance(two[0].model, two[1].model) == 0);
   CHECK(two[1].model.device() == gpu(1));
   for (const Trained& t : two)
     CHECK(t.history.epochs.back().train_accuracy == one.history.epochs.back().train_accuracy);
   // And as one on the CPU, as far as another order of sums allows.
   const NoFusion apart;
-  CHECK(distance(train(alone, kCpu).model, one.model) < 1e-3);
+  CHECK(model_distance(train(alone, kCpu).model, one.model) < 1e-3);
 #ifdef FOVEA_CUDA_DOUBLE
   CHECK(cuda_double::live_nccl_comms() == 0);
 #endif
@@ -128,11 +119,11 @@ TEST_CASE("two GPUs without synchronised batch norm hold the same bits, and othe
     o.sync_batch_norm = false;
     o.epochs = 1;
   });
-  CHECK(distance(two[0].model, two[1].model) == 0);
+  CHECK(model_distance(two[0].model, two[1].model) == 0);
   TrainerOptions alone = options(nullptr);
   alone.epochs = 1;
   const Trained one = train(alone, gpu());
-  CHECK(distance(one.model, two[0].model) > 1e-3);  // statistics of parts are others, but not much else is
+  CHECK(model_distance(one.model, two[0].model) > 1e-3);  // statistics of parts are others, but not much else is
   CHECK(two[0].history.epochs.back().train_loss == Approx(one.history.epochs.back().train_loss).epsilon(0.2));
 }
 
@@ -272,7 +263,7 @@ TEST_CASE("a sum that fails ends training before its step is written down") {
     o.checkpoint = path;
     o.resume = true;
   });
-  CHECK(distance(resumed[0].model, undisturbed[0].model) == 0);
+  CHECK(model_distance(resumed[0].model, undisturbed[0].model) == 0);
 }
 #endif
 #endif

@@ -10,8 +10,8 @@
 #include "core/rng.h"
 #include "layers/ops.h"
 #include "models/model.h"
+#include "tests/model_distance.h"
 #include "tests/temp_folder.h"
-#include "tests/tensor_distance.h"
 #include "tests/thread_ranks.h"
 #include "train/distributed/data_parallel_internal.h"
 #include "train/distributed/mpi.h"
@@ -103,18 +103,7 @@ std::vector<Trained> train_on(int ranks, const Change& change = {}, const Datase
   return all;
 }
 
-/// The largest distance between two networks' tensors in terms of their norms. Biases in front of a norm are zero but
-/// for rounding.
-double distance(const Model& a, const Model& b) {
-  const auto x = a.network().named_tensors(), y = b.network().named_tensors();
-  REQUIRE(x.size() == y.size());
-  double worst = 0;
-  for (std::size_t i = 0; i < x.size(); ++i)
-    worst = std::max(worst, test::tensor_distance(x[i].tensor, y[i].tensor, 1e-4));
-  return worst;
-}
-
-bool same_bits(const Model& a, const Model& b) { return distance(a, b) == 0; }
+bool same_bits(const Model& a, const Model& b) { return test::model_distance(a, b) == 0; }
 
 }  // namespace
 
@@ -124,7 +113,7 @@ TEST_CASE("ranks: with synchronised batch norm the results are those of one rank
   for (const int ranks : {2, 3}) {
     const std::vector<Trained> all = train_on(ranks);
     INFO(ranks << " ranks");
-    CHECK(distance(all[0].model, one.model) < 1e-5);
+    CHECK(test::model_distance(all[0].model, one.model) < 1e-5);
     for (const Trained& t : all) {
       CHECK(same_bits(t.model, all[0].model));
       CHECK(t.warnings.empty());
@@ -163,7 +152,7 @@ TEST_CASE("ranks: parts are weighed as the whole batch weighs them") {
     INFO("case " << &change - changes);
     const Trained one = train(nullptr, change);
     const std::vector<Trained> two = train_on(2, change);
-    CHECK(distance(two[0].model, one.model) < 1e-5);
+    CHECK(test::model_distance(two[0].model, one.model) < 1e-5);
     CHECK(same_bits(two[0].model, two[1].model));
   }
 }
@@ -185,7 +174,7 @@ TEST_CASE("ranks: dropout drops the same values") {
   const Trained one = net(nullptr);
   std::vector<Trained> two(2);
   run_ranks(2, [&](Communicator& c) { two[static_cast<std::size_t>(c.rank())] = net(&c); });
-  CHECK(distance(two[0].model, one.model) < 1e-7);
+  CHECK(test::model_distance(two[0].model, one.model) < 1e-7);
   CHECK(same_bits(two[0].model, two[1].model));
 }
 
@@ -276,7 +265,7 @@ TEST_CASE("ranks: without synchronised batch norm all ranks still hold the same 
   const std::vector<Trained> all = train_on(2, [](TrainerOptions& o, Communicator*) { o.sync_batch_norm = false; });
   CHECK(same_bits(all[0].model, all[1].model));
   const Trained one = train(nullptr);
-  CHECK(distance(all[0].model, one.model) > 1e-3);  // statistics of parts are others
+  CHECK(test::model_distance(all[0].model, one.model) > 1e-3);  // statistics of parts are others
   // but not much else is.
   CHECK(all[0].history.epochs.back().train_loss == Approx(one.history.epochs.back().train_loss).epsilon(0.2));
 }
@@ -319,7 +308,7 @@ TEST_CASE("ranks: pictures that cannot be read do not part the ranks") {
   };
   const Trained one = train(nullptr, change, damaged);
   const std::vector<Trained> two = train_on(2, change, damaged);
-  CHECK(distance(two[0].model, one.model) < 1e-5);
+  CHECK(test::model_distance(two[0].model, one.model) < 1e-5);
   CHECK(same_bits(two[0].model, two[1].model));
 }
 
