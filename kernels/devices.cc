@@ -17,7 +17,7 @@
 namespace fovea {
 namespace {
 
-thread_local bool tf32 = false;
+thread_local bool tf32 = false, tuning = false;
 
 /// The value behind "name ... : value" in a text of the kernel's, empty where it is not there.
 std::string line_value(const char* file, std::string_view name) {
@@ -111,5 +111,9 @@ void synchronize(Device device) {
 AllowTf32::AllowTf32(bool allow) : outer_(tf32) { tf32 = allow; }
 AllowTf32::~AllowTf32() { tf32 = outer_; }
 bool AllowTf32::allowed() { return tf32; }
+
+Autotune::Autotune(bool on) : outer_(tuning) { tuning = on; }
+Autotune::~Autotune() { tuning = outer_; }
+bool Autotune::enabled() { return tuning; }
 
 }  // namespace fovea

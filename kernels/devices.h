@@ -54,4 +54,19 @@ class FOVEA_API AllowTf32 {
   bool outer_;
 };
 
+/// While it lives, a convolution on a GPU measures the first few plans of cuDNN at its first call and keeps the
+/// fastest; otherwise cuDNN's heuristics choose. Off by default: what is chosen by timing may have other bits the next
+/// time. Per thread.
+class FOVEA_API Autotune {
+ public:
+  explicit Autotune(bool on = true);
+  ~Autotune();
+  Autotune(const Autotune&) = delete;
+  Autotune& operator=(const Autotune&) = delete;
+  static bool enabled();
+
+ private:
+  bool outer_;
+};
+
 }  // namespace fovea

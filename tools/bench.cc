@@ -41,7 +41,7 @@ struct Options {
   int runs = 50;
   int warmup = 3;
   std::string dtype = "f32", device = "cpu";
-  bool tf32 = false;
+  bool tf32 = false, autotune = false;
   bool first_answer = false;  ///< what measure_cold_start() asks of a process
 };
 
@@ -127,6 +127,7 @@ int run(Options o) {
     throw Error(ErrorKind::usage, "--dtype", "f16 needs a GPU", "give --device cuda, or another type");
   }
   const AllowTf32 tf32(o.tf32);
+  const Autotune tuning(o.autotune);
   if (device == kCpu && o.dtype != "f32" && (o.uncompiled || (o.train && dtype != DType::bf16))) {
     throw Error(ErrorKind::usage, "--dtype", "'" + o.dtype + "' is for compiled inference",
                 o.train ? "training steps run in f32 or bf16" : "leave out --uncompiled, or use f32");
@@ -323,6 +324,8 @@ void add_bench(CLI::App& app, Action& action) {
       ->capture_default_str();
   add_device_option(*command, o->device);
   command->add_flag("--tf32", o->tf32, "On a GPU: products of f32 with 10 bits of fraction, on its tensor cores");
+  command->add_flag("--autotune", o->autotune,
+                    "On a GPU: convolutions measure a few of cuDNN's plans and keep the fastest");
   command->add_flag("--first-answer", o->first_answer, "Used by bench itself")->group("");
   add_common(*command, o->common);
   command->callback([&action, o] { action = [o] { return run(*o); }; });

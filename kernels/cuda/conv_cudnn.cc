@@ -90,7 +90,7 @@ std::optional<ConvKey> fused(const ConvKey& key, const Conv2dProblem& p) {
 std::size_t bytes(std::int64_t elements, DType dtype) { return static_cast<std::size_t>(elements) * dtype_size(dtype); }
 
 std::shared_ptr<const ConvPlan> plan_for(const ConvKey& key, const ConvMemory& memory) {
-  if (!autotune()) return conv_plan(key);
+  if (!Autotune::enabled()) return conv_plan(key);
   // Measuring waits, which work that is recorded cannot.
   const Recording* const recorded = recording(key.device);
   return recorded && recorded->capture ? conv_plan(key) : measured_conv_plan(key, memory);

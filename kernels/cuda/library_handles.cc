@@ -13,8 +13,6 @@
 namespace fovea::kernels::cuda {
 namespace {
 
-thread_local bool tuning = false;
-
 /// What NVIDIA recommends and cuBLAS takes by itself. A workspace of ours keeps results the same from run to run, which
 /// cuBLAS does not promise otherwise, and lets calls be captured in a CUDA graph.
 std::size_t cublas_workspace(int device) { return std::size_t{capability_major(device) >= 9 ? 32u : 4u} << 20; }
@@ -72,10 +70,6 @@ void make_cublas(CublasOfStream& d, int device, cudaStream_t queue) {
 }
 
 }  // namespace
-
-bool autotune() { return tuning; }
-Autotune::Autotune(bool on) : before_(tuning) { tuning = on; }
-Autotune::~Autotune() { tuning = before_; }
 
 void check(cublasStatus_t status, std::string_view what) {
   if (status == CUBLAS_STATUS_SUCCESS) return;

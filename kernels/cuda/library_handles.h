@@ -10,22 +10,6 @@
 
 namespace fovea::kernels::cuda {
 
-/// Whether this thread's convolutions may measure the first few plans at their first call and keep the fastest. Off
-/// unless an Autotune is alive: what is chosen by timing may have other bits the next time.
-FOVEA_API bool autotune();
-
-/// While alive, autotune() is `on` on this thread.
-class FOVEA_API Autotune {
- public:
-  explicit Autotune(bool on = true);
-  ~Autotune();
-  Autotune(const Autotune&) = delete;
-  Autotune& operator=(const Autotune&) = delete;
-
- private:
-  bool before_;
-};
-
 /// Error{device} (Error{memory} where memory ran out) naming `what`, unless the call succeeded.
 void check(cublasStatus_t status, std::string_view what);
 void check(cudnnStatus_t status, std::string_view what);
@@ -53,8 +37,8 @@ class Cudnn {
   cudnnHandle_t handle_ = nullptr;
 };
 
-/// Makes, before a recording, the handle of cuBLAS that it will use, if work on the GPU has used cuBLAS so far. `capture`
-/// is the stream of all recordings on that GPU.
+/// Makes, before a recording, the handle of cuBLAS that it will use, if work on the GPU has used cuBLAS so far.
+/// `capture` is the stream of all recordings on that GPU.
 void prepare_recording(int device, cudaStream_t capture);
 
 /// Destroys the handles of a GPU with their plans, and gives cuBLAS' workspace and kept weights back; the next call
