@@ -101,12 +101,6 @@ TEST_CASE("cuDNN has plans for the same convolutions in bf16 and f16") {
         key.dtype = half;
         INFO(text(key));
         CHECK_FALSE(make_conv_plans(key, {nullptr, h100->get()}, 1).empty());
-        if (direction != Direction::forward) continue;
-        key.bias = true;
-        for (const Activation act : {Activation::none, Activation::relu}) {
-          key.activation = act;
-          CHECK_FALSE(make_conv_plans(key, {nullptr, h100->get()}, 1).empty());
-        }
       }
     }
   }
