@@ -190,6 +190,9 @@ class FOVEA_API Tensor {
   std::shared_ptr<Impl> impl_;
 };
 
+/// What kernels read of a tensor that may be undefined.
+inline OptionalView optional_view(const Tensor& t) { return t.defined() ? OptionalView(t.view()) : std::nullopt; }
+
 extern template FOVEA_API std::vector<float> Tensor::to_vector<float>() const;
 extern template FOVEA_API std::vector<double> Tensor::to_vector<double>() const;
 extern template FOVEA_API std::vector<std::int64_t> Tensor::to_vector<std::int64_t>() const;

@@ -31,7 +31,6 @@ RecordedPass::Result RecordedPass::run(const Batch& batch, const TrainingMode::O
   if (scale != scale_) seed_.fill(scale);
   scale_ = scale;
   const Device device = seed_.device();
-  Batch there = batch;
   const auto same = [](const Tensor& a, const Tensor& b) { return a.spec() == b.spec(); };
   const bool again = batch.images.shape() == last_;
   last_ = batch.images.shape();
@@ -54,6 +53,7 @@ RecordedPass::Result RecordedPass::run(const Batch& batch, const TrainingMode::O
     }
     return result_;
   }
+  Batch there = batch;
   for (Tensor* t : {&there.images, &there.labels, &there.soft_labels}) {
     if (t->defined()) *t = t->to(device);
   }

@@ -22,7 +22,8 @@ class RecordedPass {
 
   /// @param tensors parameters and buffers of the network, which stay where they are
   RecordedPass(const Model& model, std::vector<NamedTensor> tensors, Loss loss);
-  /// Gradients take the place of those that were there. `batch` is on the CPU or the GPU, images in the network's type.
+  /// Gradients take the place of those that were there. Of `batch` its images, in the network's type,
+  /// and labels count, on the CPU or the GPU.
   /// @param scale what gradients are multiplied by: the loss's own
   Result run(const Batch& batch, const TrainingMode::Options& mode, double scale = 1);
   bool recorded() const { return graph_.defined(); }

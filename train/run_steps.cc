@@ -53,9 +53,11 @@ double Trainer::Run::train_batch(const Batch& batch, bool last) {
   std::optional<Tape> tape;
   Tensor images, logits, loss;
   if (recorded) {
-    Batch typed = batch;
-    typed.images = on_device(batch);
-    const RecordedPass::Result result = recorded->run(typed, mode, loss_scale ? loss_scale->scale() : 1.0);
+    Batch finished;
+    finished.images = on_device(batch);
+    finished.labels = batch.labels;
+    finished.soft_labels = batch.soft_labels;
+    const RecordedPass::Result result = recorded->run(finished, mode, loss_scale ? loss_scale->scale() : 1.0);
     logits = result.logits;
     loss = result.loss;
   } else {

@@ -18,8 +18,6 @@ namespace {
 
 using kernels::Activation;
 
-OptionalView optional(const Tensor& t) { return t.defined() ? OptionalView(t.view()) : std::nullopt; }
-
 /// What a node computes in where maps are in `dtype`: probabilities are not for halves.
 DType type_of(const Node& node, DType dtype) {
   return node.kind == Kind::softmax || node.kind == Kind::log_softmax ? DType::f32 : dtype;
@@ -34,7 +32,7 @@ Tensor computed(const Node& node, const std::vector<Tensor>& in, const Shape& sh
   const kernels::ActivationParams none{Activation::none};
   switch (node.kind) {
     case Kind::conv2d:
-      kernels::conv2d_forward(node.conv, x.view(), node.weight.view(), optional(node.bias), y.mutable_view(),
+      kernels::conv2d_forward(node.conv, x.view(), node.weight.view(), optional_view(node.bias), y.mutable_view(),
                               node.residual ? none : node.activation);
       if (node.residual) {
         kernels::binary(kernels::Binary::add, y.view(), in.back().view(), y.mutable_view());
@@ -45,13 +43,13 @@ Tensor computed(const Node& node, const std::vector<Tensor>& in, const Shape& sh
     case Kind::dense: {
       const std::int64_t k = node.weight_shape[0], n = node.weight_shape[1], rows = x.numel() / k;
       Tensor flat = y.view_as({rows, n});
-      kernels::dense_forward(x.view_as({rows, k}).view(), node.weight.view(), optional(node.bias), flat.mutable_view(),
-                             node.activation);
+      kernels::dense_forward(x.view_as({rows, k}).view(), node.weight.view(), optional_view(node.bias),
+                             flat.mutable_view(), node.activation);
       break;
     }
     case Kind::scale_shift: {
       const std::int64_t channels = node.weight_shape.numel();
-      kernels::batch_norm_inference({0.0, node.activation}, x.view(), node.weight.view(), optional(node.bias),
+      kernels::batch_norm_inference({0.0, node.activation}, x.view(), node.weight.view(), optional_view(node.bias),
                                     zeros.slice(0, channels).view(), ones.slice(0, channels).view(), y.mutable_view());
       break;
     }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/check_internal.h"
+#include "kernels/cuda/operands-inl.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/tensor_table.h"
 
@@ -19,11 +20,6 @@ struct Sets {
   static constexpr std::size_t kMost = 3072 / sizeof(Set) / 2 * 2;
   Set of[kMost];
 };
-
-template <class T>
-T* optional(const std::optional<View>& view) {
-  return view ? view->ptr<T>() : nullptr;
-}
 
 /// Makes a table of the items of one element type and launches, once unless there are more different sets than fit.
 /// @param row the item's arrays; @param set its values
@@ -113,7 +109,7 @@ void run_sgd(const SgdProblem& p) {
   run_items<T, SgdSet<T>, SgdKernel<T>>(
       "sgd_steps", p.all, &SgdUpdate::param,
       [](const SgdUpdate& u) {
-        T* const state = u.step.momentum == 0 ? nullptr : optional<T>(u.momentum);
+        T* const state = u.step.momentum == 0 ? nullptr : optional_ptr<T>(u.momentum);
         return TableRow{.at = {const_cast<T*>(u.grad.ptr<T>()), u.param.ptr<T>(), state}};
       },
       [](const SgdUpdate& u) {
@@ -222,9 +218,9 @@ void run_rmsprop(const RmspropProblem& p) {
   run_items<T, RmspropSet<T>, RmspropKernel<T>>(
       "rmsprop_steps", p.all, &RmspropUpdate::param,
       [](const RmspropUpdate& u) {
-        T* const state = u.step.momentum == 0 ? nullptr : optional<T>(u.momentum);
-        return TableRow{
-            .at = {const_cast<T*>(u.grad.ptr<T>()), u.param.ptr<T>(), u.v.ptr<T>(), state, optional<T>(u.mean_grad)}};
+        T* const state = u.step.momentum == 0 ? nullptr : optional_ptr<T>(u.momentum);
+        return TableRow{.at = {const_cast<T*>(u.grad.ptr<T>()), u.param.ptr<T>(), u.v.ptr<T>(), state,
+                               optional_ptr<T>(u.mean_grad)}};
       },
       [](const RmspropUpdate& u) {
         const RmspropStep& s = u.step;

@@ -31,8 +31,6 @@ void check_rank(std::string_view op, std::string_view operand, const TensorSpec&
 void check_vector(std::string_view op, std::string_view operand, const TensorSpec& spec, std::int64_t count,
                   std::string_view of);
 
-/// The operand's view, or nothing where it is absent.
-inline OptionalView optional_view(const Tensor& t) { return t.defined() ? OptionalView(t.view()) : std::nullopt; }
 /// A fresh tensor like operand i of a backward pass, put into grad_in[i].
 Tensor& allocate_grad(BackwardContext& context, std::size_t i);
 /// The same where that gradient is wanted; then its view.

@@ -92,6 +92,4 @@ void agree(const Tensors& in, const std::vector<TensorSpec>& out, Call&& call, d
   }
 }
 
-inline OptionalView optional_view(const Tensor& t) { return t.defined() ? OptionalView(t.view()) : std::nullopt; }
-
 }  // namespace fovea::test

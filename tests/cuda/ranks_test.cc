@@ -13,6 +13,7 @@
 #include "layers/ops.h"
 #include "models/zoo.h"
 #include "tests/model_distance.h"
+#include "tests/ranks_options.h"
 #include "tests/temp_folder.h"
 #include "tests/thread_ranks.h"
 #include "train/distributed/data_parallel_internal.h"
@@ -43,18 +44,6 @@ DatasetPtr noise(std::int64_t count) {
   return std::make_shared<TensorDataset>(pictures, labels, std::vector<std::string>{"a", "b", "c"});
 }
 
-/// 5 epochs of 4 steps; the last batch has 3 pictures.
-TrainerOptions options(Communicator* ranks) {
-  TrainerOptions o;
-  o.optimizer = SGD{.lr = 0.02, .momentum = 0.9, .nesterov = true, .weight_decay = 1e-4};
-  o.epochs = 5;
-  o.batch_size = 8;
-  o.seed = 11;
-  o.sync_batch_norm = true;
-  o.ranks = ranks;
-  return o;
-}
-
 /// Convolutions by our own kernels: the double's cuDNN takes four times as long.
 struct WithoutCudnn {
 #ifdef FOVEA_CUDA_DOUBLE
@@ -82,7 +71,7 @@ std::vector<Trained> train_on_two(const std::function<void(TrainerOptions&)>& ch
   run_ranks(2, [&](Communicator& hosts) {
     const Device device = gpu(hosts.rank());
     const std::unique_ptr<Communicator> ranks = gpu_ranks(hosts, device);
-    TrainerOptions o = options(ranks.get());
+    TrainerOptions o = ranks_options(ranks.get());
     if (change) change(o);
     // Another seed on each rank: rank 0's network is what both begin with.
     both[static_cast<std::size_t>(hosts.rank())] = train(o, device, hosts.rank() == 0 ? 3 : 90);
@@ -95,7 +84,7 @@ std::vector<Trained> train_on_two(const std::function<void(TrainerOptions&)>& ch
 TEST_CASE("two GPUs with synchronised batch norm train as one", "[gpu]") {
   FOVEA_NEEDS_TWO_GPUS();
   const WithoutCudnn quick;
-  TrainerOptions alone = options(nullptr);
+  TrainerOptions alone = ranks_options(nullptr);
   const Trained one = train(alone, gpu());
   CHECK(one.history.epochs.back().step == 20);
   const std::vector<Trained> two = train_on_two();
@@ -120,7 +109,7 @@ TEST_CASE("two GPUs without synchronised batch norm hold the same bits, and othe
     o.epochs = 1;
   });
   CHECK(model_distance(two[0].model, two[1].model) == 0);
-  TrainerOptions alone = options(nullptr);
+  TrainerOptions alone = ranks_options(nullptr);
   alone.epochs = 1;
   const Trained one = train(alone, gpu());
   CHECK(model_distance(one.model, two[0].model) > 1e-3);  // statistics of parts are others, but not much else is
@@ -240,7 +229,7 @@ TEST_CASE("a sum that fails ends training before its step is written down") {
     } breaker(hosts);
     const Device device = gpu(hosts.rank());
     const std::unique_ptr<Communicator> ranks = gpu_ranks(hosts, device);
-    TrainerOptions o = options(ranks.get());
+    TrainerOptions o = ranks_options(ranks.get());
     o.checkpoint = path;
     o.checkpoint_every = 1;
     o.epochs = 1;

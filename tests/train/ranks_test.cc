@@ -11,6 +11,7 @@
 #include "layers/ops.h"
 #include "models/model.h"
 #include "tests/model_distance.h"
+#include "tests/ranks_options.h"
 #include "tests/temp_folder.h"
 #include "tests/thread_ranks.h"
 #include "train/distributed/data_parallel_internal.h"
@@ -54,16 +55,6 @@ Model network(const std::string& name = "small_cnn", std::uint64_t seed = 3) {
   return models::create(name, {.classes = kClasses, .image_size = 12, .channels = 3, .seed = seed});
 }
 
-/// 5 epochs of 4 steps; the last batch has 3 pictures.
-TrainerOptions options() {
-  TrainerOptions o;
-  o.optimizer = SGD{.lr = 0.02, .momentum = 0.9, .nesterov = true, .weight_decay = 1e-4};
-  o.epochs = 5;
-  o.batch_size = 8;
-  o.seed = 11;
-  o.sync_batch_norm = true;
-  return o;
-}
 const std::shared_ptr<Noise> kTrain = std::make_shared<Noise>(27);
 
 struct Trained {
@@ -83,7 +74,7 @@ using Change = std::function<void(TrainerOptions&, Communicator*)>;
 Trained train(Communicator* ranks, const Change& change = {}, const DatasetPtr& data = kTrain,
               const DatasetPtr& val = nullptr, const std::string& name = "small_cnn", std::uint64_t seed = 3) {
   Trained t{network(name, seed), {}, {}};
-  TrainerOptions o = options();
+  TrainerOptions o = test::ranks_options();
   o.ranks = ranks;
   Warnings warnings(t.warnings);
   o.observers = {&warnings};
@@ -164,7 +155,7 @@ TEST_CASE("ranks: dropout drops the same values") {
     Trained t{
         models::create("mobilenet_v2", {.classes = kClasses, .image_size = 32, .seed = 3, .width = 0.35}), {}, {}};
     t.model.network().to(DType::f64);
-    TrainerOptions o = options();
+    TrainerOptions o = test::ranks_options();
     o.ranks = ranks;
     o.epochs = 1;
     o.batch_size = 14;
@@ -182,7 +173,7 @@ TEST_CASE("ranks: blocks that run again in backward change no bit") {
   const auto net = [](bool blocks, Communicator* ranks) {
     Trained t{
         models::create("mobilenet_v2", {.classes = kClasses, .image_size = 32, .seed = 3, .width = 0.35}), {}, {}};
-    TrainerOptions o = options();
+    TrainerOptions o = test::ranks_options();
     o.ranks = ranks;
     o.epochs = 1;
     o.batch_size = 14;
