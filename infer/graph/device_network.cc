@@ -62,6 +62,7 @@ Tensor computed(const Node& node, const std::vector<Tensor>& in, const Shape& sh
       break;
     case Kind::concat: {
       std::vector<ConstView> parts;
+      parts.reserve(in.size());
       for (const Tensor& part : in) parts.push_back(part.view());
       kernels::concat_forward(node.axis < 0 ? node.axis + shape.rank() : node.axis, parts, y.mutable_view());
       break;
