@@ -48,20 +48,20 @@ void check_options(const TrainerOptions& o) {
   const auto require = [](bool good, std::string_view what, std::string_view hint = {}) {
     if (!good) throw Error(ErrorKind::usage, "trainer", what, hint);
   };
+  const bool several = o.ranks && o.ranks->size() > 1;
   require(o.epochs >= 1, str("epochs is ", o.epochs), "at least 1");
   require(o.batch_size >= 1 || o.batch_size == kAutoBatch, str("batch_size is ", o.batch_size), "at least 1");
   require(o.batch_size != kAutoBatch || !o.privacy, "the batch size of private training is not chosen automatically",
           "what a batch holds is part of the promise: set batch_size");
-  require(o.batch_size != kAutoBatch || !o.ranks || o.ranks->size() == 1,
-          "the batch size of several ranks is not chosen automatically",
+  require(o.batch_size != kAutoBatch || !several, "the batch size of several ranks is not chosen automatically",
           "each would choose by its own memory: set batch_size");
   require(o.precision == DType::f32 || is_half(o.precision), str("precision is ", to_string(o.precision)),
           "f32, bf16 or f16");
   require(o.precision != DType::f16 || !o.privacy, "private training is in f32 or bf16, not in f16");
   require(!o.checkpoint_blocks || !o.privacy,
           "private training reads every block's values: checkpoint_blocks is refused");
-  require(!o.cuda_graph || (o.accumulate == 1 && !o.privacy && !o.ranks && !o.checkpoint_blocks),
-          "cuda_graph works alone", "leave out accumulation, privacy, ranks and checkpoint_blocks");
+  require(!o.cuda_graph || (o.accumulate == 1 && !o.privacy && !several && !o.checkpoint_blocks),
+          "cuda_graph works alone", "leave out accumulation, privacy, several ranks and checkpoint_blocks");
   require(o.accumulate >= 1, str("accumulate is ", o.accumulate), "at least 1");
   require(o.clip_norm >= 0 && o.clip_value >= 0, "clipping limits are negative", "0 switches clipping off");
   require(o.loss.label_smoothing >= 0 && o.loss.label_smoothing < 1, str("label_smoothing is ", o.loss.label_smoothing),

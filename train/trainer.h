@@ -77,7 +77,7 @@ struct TrainerOptions {
   /// them again, to the same bits (docs/training.md has figures). Not with privacy.
   bool checkpoint_blocks = false;
   /// On a GPU: the pass of a full batch is recorded as a CUDA graph and started with one call from the third batch on,
-  /// to the same bits. Alone: not with accumulation, privacy, ranks or checkpoint_blocks.
+  /// to the same bits. Alone: not with accumulation, privacy, several ranks or checkpoint_blocks.
   bool cuda_graph = false;
   int accumulate = 1;             ///< batches whose gradients are averaged into one optimizer step
   double clip_norm = 0;           ///< 0: off

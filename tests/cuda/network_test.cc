@@ -12,6 +12,7 @@
 #include "layers/ops.h"
 #include "models/zoo.h"
 #include "tests/tensor_distance.h"
+#include "train/distributed/mpi.h"
 #include "train/evaluation.h"
 #include "train/trainer.h"
 
@@ -176,6 +177,7 @@ TEST_CASE("a training whose passes are recorded gives the same bits", "[gpu]") {
   std::vector<Tensor> fresh;
   for (const NamedTensor& t : model.network().named_tensors()) fresh.push_back(t.tensor.clone());
   model.to(gpu());
+  const auto world = alone();  // as the program trains without mpirun
   const auto train = [&](bool recorded, DType precision = DType::f32) {
     const auto tensors = model.network().named_tensors();
     for (std::size_t i = 0; i < tensors.size(); ++i) {
@@ -189,6 +191,7 @@ TEST_CASE("a training whose passes are recorded gives the same bits", "[gpu]") {
     options.clip_norm = 1;
     options.batch_transforms = {transforms::mixup({.probability = 0.7})};
     options.cuda_graph = recorded;
+    options.ranks = world.get();
     options.precision = precision;
     Trainer trainer(model, options);
     const History history = trainer.fit(striped_pictures(52));
