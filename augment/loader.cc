@@ -16,6 +16,7 @@
 #include "augment/decoded_cache_internal.h"
 #include "augment/options_internal.h"
 #include "core/error.h"
+#include "core/large_blocks_internal.h"
 #include "core/rng.h"
 #include "kernels/registry.h"
 
@@ -335,6 +336,7 @@ struct Loader::State {
   std::optional<Made>& slot(std::int64_t index) { return slots[static_cast<std::size_t>(index % options.prefetch)]; }
 
   void work() {
+    const detail::AllocationsApart apart;
     std::unique_lock lock(mutex);
     for (;;) {
       wake_workers.wait(lock, [&] {

@@ -97,7 +97,11 @@ std::vector<AllocationTrace::Event> extrapolate(std::span<const AllocationTrace:
 std::int64_t memory_for(std::span<const AllocationTrace::Event> events, int times,
                         std::span<const std::int64_t> lasting) {
   Replay memory;
-  for (const std::int64_t bytes : lasting) memory.take(static_cast<std::size_t>(bytes));
+  Replay apart;
+  for (const std::int64_t bytes : lasting) {
+    (static_cast<std::size_t>(bytes) >= detail::LargeBlocks::kSmallest ? apart : memory)
+        .take(static_cast<std::size_t>(bytes));
+  }
   std::vector<Replay::Block> blocks;
   for (const AllocationTrace::Event& e : events) {
     if (static_cast<std::size_t>(e.block) >= blocks.size()) blocks.resize(static_cast<std::size_t>(e.block) + 1);
@@ -116,7 +120,7 @@ std::int64_t memory_for(std::span<const AllocationTrace::Event> events, int time
       block = {};
     }
   }
-  return memory.held();
+  return memory.held() + apart.held();
 }
 
 }  // namespace fovea

@@ -48,8 +48,9 @@ FOVEA_API std::vector<AllocationTrace::Event> extrapolate(std::span<const Alloca
                                                           std::span<const AllocationTrace::Event> b,
                                                           std::int64_t batch_b, std::int64_t batch);
 
-/// Bytes that the caching allocator takes from the system, starting with nothing, for `lasting` blocks that stay and
-/// the events `times` times over. Exact up to whole pages, and up to what other threads allocate meanwhile.
+/// Bytes that the caching allocator takes from the system, starting with nothing, for `lasting` blocks that stay
+/// (large ones apart, as a loader's threads take them) and the events `times` times over. Exact up to whole pages, and
+/// up to what other threads allocate meanwhile.
 FOVEA_API std::int64_t memory_for(std::span<const AllocationTrace::Event> events, int times,
                                   std::span<const std::int64_t> lasting = {});
 

@@ -61,8 +61,8 @@ class CpuBackend final : public DeviceBackend {
     std::size_t size = size_class(bytes);
     const std::lock_guard lock(mutex_);
     stats_.current -= static_cast<std::int64_t>(bytes);
-    if (large_.owns(data)) {
-      large_.give(data, bytes);  // its maps may throw where not even 100 bytes are left: then the process ends
+    if (LargeBlocks* const range = large_.owns(data) ? &large_ : apart_.owns(data) ? &apart_ : nullptr) {
+      range->give(data, bytes);  // its maps may throw where not even 100 bytes are left: then the process ends
       stats_.cached += static_cast<std::int64_t>(bytes);
       return;
     }
@@ -128,6 +128,7 @@ class CpuBackend final : public DeviceBackend {
       const std::lock_guard lock(mutex_);
       taken.swap(free_);
       large_.release();
+      apart_.release();
       stats_.cached = 0;
     }
     for (auto& [size, blocks] : taken) {
@@ -139,7 +140,7 @@ class CpuBackend final : public DeviceBackend {
   /// Call it with the mutex held.
   void* take_large(std::size_t bytes) {
     std::size_t fresh = 0;
-    void* const block = large_.take(bytes, fresh);
+    void* const block = (AllocationsApart::active() ? apart_ : large_).take(bytes, fresh);
     if (!block) return nullptr;
     if (fresh > 0) ++stats_.system_allocations;
     // Of ranges whose pages were given back nothing was cached.
@@ -177,7 +178,7 @@ class CpuBackend final : public DeviceBackend {
   mutable std::mutex mutex_;
   std::map<std::size_t, std::vector<void*>> free_;
   std::unordered_map<void*, std::size_t> larger_;  // blocks in use that are of a larger class than was asked for
-  LargeBlocks large_;
+  LargeBlocks large_, apart_;
   MemoryStats stats_;
 };
 

@@ -7,6 +7,15 @@
 #include <iterator>
 
 namespace fovea::detail {
+namespace {
+
+thread_local bool apart = false;
+
+}  // namespace
+
+AllocationsApart::AllocationsApart() : outer_(apart) { apart = true; }
+AllocationsApart::~AllocationsApart() { apart = outer_; }
+bool AllocationsApart::active() { return apart; }
 
 #if defined(__SANITIZE_ADDRESS__)
 #define FOVEA_APART 1  // the sanitizer sees the ends of blocks that come from malloc

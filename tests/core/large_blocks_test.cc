@@ -6,6 +6,7 @@
 #include "catch.h"
 #include "core/large_blocks_internal.h"
 #include "core/rng.h"
+#include "core/tensor.h"
 
 using namespace fovea;
 using fovea::detail::LargeBlocks;
@@ -58,4 +59,33 @@ TEST_CASE("large blocks never overlap, and free ones grow together again") {
   blocks.give(again, most);
   // More than the machine has is refused.
   CHECK(blocks.take(std::size_t{1} << 50, fresh) == nullptr);
+}
+
+TEST_CASE("large blocks taken apart leave the gaps of the others alone") {
+  constexpr std::int64_t kBytes = 3 << 20;
+  std::size_t fresh = 0;
+  if (!LargeBlocks().take(kBytes, fresh))
+    FOVEA_SKIP("no range of addresses could be reserved here (a sanitizer, or a limit)");
+  const auto make = [] { return Tensor(Shape{kBytes}, DType::u8); };
+  Tensor gap = make();
+  const Tensor behind = make();
+  const void* const where = gap.data<std::uint8_t>();
+  gap = Tensor();
+  const MemoryStats before = memory_stats();
+  const void* elsewhere = nullptr;
+  {
+    const fovea::detail::AllocationsApart apart;
+    const Tensor other = make();
+    elsewhere = other.data<std::uint8_t>();
+    CHECK(elsewhere != where);
+    CHECK(memory_stats().current == before.current + kBytes);
+  }
+  CHECK(memory_stats().current == before.current);
+  gap = make();
+  CHECK(gap.data<std::uint8_t>() == where);
+  // Its own gaps are filled again.
+  const fovea::detail::AllocationsApart apart;
+  const std::int64_t asked = memory_stats().system_allocations;
+  CHECK(make().data<std::uint8_t>() == elsewhere);
+  CHECK(memory_stats().system_allocations == asked);
 }
