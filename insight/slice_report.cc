@@ -10,6 +10,7 @@
 #include "core/threads/parallel.h"
 #include "insight/rows_internal.h"
 #include "insight/slices.h"
+#include "train/share_internal.h"
 
 namespace fovea::insight {
 namespace {
@@ -22,10 +23,6 @@ struct Item {
   double confidence = 0;
   bool right() const { return label == predicted; }
 };
-
-double share(std::int64_t part, std::int64_t whole) {
-  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : kNan;
-}
 
 /// How often so many items drawn at random from all known ones have a mean gap as far from the rest's as the slice has.
 /// The gap of the rest follows from that of the drawn ones, so that the drawn ones' sum alone decides.

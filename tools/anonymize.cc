@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct AnonymizeArguments {
   Common common;
   std::vector<std::string> inputs;
   std::string out, key, boxes;
@@ -36,7 +36,7 @@ std::string default_key() {
   throw Error(ErrorKind::usage, "--key", "there is no home folder to keep the key in", "name a file by --key");
 }
 
-insight::PseudonymKey open_key(const Options& o) {
+insight::PseudonymKey open_key(const AnonymizeArguments& o) {
   const std::string path = o.key.empty() ? default_key() : o.key;
   insight::require_outside(path, o.out, "the key");
   if (fs::exists(path)) return insight::PseudonymKey::load(path);
@@ -50,8 +50,8 @@ insight::PseudonymKey open_key(const Options& o) {
   return key;
 }
 
-int run(const Options& given) {
-  Options o = given;
+int run_anonymize(const AnonymizeArguments& given) {
+  AnonymizeArguments o = given;
   apply_common(o.common);
   if (!o.boxes.empty()) o.anonymize.boxes = insight::read_boxes(o.boxes);
   const insight::PseudonymKey key = open_key(o);
@@ -116,7 +116,7 @@ int run(const Options& given) {
 }  // namespace
 
 void add_anonymize(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<AnonymizeArguments>();
   CLI::App* command = app.add_subcommand("anonymize", "Copy pictures without anything that says whose they are");
   command->footer(
       "Examples:\n"
@@ -150,7 +150,7 @@ void add_anonymize(CLI::App& app, Action& action) {
                       "Write which file became which to this CSV file, readable by you only: keep it apart");
   command->add_flag("--overwrite", o->anonymize.overwrite, "Write over files in OUT");
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_anonymize(*o); }; });
 }
 
 }  // namespace fovea::tools

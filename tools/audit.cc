@@ -29,7 +29,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct AuditArguments {
   Common common;
   std::string data, features, model, groups, out, mitigate;
   std::vector<std::string> mitigate_with;
@@ -51,7 +51,7 @@ std::pair<DatasetPtr, std::vector<std::int64_t>> readable(const std::vector<std:
   return {std::make_shared<Subset>(all, numbers), numbers};
 }
 
-void print(const insight::Audit& a, const Options& o) {
+void print(const insight::Audit& a, const AuditArguments& o) {
   std::vector<std::string> columns{"class"};
   for (const std::string& part : a.parts) columns.push_back((part.empty() ? "pictures" : part) + ">");
   Table table(columns);
@@ -98,9 +98,10 @@ std::vector<std::pair<std::string, DatasetPtr>> trained_parts(
 }
 
 /// Says what would even the classes out, and does it where a folder is named.
-void mitigate(const Options& o, const std::string& path, const std::vector<std::pair<std::string, DatasetPtr>>& parts,
-              const insight::Audit& audit, const DatasetPtr& all, const std::vector<std::int64_t>& numbers,
-              ProgressBar& bar, nlohmann::ordered_json& json) {
+void mitigate(const AuditArguments& o, const std::string& path,
+              const std::vector<std::pair<std::string, DatasetPtr>>& parts, const insight::Audit& audit,
+              const DatasetPtr& all, const std::vector<std::int64_t>& numbers, ProgressBar& bar,
+              nlohmann::ordered_json& json) {
   insight::MitigationOptions options = o.mitigation;
   if (!o.mitigate_with.empty()) options.kinds.clear();
   for (const std::string& kind : o.mitigate_with) options.kinds.push_back(insight::mitigation_from_string(kind));
@@ -145,7 +146,7 @@ void mitigate(const Options& o, const std::string& path, const std::vector<std::
   if (!o.common.json) std::printf("then: fovea train %s\n", manifest.c_str());
 }
 
-int run(const Options& o) {
+int run_audit(const AuditArguments& o) {
   apply_common(o.common);
   const std::string path = data_path(o.data);
   std::vector<std::pair<std::string, DatasetPtr>> parts;
@@ -238,7 +239,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_audit(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<AuditArguments>();
   CLI::App* command = app.add_subcommand(
       "audit", "Look for what is wrong with a data set: balance, copies, leaks, shortcuts, wrong labels");
   command->footer(
@@ -293,7 +294,7 @@ void add_audit(CLI::App& app, Action& action) {
       ->capture_default_str()
       ->group(group);
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_audit(*o); }; });
 }
 
 }  // namespace fovea::tools

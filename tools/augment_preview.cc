@@ -14,14 +14,14 @@
 namespace fovea::tools {
 namespace {
 
-struct Options {
+struct AugmentPreviewArguments {
   Common common;
   AugmentOptions augment;
   std::string data, split, out = "grid.png";
   int rows = 6, columns = 8, cell = 0, image_size = 0;
 };
 
-int run(const Options& o) {
+int run_preview(const AugmentPreviewArguments& o) {
   apply_common(o.common);
   const std::string path = data_path(o.data);
   std::string split = o.split;
@@ -45,7 +45,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_augment_preview(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<AugmentPreviewArguments>();
   CLI::App* command = app.add_subcommand("augment-preview", "Draw pictures beside their augmented versions");
   command->footer(
       "Examples:\n"
@@ -63,7 +63,7 @@ void add_augment_preview(CLI::App& app, Action& action) {
       ->check(CLI::Range(4, 4096));
   add_augment_options(*command, o->augment);
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_preview(*o); }; });
 }
 
 }  // namespace fovea::tools

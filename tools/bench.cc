@@ -30,7 +30,7 @@
 namespace fovea::tools {
 namespace {
 
-struct Options {
+struct BenchArguments {
   Common common;
   std::string model;
   bool train = false, frozen_norms = false, checkpoint_blocks = false, uncompiled = false, profile = false;
@@ -110,7 +110,7 @@ nlohmann::ordered_json profile_of(infer::Plan& plan, int runs) {
   return all;
 }
 
-int run(Options o) {
+int run_bench(BenchArguments o) {
   apply_common(o.common);
   const DType dtype = compute_type(o.dtype);
   const Device device = device_from(o.device);
@@ -289,7 +289,7 @@ int run(Options o) {
 }  // namespace
 
 void add_bench(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<BenchArguments>();
   CLI::App* command = app.add_subcommand("bench", "Time inference or training steps of a network on in-memory data");
   command->footer(
       "Examples:\n"
@@ -328,7 +328,7 @@ void add_bench(CLI::App& app, Action& action) {
                     "On a GPU: convolutions measure a few of cuDNN's plans and keep the fastest");
   command->add_flag("--first-answer", o->first_answer, "Used by bench itself")->group("");
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_bench(*o); }; });
 }
 
 }  // namespace fovea::tools

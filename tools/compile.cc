@@ -11,13 +11,13 @@
 namespace fovea::tools {
 namespace {
 
-struct Options {
+struct CompileArguments {
   Common common;
   ModelSource source;
   std::string out;
 };
 
-int run(const Options& o) {
+int run_compile(const CompileArguments& o) {
   apply_common(o.common);
   if (is_compiled(o.source)) throw Error(ErrorKind::usage, o.source.path, "is compiled already");
   const Model model = open_model(o.source);
@@ -32,7 +32,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_compile(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<CompileArguments>();
   CLI::App* command =
       app.add_subcommand("compile", "Write a model as a compiled network: answers only, for the small runtime");
   command->footer(
@@ -49,7 +49,7 @@ void add_compile(CLI::App& app, Action& action) {
   command->add_option("--out", o->out, "The file to write")->required();
   add_model_options(*command, o->source);
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_compile(*o); }; });
 }
 
 }  // namespace fovea::tools

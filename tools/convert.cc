@@ -11,7 +11,7 @@
 namespace fovea::tools {
 namespace {
 
-struct Options {
+struct ConvertArguments {
   Common common;
   ModelSource source;
   std::string out, layout = "auto", from = "auto";
@@ -19,7 +19,7 @@ struct Options {
 
 bool is_pytorch(models::Layout layout) { return layout != models::Layout::keras && layout != models::Layout::tfslim; }
 
-int run(Options o) {
+int run_convert(ConvertArguments o) {
   apply_common(o.common);
   o.source.layout = o.from;
   const Model model = open_model(o.source, o.common.seed);
@@ -52,7 +52,7 @@ int run(Options o) {
 }  // namespace
 
 void add_convert(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ConvertArguments>();
   CLI::App* command =
       app.add_subcommand("convert", "Turn a weight file into a model file, or a model into another framework's names");
   command->footer(
@@ -80,7 +80,7 @@ void add_convert(CLI::App& app, Action& action) {
   command->add_option("--size", o->source.image_size, "Height and width of the input in pixels");
   command->add_option("--variant", o->source.variant, "tf or imagenet: see `fovea run --help`");
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_convert(*o); }; });
 }
 
 }  // namespace fovea::tools

@@ -37,7 +37,7 @@ std::vector<std::string> halves(Device device) {
   return types;
 }
 
-int run(const Common& common) {
+int run_devices(const Common& common) {
   apply_common(common);
   const std::vector<DeviceInfo> all = devices();
   const std::string reason = why_no_gpu();
@@ -82,7 +82,7 @@ void add_devices(CLI::App& app, Action& action) {
   auto common = std::make_shared<Common>();
   CLI::App* command = app.add_subcommand("devices", "List the CPU and the GPUs that --device can name");
   add_common(*command, *common);
-  command->callback([&action, common] { action = [common] { return run(*common); }; });
+  command->callback([&action, common] { action = [common] { return run_devices(*common); }; });
 }
 
 }  // namespace fovea::tools

@@ -27,7 +27,7 @@
 namespace fovea::tools {
 namespace {
 
-struct Options {
+struct EvaluateArguments {
   Common common;
   std::string run, data, split, device = "cpu", dtype = "f32";
   int batch = 64;
@@ -105,7 +105,7 @@ void report_trust(const insight::Trust& trust, const Evaluation& result, const s
                    {"calibrated_on_these", fitted_here}};
 }
 
-int run(const Options& o) {
+int run_evaluate(const EvaluateArguments& o) {
   apply_common(o.common);
   if (!o.calibrate.empty() && !o.trust.empty())
     throw Error(ErrorKind::usage, "--calibrate", "writes what --trust reads: give one of them");
@@ -189,7 +189,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_evaluate(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<EvaluateArguments>();
   CLI::App* command = app.add_subcommand("evaluate", "Measure a trained model on pictures whose classes are known");
   command->footer(
       "Examples:\n"
@@ -246,7 +246,7 @@ void add_evaluate(CLI::App& app, Action& action) {
   command->add_flag("--skip-corrupt", o->skip_corrupt, "Leave out pictures that cannot be read instead of stopping");
   add_device_option(*command, o->device);
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_evaluate(*o); }; });
 }
 
 }  // namespace fovea::tools

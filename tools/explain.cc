@@ -27,7 +27,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct ExplainArguments {
   Common common;
   ModelSource source;
   std::vector<std::string> files;
@@ -77,15 +77,15 @@ std::string csv_of(const Tensor& map) {
 }
 
 /// <folder>/<name of the picture>.<method>, numbered where two pictures have one name.
-std::string output_stem(const Options& o, const std::string& file, std::set<std::string>& taken) {
+std::string output_stem(const ExplainArguments& o, const std::string& file, std::set<std::string>& taken) {
   const std::string stem = fs::path(file).stem().string() + "." + o.method;
   std::string name = stem;
   for (int n = 2; !taken.insert(name).second; ++n) name = str(stem, ".", n);
   return (fs::path(o.out) / name).string();
 }
 
-int run(const Options& given) {
-  Options o = given;
+int run_explain(const ExplainArguments& given) {
+  ExplainArguments o = given;
   apply_common(o.common);
   const Model model = open_model(o.source);
   insight::ExplainOptions& e = o.explain;
@@ -161,7 +161,7 @@ int run(const Options& given) {
 }  // namespace
 
 void add_explain(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ExplainArguments>();
   CLI::App* command = app.add_subcommand("explain", "Show which parts of pictures speak for a class");
   command->footer(
       "Examples:\n"
@@ -226,7 +226,7 @@ void add_explain(CLI::App& app, Action& action) {
       ->group(group);
   add_model_options(*command, o->source);
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_explain(*o); }; });
 }
 
 }  // namespace fovea::tools

@@ -17,13 +17,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct ForgetArguments {
   Common common;
   std::string subject;
   std::vector<std::string> folders{"runs"};
 };
 
-int run(const Options& o) {
+int run_forget(const ForgetArguments& o) {
   std::vector<std::string> files;
   for (const std::string& folder : o.folders) {
     if (!fs::is_directory(folder)) throw Error(ErrorKind::file, folder, "there is no such folder of runs");
@@ -68,7 +68,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_forget(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ForgetArguments>();
   CLI::App* command = app.add_subcommand("forget", "List the runs that used a subject's pictures");
   command->footer(
       "Examples:\n"
@@ -81,7 +81,7 @@ void add_forget(CLI::App& app, Action& action) {
   command->add_option("subject", o->subject, "The subject, as groups call it")->required();
   command->add_option("folders", o->folders, "Folders of runs (default: runs)");
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_forget(*o); }; });
 }
 
 }  // namespace fovea::tools

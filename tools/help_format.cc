@@ -12,7 +12,7 @@ struct Value {
   std::string name, range;
 };
 
-Value describe(const CLI::Option& option) {
+Value describe_option(const CLI::Option& option) {
   const std::string type = option.get_type_name();
   if (type.empty()) return {};  // a flag
   Value value;
@@ -46,7 +46,7 @@ std::string wrap(const std::string& text, std::size_t indent, std::size_t column
 }
 
 std::string HelpFormat::make_option(const CLI::Option* option, bool positional) const {
-  const Value value = describe(*option);
+  const Value value = describe_option(*option);
   std::string left = "  " + option->get_name(positional, true);
   if (!positional && !value.name.empty()) left += " " + value.name;
   if (positional && option->get_items_expected_max() > 1) left += "...";

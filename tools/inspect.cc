@@ -15,7 +15,7 @@
 namespace fovea::tools {
 namespace {
 
-struct Options {
+struct InspectArguments {
   Common common;
   ModelSource source;
   bool all = false;
@@ -30,7 +30,7 @@ void list(const char* what, const std::vector<std::string>& names, bool all) {
   if (!all && names.size() > kShown) std::printf("    … %zu more (--all)\n", names.size() - kShown);
 }
 
-int run(const Options& o) {
+int run_inspect(const InspectArguments& o) {
   const weights::WeightFile file = weights::read_weight_file(weights_path(o.source.path));
   std::int64_t elements = 0;
   std::map<std::string, std::int64_t> types;
@@ -101,7 +101,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_inspect(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<InspectArguments>();
   CLI::App* command = app.add_subcommand("inspect", "Print what a weight file holds and which network it fits");
   command->footer(
       "Examples:\n"
@@ -116,7 +116,7 @@ void add_inspect(CLI::App& app, Action& action) {
   command->add_flag("--all", o->all, "List every tensor");
   add_model_options(*command, o->source);
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_inspect(*o); }; });
 }
 
 }  // namespace fovea::tools

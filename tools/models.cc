@@ -12,7 +12,7 @@
 namespace fovea::tools {
 namespace {
 
-int run(const Common& common) {
+int run_models(const Common& common) {
   nlohmann::ordered_json out = nlohmann::ordered_json::array();
   Table table({"network", "input", "parameters>", "multiply-adds>", "weights of"});
   for (const std::string& name : models::names()) {
@@ -55,7 +55,7 @@ void add_models(CLI::App& app, Action& action) {
       "Examples:\n"
       "  fovea models --json    with other frameworks' names for each");
   add_common(*command, *common);
-  command->callback([&action, common] { action = [common] { return run(*common); }; });
+  command->callback([&action, common] { action = [common] { return run_models(*common); }; });
 }
 
 }  // namespace fovea::tools

@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct PackArguments {
   Common common;
   std::string data, out, model;
   int size = 256, group_prefix = 0;
@@ -27,7 +27,7 @@ struct Options {
 };
 
 /// What a model makes of pictures before it cuts its square out of them.
-PackRule rule_of(const Options& o) {
+PackRule rule_of(const PackArguments& o) {
   if (o.model.empty()) return {.shorter_side = o.size};
   ModelSource source;
   source.path = o.model;
@@ -40,7 +40,7 @@ PackRule rule_of(const Options& o) {
   return rule;
 }
 
-int run(const Options& o) {
+int run_pack(const PackArguments& o) {
   apply_common(o.common);
   const std::string path = data_path(o.data);
   const std::string out = o.out.empty() ? last_name(path).stem().string() + ".fpack" : o.out;
@@ -89,7 +89,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_pack(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<PackArguments>();
   CLI::App* command = app.add_subcommand("pack", "Decode a data set once, into one file that trains faster");
   command->footer(
       "Examples:\n"
@@ -118,7 +118,7 @@ void add_pack(CLI::App& app, Action& action) {
                     "but pixels differ a little from what Pillow makes");
   command->add_flag("--skip-corrupt", o->skip_corrupt, "Leave out pictures that cannot be read instead of stopping");
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_pack(*o); }; });
 }
 
 }  // namespace fovea::tools

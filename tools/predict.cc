@@ -23,7 +23,7 @@
 namespace fovea::tools {
 namespace {
 
-struct Options {
+struct PredictArguments {
   Common common;
   ModelSource source;
   std::vector<std::string> files;
@@ -37,7 +37,7 @@ std::optional<insight::Trust> read_trust(const std::string& path) {
   return insight::Trust::from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
 }
 
-int run(const Options& o) {
+int run_predict(const PredictArguments& o) {
   apply_common(o.common);
   const Answering model = open_answering(o.source, compute_type(o.dtype), device_from(o.device));
   const image::Preprocessing& p = model.preprocessing;
@@ -107,7 +107,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_predict(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<PredictArguments>();
   CLI::App* command = app.add_subcommand("predict", "Name what is on pictures");
   command->footer(
       "Examples:\n"
@@ -131,7 +131,7 @@ void add_predict(CLI::App& app, Action& action) {
   add_model_options(*command, o->source);
   add_device_option(*command, o->device);
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_predict(*o); }; });
 }
 
 }  // namespace fovea::tools

@@ -28,7 +28,7 @@
 namespace fovea::tools {
 namespace {
 
-struct Options {
+struct QuantizeArguments {
   Common common;
   ModelSource source;
   std::string weights, calibrate, validate, finetune, method = "mse", weight_scale = "mse", out;
@@ -74,7 +74,7 @@ Comparison compare(infer::Network& before, infer::Network& network, const Model&
 }
 
 /// Goes on training in integers on labelled pictures.
-infer::QuantizedModel finetuned(const Options& o, const Model& model, const infer::QuantizedModel& start) {
+infer::QuantizedModel finetuned(const QuantizeArguments& o, const Model& model, const infer::QuantizedModel& start) {
   const std::string path = data_path(o.finetune);
   const std::vector<std::string> parts = available_splits(path);
   const bool has_train = std::find(parts.begin(), parts.end(), "train") != parts.end();
@@ -109,7 +109,7 @@ double latency(infer::Plan& plan) {
   return least;
 }
 
-int run(const Options& o) {
+int run_quantize(const QuantizeArguments& o) {
   apply_common(o.common);
   // Now rather than after minutes of work.
   if (!o.out.empty()) const AtomicFile writable(o.out);
@@ -214,7 +214,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_quantize(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<QuantizeArguments>();
   CLI::App* command = app.add_subcommand("quantize", "Make a model's convolutions multiply 8-bit integers");
   command->footer(
       "Examples:\n"
@@ -263,7 +263,7 @@ void add_quantize(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option("--out,-o", o->out, "File to write");
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_quantize(*o); }; });
 }
 
 }  // namespace fovea::tools

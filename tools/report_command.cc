@@ -35,7 +35,7 @@ namespace fs = std::filesystem;
 /// Above this many pictures, looking at each takes minutes.
 constexpr std::int64_t kMostAudited = 20'000;
 
-struct Options {
+struct ReportArguments {
   Common common;
   std::string run, out, data, split, groups, card, write_card, positive;
   int group_prefix = 0;
@@ -55,7 +55,7 @@ struct Pictures {
 std::string counted(std::int64_t n, const char* what) { return str(n, " ", what, n == 1 ? "picture" : "pictures"); }
 
 /// Those that training kept apart.
-Pictures of_run(const Options& o, const RunRecord& record) {
+Pictures of_run(const ReportArguments& o, const RunRecord& record) {
   TrainOptions training = record.options;
   if (o.group_prefix > 0) training.group_prefix = o.group_prefix;
   const TrainData data = open_data(training);
@@ -88,7 +88,7 @@ Pictures of_run(const Options& o, const RunRecord& record) {
 }
 
 /// Those that were named.
-Pictures of_data(const Options& o, const std::vector<std::string>& class_names,
+Pictures of_data(const ReportArguments& o, const std::vector<std::string>& class_names,
                  const std::optional<RunRecord>& record) {
   Pictures out;
   out.folder = data_path(o.data);
@@ -154,7 +154,7 @@ std::string today() {
   return gmtime_r(&now, &utc) && std::strftime(text, sizeof text, "%d %B %Y", &utc) > 0 ? text + (text[0] == '0') : "";
 }
 
-int run(Options o) {
+int run_report(ReportArguments o) {
   apply_common(o.common);
   if (!o.write_card.empty()) {
     write_file(o.write_card, insight::ModelCard{}.to_json());
@@ -267,7 +267,7 @@ int run(Options o) {
 }  // namespace
 
 void add_report(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ReportArguments>();
   CLI::App* command =
       app.add_subcommand("report", "Write one page about a trained network: results, mistakes, data, model card");
   command->footer(
@@ -318,7 +318,7 @@ void add_report(CLI::App& app, Action& action) {
                     "Leave out pictures that cannot be read instead of stopping");
   add_consent_options(*command, o->consent);
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_report(*o); }; });
 }
 
 }  // namespace fovea::tools

@@ -13,7 +13,7 @@
 namespace fovea::tools {
 namespace {
 
-struct Options {
+struct RunArguments {
   Common common;
   ModelSource source;
   std::string input, output, dtype = "f32", names;
@@ -34,7 +34,7 @@ Tensor read_input(const std::string& path) {
   return x;
 }
 
-int run(const Options& o) {
+int run_network(const RunArguments& o) {
   apply_common(o.common);
   if (o.source.path.empty() && o.source.formula.empty())
     throw Error(ErrorKind::usage, "run", "which network? name a model or weight file, or give --formula");
@@ -68,7 +68,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_run(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<RunArguments>();
   CLI::App* command = app.add_subcommand(
       "run", "Run a network on a tensor and write what it computes, to compare with another framework");
   command->footer(
@@ -100,7 +100,7 @@ void add_run(CLI::App& app, Action& action) {
                    "Weights from a formula (name, kind, shape, offset, scale), for tests")
       ->group("Model");
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_network(*o); }; });
 }
 
 }  // namespace fovea::tools

@@ -14,7 +14,7 @@
 namespace fovea::tools {
 namespace {
 
-struct Options {
+struct SummaryArguments {
   Common common;
   ModelSource source;
   std::int64_t batch = 1;
@@ -22,7 +22,7 @@ struct Options {
 };
 
 /// What compilation makes of the network.
-int print_compiled(const Options& o, infer::Network network) {
+int print_compiled(const SummaryArguments& o, infer::Network network) {
   const infer::Plan& plan = network.plan(network.input_shape().with_dim(0, o.batch));
   std::int64_t macs = 0;
   if (o.common.json) {
@@ -53,7 +53,7 @@ int print_compiled(const Options& o, infer::Network network) {
   return 0;
 }
 
-int run(Options o) {
+int run_summary(SummaryArguments o) {
   o.source.names_are_networks = true;
   if (is_compiled(o.source)) {
     check_compiled_options(o.source);
@@ -129,7 +129,7 @@ int run(Options o) {
 }  // namespace
 
 void add_summary(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<SummaryArguments>();
   CLI::App* command =
       app.add_subcommand("summary", "Print the layers of a network with shapes, parameters and multiply-adds");
   command->footer(
@@ -146,7 +146,7 @@ void add_summary(CLI::App& app, Action& action) {
   command->add_flag("--compiled", o->compiled,
                     "The steps that compiled inference makes of them, their kernels and the planned memory");
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_summary(*o); }; });
 }
 
 }  // namespace fovea::tools

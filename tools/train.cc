@@ -260,7 +260,7 @@ std::string begin_folder(const TrainOptions& o, const Preparation& p) {
 }
 
 /// What the first of several ranks does alone besides training, the others wait for or leave out.
-int run(TrainOptions o, Communicator& world) {
+int run_train(TrainOptions o, Communicator& world) {
   apply_common(o.common, world);
   Device device;
   together(world, [&] { device = training_device(o, world); });
@@ -401,8 +401,9 @@ void add_train(CLI::App& app, Action& action) {
       "evaluation.json, run.json and plots (SVG); `fovea report` makes a page of them. Where pictures have groups, "
       "subjects.csv: see `fovea forget`; of private training, privacy.json.");
   add_train_options(*command, *o);
-  command->callback(
-      [&action, o] { action = [o] { return run_on_ranks([&](Communicator& world) { return run(*o, world); }); }; });
+  command->callback([&action, o] {
+    action = [o] { return run_on_ranks([&](Communicator& world) { return run_train(*o, world); }); };
+  });
 }
 
 }  // namespace fovea::tools

@@ -13,7 +13,7 @@
 namespace fovea::tools {
 namespace {
 
-struct Options {
+struct WeightsArguments {
   Common common;
   std::vector<std::string> words;
   std::string from;
@@ -32,7 +32,7 @@ nlohmann::ordered_json to_json(const Pretrained& p) {
           {"bytes", p.bytes},     {"path", installed_path(p)}, {"installed", is_installed(p)}};
 }
 
-int list(const Options& o) {
+int list(const WeightsArguments& o) {
   if (o.common.json) {
     nlohmann::ordered_json out = nlohmann::ordered_json::array();
     for (const Pretrained& p : pretrained_weights()) out.push_back(to_json(p));
@@ -69,7 +69,7 @@ const Pretrained& known(const std::string& name) {
               str("known are: ", all));
 }
 
-void get(const Pretrained& p, const Options& o) {
+void get(const Pretrained& p, const WeightsArguments& o) {
   const bool show = !o.common.quiet && !o.common.json;
   const std::string path = installed_path(p);
   if (o.from.empty() && is_sound(p)) {
@@ -87,7 +87,7 @@ void get(const Pretrained& p, const Options& o) {
   if (show) std::printf("%s: %s\n", p.name.c_str(), path.c_str());
 }
 
-int run(const Options& o) {
+int run_weights(const WeightsArguments& o) {
   apply_common(o.common);
   const std::string action = o.words.empty() ? "list" : o.words[0];
   if (action == "list") {
@@ -121,7 +121,7 @@ int run(const Options& o) {
 }  // namespace
 
 void add_weights(CLI::App& app, Action& action) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<WeightsArguments>();
   CLI::App* command = app.add_subcommand("weights", "List pretrained weights that anyone can install, and fetch them");
   command->footer(
       "Examples:\n"
@@ -142,7 +142,7 @@ void add_weights(CLI::App& app, Action& action) {
       ->check(CLI::Range(1, 86400))
       ->capture_default_str();
   add_common(*command, o->common);
-  command->callback([&action, o] { action = [o] { return run(*o); }; });
+  command->callback([&action, o] { action = [o] { return run_weights(*o); }; });
 }
 
 }  // namespace fovea::tools

@@ -7,16 +7,13 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "train/share_internal.h"
 
 namespace fovea {
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-double share(std::int64_t part, std::int64_t total) {
-  return total > 0 ? static_cast<double>(part) / static_cast<double>(total) : kNaN;
-}
 
 void check(const char* where, const std::vector<float>& scores, const std::vector<bool>& positive) {
   if (scores.size() != positive.size())

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "train/share_internal.h"
 
 namespace fovea {
 namespace {
@@ -37,10 +38,6 @@ std::vector<Answer> answers_of(const Tensor& probabilities, const std::vector<st
     answers.push_back({*best, best - row == labels[i]});
   }
   return answers;
-}
-
-double share(std::int64_t part, std::int64_t total) {
-  return total > 0 ? static_cast<double>(part) / static_cast<double>(total) : std::numeric_limits<double>::quiet_NaN();
 }
 
 }  // namespace

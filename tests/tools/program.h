@@ -25,6 +25,10 @@ struct TempFolder : fovea::test::TempFolder {
 std::string read(const std::string& path);
 void write(const std::string& path, const std::string& bytes);
 inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
+/// The weights that a training below a folder left.
+inline std::string weights_of(const TempFolder& folder, const std::string& out) {
+  return read(folder / (out + "/model.fovea"));
+}
 /// Names of all files below a folder, sorted, but for what is named .fovea-*.tmp.
 Words files_below(const std::string& folder);
 

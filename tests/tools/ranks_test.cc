@@ -60,8 +60,6 @@ pid_t process_of(int rank, const std::string& out) {
   return 0;
 }
 
-std::string weights(const TempFolder& folder, const std::string& out) { return read(folder / (out + "/model.fovea")); }
-
 }  // namespace
 
 TEST_CASE("mpirun: two ranks train as one") {
@@ -82,7 +80,7 @@ TEST_CASE("mpirun: two ranks train as one") {
   ::unsetenv("FOVEA_MPI_OVERLAP");
   INFO(overlapped.err);
   REQUIRE(overlapped.code == 0);
-  CHECK(weights(folder, "overlapped") == weights(folder, "two"));
+  CHECK(weights_of(folder, "overlapped") == weights_of(folder, "two"));
   // One rank wrote what there is.
   CHECK(files_below(folder / "two").size() == files_below(folder / "one").size());
   // With validation, and statistics of parts: three ranks on their own share of the processors.
@@ -126,7 +124,7 @@ TEST_CASE("mpirun: a killed rank ends all, and the run goes on from its checkpoi
     const Outcome second = run(words, {.ranks = 2});
     INFO(second.err);
     REQUIRE(second.code == 0);
-    CHECK(weights(folder, out) == weights(folder, "whole"));
+    CHECK(weights_of(folder, out) == weights_of(folder, "whole"));
   }
 }
 
@@ -145,7 +143,7 @@ TEST_CASE("mpirun: Ctrl-C stops all ranks, and the run goes on") {
   const Outcome second = run(small_run(folder, "stopped", {"--resume"}), {.ranks = 2});
   INFO(second.err);
   REQUIRE(second.code == 0);
-  CHECK(weights(folder, "stopped") == weights(folder, "whole"));
+  CHECK(weights_of(folder, "stopped") == weights_of(folder, "whole"));
 }
 
 TEST_CASE("mpirun: an error on one rank ends all and says which; an error of all is said once") {

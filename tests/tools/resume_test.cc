@@ -26,8 +26,6 @@ std::function<int()> after_checkpoints(const std::string& path, int count, int s
   };
 }
 
-std::string weights(const TempFolder& folder, const std::string& out) { return read(folder / (out + "/model.fovea")); }
-
 /// The lines but for times, which no two runs share.
 std::string metrics(const TempFolder& folder, const std::string& out) {
   std::string text, all = read(folder / (out + "/metrics.jsonl"));
@@ -49,7 +47,7 @@ TEST_CASE("resume: killed at any moment, a run ends in the same bytes") {
   const TempFolder folder;
   make_pictures(folder / "data", {"a", "b"}, 12);
   REQUIRE(run(long_run(folder, "whole")).code == 0);
-  const std::string wanted = weights(folder, "whole");
+  const std::string wanted = weights_of(folder, "whole");
   int killed = 0;
   for (const int moment : {1, 2, 5, 7, 10}) {
     const std::string out = "killed" + std::to_string(moment);
@@ -61,7 +59,7 @@ TEST_CASE("resume: killed at any moment, a run ends in the same bytes") {
     const Outcome second = run(long_run(folder, out, {"--resume"}));
     INFO(second.err);
     REQUIRE(second.code == 0);
-    CHECK(weights(folder, out) == wanted);
+    CHECK(weights_of(folder, out) == wanted);
     CHECK(metrics(folder, out) == metrics(folder, "whole"));
   }
   CHECK(killed >= 3);  // the others had ended before
@@ -87,7 +85,7 @@ TEST_CASE("resume: killed inside a checkpoint's write, the one before is whole")
   CHECK(contains(full.err, "checkpoint not written, training goes on"));
   CHECK(read(checkpoint) == before);
   REQUIRE(run(long_run(folder, "cut", {"--resume"})).code == 0);
-  CHECK(weights(folder, "cut") == weights(folder, "whole"));
+  CHECK(weights_of(folder, "cut") == weights_of(folder, "whole"));
   for (const auto& entry : fs::directory_iterator(folder / "cut"))  // what the killed ones left is cleared away
     CHECK_FALSE(entry.path().filename().string().starts_with(".fovea-"));
 }
