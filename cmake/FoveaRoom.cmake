@@ -25,8 +25,8 @@ if(FOVEA_SANITIZE)
   target_link_options(fovea_options INTERFACE -fsanitize=${FOVEA_SANITIZE})
 endif()
 
-# Files that share costly headers are compiled eight at a time. Not the rooms of the small runtime, of whose objects a program
-# gets only what it calls, nor kernels, whose files are compiled once for each instruction set.
+# For files that share costly headers and are no library: they are compiled eight at a time. Not the rooms: there a call
+# took a function of the same name in another file's unnamed namespace, without a word of the compiler.
 function(fovea_unity target)
   if(FOVEA_UNITY)
     set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
@@ -54,8 +54,6 @@ function(fovea_room name)
   set_target_properties(fovea_${name} PROPERTIES LINKER_LANGUAGE CXX)
   if(name IN_LIST FOVEA_SMALL_ROOMS)
     set_target_properties(fovea_${name} PROPERTIES FOVEA_SECTIONS ON)
-  else()
-    fovea_unity(fovea_${name})
   endif()
   target_compile_definitions(fovea_${name} PRIVATE FOVEA_BUILDING_LIBRARY)
   target_link_libraries(fovea_${name} PUBLIC fovea_options)
