@@ -26,7 +26,8 @@ if(FOVEA_SANITIZE)
 endif()
 
 # For files that share costly headers and are no library: they are compiled eight at a time. Not the rooms: there a call
-# took a function of the same name in another file's unnamed namespace, without a word of the compiler.
+# took a function of the same name in another file's unnamed namespace, without a word of the compiler. In those that are
+# compiled so, tests/structure keeps such names apart.
 function(fovea_unity target)
   if(FOVEA_UNITY)
     set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)

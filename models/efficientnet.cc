@@ -33,12 +33,11 @@
 namespace fovea::models {
 namespace {
 
-struct EfficientNetRow {
+struct Row {
   int expansion, kernel, channels, repeats, stride;
 };
-constexpr EfficientNetRow kEfficientNetRows[] = {{1, 3, 16, 1, 1}, {6, 3, 24, 2, 2},  {6, 5, 40, 2, 2},
-                                                 {6, 3, 80, 3, 2}, {6, 5, 112, 3, 1}, {6, 5, 192, 4, 2},
-                                                 {6, 3, 320, 1, 1}};
+constexpr Row kRows[] = {{1, 3, 16, 1, 1},  {6, 3, 24, 2, 2},  {6, 5, 40, 2, 2}, {6, 3, 80, 3, 2},
+                         {6, 5, 112, 3, 1}, {6, 5, 192, 4, 2}, {6, 3, 320, 1, 1}};
 
 constexpr EfficientNetSize kB[] = {{"efficientnet_b0", 1.0, 1.0, 224, 0.2}, {"efficientnet_b1", 1.0, 1.1, 240, 0.2},
                                    {"efficientnet_b2", 1.1, 1.2, 260, 0.3}, {"efficientnet_b3", 1.2, 1.4, 300, 0.3},
@@ -209,9 +208,9 @@ EfficientNetChannels efficientnet_channels(const Options& o, bool lite) {
   EfficientNetChannels out;
   out.stem = lite ? 32 : scaled(32);
   int in = out.stem;
-  for (std::size_t i = 0; i < std::size(kEfficientNetRows); ++i) {
-    const EfficientNetRow& row = kEfficientNetRows[i];
-    const bool fixed = lite && (i == 0 || i + 1 == std::size(kEfficientNetRows));
+  for (std::size_t i = 0; i < std::size(kRows); ++i) {
+    const Row& row = kRows[i];
+    const bool fixed = lite && (i == 0 || i + 1 == std::size(kRows));
     const int repeats = fixed ? row.repeats : static_cast<int>(std::ceil(row.repeats * o.depth));
     for (int r = 0; r < repeats; ++r) {
       EfficientNetBlock b;

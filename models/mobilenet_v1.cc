@@ -20,10 +20,10 @@
 namespace fovea::models {
 namespace {
 
-struct V1Row {
+struct Row {
   int channels, repeats, stride;
 };
-constexpr V1Row kV1Rows[] = {{64, 1, 1}, {128, 2, 2}, {256, 2, 2}, {512, 6, 2}, {1024, 2, 2}};
+constexpr Row kRows[] = {{64, 1, 1}, {128, 2, 2}, {256, 2, 2}, {512, 6, 2}, {1024, 2, 2}};
 
 /// timm rounds to multiples of 8, the others cut off fractions; Keras has no smallest number of channels.
 int scaled(int channels, const Options& o) {
@@ -43,7 +43,7 @@ std::optional<Padding> depthwise_padding(int stride, const Options& o) {
 
 std::vector<int> mobilenet_v1_repeats(const Options& o) {
   std::vector<int> repeats;
-  for (const V1Row& row : kV1Rows) repeats.push_back(static_cast<int>(std::ceil(row.repeats * o.depth)));
+  for (const Row& row : kRows) repeats.push_back(static_cast<int>(std::ceil(row.repeats * o.depth)));
   return repeats;
 }
 
@@ -55,10 +55,10 @@ Model mobilenet_v1(const Architecture&, const Options& o) {
   net.add("stem", conv_bn(o.channels, in, {.kernel = 3, .stride = 2}, c));
   const std::vector<int> repeats = mobilenet_v1_repeats(o);
   int number = 0;
-  for (std::size_t i = 0; i < std::size(kV1Rows); ++i) {
-    const int out = scaled(kV1Rows[i].channels, o);
+  for (std::size_t i = 0; i < std::size(kRows); ++i) {
+    const int out = scaled(kRows[i].channels, o);
     for (int r = 0; r < repeats[i]; ++r) {
-      const int stride = r == 0 ? kV1Rows[i].stride : 1;
+      const int stride = r == 0 ? kRows[i].stride : 1;
       Sequential block;
       block.add(
           "depthwise",

@@ -23,11 +23,11 @@
 namespace fovea::models {
 namespace {
 
-struct V2Row {
+struct Row {
   int expansion, channels, repeats, stride;
 };
-constexpr V2Row kV2Rows[] = {{1, 16, 1, 1}, {6, 24, 2, 2},  {6, 32, 3, 2}, {6, 64, 4, 2},
-                             {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
+constexpr Row kRows[] = {{1, 16, 1, 1}, {6, 24, 2, 2},  {6, 32, 3, 2}, {6, 64, 4, 2},
+                         {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
 
 /// timm's 110d and 120d: `scale` of their rows in the zoo's table.
 bool fixed_ends(const Architecture& a) { return a.scale != 0; }
@@ -42,10 +42,10 @@ int scaled(double channels, const Options& o) {
 
 std::vector<int> mobilenet_v2_repeats(const Architecture& a, const Options& o) {
   std::vector<int> repeats;
-  for (std::size_t i = 0; i < std::size(kV2Rows); ++i) {
-    const bool end = i == 0 || i + 1 == std::size(kV2Rows);
+  for (std::size_t i = 0; i < std::size(kRows); ++i) {
+    const bool end = i == 0 || i + 1 == std::size(kRows);
     const bool keep = end && fixed_ends(a);
-    repeats.push_back(keep ? kV2Rows[i].repeats : static_cast<int>(std::ceil(kV2Rows[i].repeats * o.depth - 1e-9)));
+    repeats.push_back(keep ? kRows[i].repeats : static_cast<int>(std::ceil(kRows[i].repeats * o.depth - 1e-9)));
   }
   return repeats;
 }
@@ -58,14 +58,14 @@ Model mobilenet_v2(const Architecture& a, const Options& o) {
   net.add("stem", conv_bn(o.channels, in, {.kernel = 3, .stride = 2}, c));
   const std::vector<int> repeats = mobilenet_v2_repeats(a, o);
   int number = 0;
-  for (std::size_t i = 0; i < std::size(kV2Rows); ++i) {
-    const int out = scaled(kV2Rows[i].channels, o);
+  for (std::size_t i = 0; i < std::size(kRows); ++i) {
+    const int out = scaled(kRows[i].channels, o);
     for (int r = 0; r < repeats[i]; ++r) {
       net.add(str("block_", number++), InvertedResidual({.in = in,
-                                                         .expanded = in * kV2Rows[i].expansion,
+                                                         .expanded = in * kRows[i].expansion,
                                                          .out = out,
-                                                         .stride = r == 0 ? kV2Rows[i].stride : 1,
-                                                         .expand = kV2Rows[i].expansion != 1},
+                                                         .stride = r == 0 ? kRows[i].stride : 1,
+                                                         .expand = kRows[i].expansion != 1},
                                                         c));
       in = out;
     }

@@ -34,26 +34,25 @@
 namespace fovea::models {
 namespace {
 
-struct V3Row {
+struct Row {
   int kernel, expanded, channels;
   bool excite, hard_swish;
   int stride, stage;
 };
 constexpr bool RE = false, HS = true;
-constexpr V3Row kSmall[] = {{3, 16, 16, true, RE, 2, 0},  {3, 72, 24, false, RE, 2, 1}, {3, 88, 24, false, RE, 1, 1},
-                            {5, 96, 40, true, HS, 2, 2},  {5, 240, 40, true, HS, 1, 2}, {5, 240, 40, true, HS, 1, 2},
-                            {5, 120, 48, true, HS, 1, 3}, {5, 144, 48, true, HS, 1, 3}, {5, 288, 96, true, HS, 2, 4},
-                            {5, 576, 96, true, HS, 1, 4}, {5, 576, 96, true, HS, 1, 4}};
-constexpr V3Row kLarge[] = {
-    {3, 16, 16, false, RE, 1, 0},  {3, 64, 24, false, RE, 2, 1},  {3, 72, 24, false, RE, 1, 1},
-    {5, 72, 40, true, RE, 2, 2},   {5, 120, 40, true, RE, 1, 2},  {5, 120, 40, true, RE, 1, 2},
-    {3, 240, 80, false, HS, 2, 3}, {3, 200, 80, false, HS, 1, 3}, {3, 184, 80, false, HS, 1, 3},
-    {3, 184, 80, false, HS, 1, 3}, {3, 480, 112, true, HS, 1, 4}, {3, 672, 112, true, HS, 1, 4},
-    {5, 672, 160, true, HS, 2, 5}, {5, 960, 160, true, HS, 1, 5}, {5, 960, 160, true, HS, 1, 5}};
+constexpr Row kSmall[] = {{3, 16, 16, true, RE, 2, 0},  {3, 72, 24, false, RE, 2, 1}, {3, 88, 24, false, RE, 1, 1},
+                          {5, 96, 40, true, HS, 2, 2},  {5, 240, 40, true, HS, 1, 2}, {5, 240, 40, true, HS, 1, 2},
+                          {5, 120, 48, true, HS, 1, 3}, {5, 144, 48, true, HS, 1, 3}, {5, 288, 96, true, HS, 2, 4},
+                          {5, 576, 96, true, HS, 1, 4}, {5, 576, 96, true, HS, 1, 4}};
+constexpr Row kLarge[] = {{3, 16, 16, false, RE, 1, 0},  {3, 64, 24, false, RE, 2, 1},  {3, 72, 24, false, RE, 1, 1},
+                          {5, 72, 40, true, RE, 2, 2},   {5, 120, 40, true, RE, 1, 2},  {5, 120, 40, true, RE, 1, 2},
+                          {3, 240, 80, false, HS, 2, 3}, {3, 200, 80, false, HS, 1, 3}, {3, 184, 80, false, HS, 1, 3},
+                          {3, 184, 80, false, HS, 1, 3}, {3, 480, 112, true, HS, 1, 4}, {3, 672, 112, true, HS, 1, 4},
+                          {5, 672, 160, true, HS, 2, 5}, {5, 960, 160, true, HS, 1, 5}, {5, 960, 160, true, HS, 1, 5}};
 
 /// The frameworks agree at width 1. Elsewhere torchvision scales the paper's inner channels, the others multiply the
 /// scaled outer channels by the paper's ratio, which timm gives with two decimals (3.67 for 88/24).
-int expanded_channels(const V3Row& row, int in, int base_in, const Options& o) {
+int expanded_channels(const Row& row, int in, int base_in, const Options& o) {
   if (o.layout == Layout::torchvision) return make_divisible(row.expanded * o.width);
   const double ratio = static_cast<double>(row.expanded) / base_in;
   return make_divisible(in * (o.layout == Layout::timm ? std::round(ratio * 100) / 100 : ratio));
@@ -95,11 +94,11 @@ image::Preprocessing own_preprocessing(const Options& o) {
 
 MobileNetV3Sizes mobilenet_v3_sizes(const Architecture& a, const Options& o) {
   const bool large = a.scale != 0;
-  const std::span<const V3Row> rows = large ? std::span<const V3Row>(kLarge) : std::span<const V3Row>(kSmall);
+  const std::span<const Row> rows = large ? std::span<const Row>(kLarge) : std::span<const Row>(kSmall);
   MobileNetV3Sizes sizes;
   sizes.stem = stem_channels(o);
   int in = sizes.stem, base_in = 16;
-  for (const V3Row& row : rows) {
+  for (const Row& row : rows) {
     MobileNetV3Block block;
     block.kernel = row.kernel;
     block.stride = row.stride;

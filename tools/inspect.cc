@@ -23,7 +23,7 @@ struct InspectArguments {
 
 constexpr std::size_t kShown = 12;
 
-void list(const char* what, const std::vector<std::string>& names, bool all) {
+void list_names(const char* what, const std::vector<std::string>& names, bool all) {
   if (names.empty()) return;
   std::printf("  %s (%zu):\n", what, names.size());
   for (std::size_t i = 0; i < names.size() && (all || i < kShown); ++i) std::printf("    %s\n", names[i].c_str());
@@ -80,9 +80,9 @@ int run_inspect(const InspectArguments& o) {
     std::printf("%s %s\n", fit->fits() ? "fits:" : "comes nearest to:", describe(model).c_str());
     std::printf("  pictures: %s\n", describe(model.preprocessing).c_str());
     if (fit->fits() && !models::undecided(*fit).empty()) std::printf("  note: %s\n", models::undecided(*fit).c_str());
-    list("missing", fit->missing, o.all);
-    list("unexpected", fit->unexpected, o.all);
-    list("misshapen", fit->misshapen, o.all);
+    list_names("missing", fit->missing, o.all);
+    list_names("unexpected", fit->unexpected, o.all);
+    list_names("misshapen", fit->misshapen, o.all);
   } else {
     std::printf("fits no network of the zoo: %s\n", unknown.c_str());
   }

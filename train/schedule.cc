@@ -11,40 +11,39 @@ namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 
-void require_schedule(bool good, std::string_view schedule, std::string_view what) {
+void require(bool good, std::string_view schedule, std::string_view what) {
   if (!good) throw Error(ErrorKind::usage, schedule, what);
 }
 
 void check(const ConstantLr&) {}
 void check(const StepLr& c) {
-  require_schedule(c.every >= 1, "step schedule", "'every' must be at least 1 epoch");
-  require_schedule(c.gamma > 0 && std::isfinite(c.gamma), "step schedule", "gamma must be positive");
+  require(c.every >= 1, "step schedule", "'every' must be at least 1 epoch");
+  require(c.gamma > 0 && std::isfinite(c.gamma), "step schedule", "gamma must be positive");
 }
 void check(const MultiStepLr& c) {
-  require_schedule(std::is_sorted(c.milestones.begin(), c.milestones.end()), "multi-step schedule",
-                   "milestones must ascend");
-  require_schedule(c.gamma > 0 && std::isfinite(c.gamma), "multi-step schedule", "gamma must be positive");
+  require(std::is_sorted(c.milestones.begin(), c.milestones.end()), "multi-step schedule", "milestones must ascend");
+  require(c.gamma > 0 && std::isfinite(c.gamma), "multi-step schedule", "gamma must be positive");
 }
 void check(const ExponentialLr& c) {
-  require_schedule(c.gamma > 0 && std::isfinite(c.gamma), "exponential schedule", "gamma must be positive");
+  require(c.gamma > 0 && std::isfinite(c.gamma), "exponential schedule", "gamma must be positive");
 }
 void check(const CosineLr& c) {
-  require_schedule(c.final_factor >= 0 && c.final_factor <= 1, "cosine schedule", "final_factor must be in [0, 1]");
+  require(c.final_factor >= 0 && c.final_factor <= 1, "cosine schedule", "final_factor must be in [0, 1]");
 }
 void check(const PolynomialLr& c) {
-  require_schedule(c.power > 0 && std::isfinite(c.power), "polynomial schedule", "power must be positive");
+  require(c.power > 0 && std::isfinite(c.power), "polynomial schedule", "power must be positive");
 }
 void check(const OneCycleLr& c) {
-  require_schedule(c.pct_start >= 0 && c.pct_start <= 1, "one-cycle schedule", "pct_start must be in [0, 1]");
-  require_schedule(c.div_factor > 0 && c.final_div_factor > 0, "one-cycle schedule", "div factors must be positive");
+  require(c.pct_start >= 0 && c.pct_start <= 1, "one-cycle schedule", "pct_start must be in [0, 1]");
+  require(c.div_factor > 0 && c.final_div_factor > 0, "one-cycle schedule", "div factors must be positive");
   const auto fraction = [](double v) { return v >= 0 && v < 1; };
-  require_schedule(!c.cycle_momentum || (fraction(c.base_momentum) && fraction(c.max_momentum)), "one-cycle schedule",
-                   "momenta must be in [0, 1)");
+  require(!c.cycle_momentum || (fraction(c.base_momentum) && fraction(c.max_momentum)), "one-cycle schedule",
+          "momenta must be in [0, 1)");
 }
 void check(const PlateauLr& c) {
-  require_schedule(c.factor > 0 && c.factor < 1, "plateau schedule", "factor must be in (0, 1)");
-  require_schedule(c.patience >= 0 && c.cooldown >= 0, "plateau schedule", "patience and cooldown must be at least 0");
-  require_schedule(c.threshold >= 0 && c.min_lr >= 0, "plateau schedule", "threshold and min_lr must be at least 0");
+  require(c.factor > 0 && c.factor < 1, "plateau schedule", "factor must be in (0, 1)");
+  require(c.patience >= 0 && c.cooldown >= 0, "plateau schedule", "patience and cooldown must be at least 0");
+  require(c.threshold >= 0 && c.min_lr >= 0, "plateau schedule", "threshold and min_lr must be at least 0");
 }
 
 double anneal(bool linear, double from, double to, double fraction) {
@@ -62,16 +61,16 @@ Schedule::Schedule(ScheduleConfig config, double lr, std::int64_t total_steps, s
       per_epoch_(steps_per_epoch),
       warmup_start_(warmup.start_factor) {
   std::visit([](const auto& c) { check(c); }, config_);
-  require_schedule(std::isfinite(lr) && lr >= 0, "schedule", "the learning rate must be a finite number, at least 0");
-  require_schedule(total_steps >= 1 && steps_per_epoch >= 1, "schedule", "there must be at least one step");
-  require_schedule(warmup.steps >= 0 && warmup.epochs >= 0 && std::isfinite(warmup.epochs), "warm-up",
-                   "its length must be at least 0");
-  require_schedule(warmup.start_factor >= 0 && warmup.start_factor <= 1, "warm-up", "start_factor must be in [0, 1]");
+  require(std::isfinite(lr) && lr >= 0, "schedule", "the learning rate must be a finite number, at least 0");
+  require(total_steps >= 1 && steps_per_epoch >= 1, "schedule", "there must be at least one step");
+  require(warmup.steps >= 0 && warmup.epochs >= 0 && std::isfinite(warmup.epochs), "warm-up",
+          "its length must be at least 0");
+  require(warmup.start_factor >= 0 && warmup.start_factor <= 1, "warm-up", "start_factor must be in [0, 1]");
   warmup_steps_ = warmup.steps > 0 ? warmup.steps
                                    : std::llround(std::min(warmup.epochs * static_cast<double>(steps_per_epoch), 1e15));
-  require_schedule(warmup_steps_ == 0 || !std::holds_alternative<OneCycleLr>(config_), "one-cycle schedule",
-                   "it has its own rise: use pct_start instead of a warm-up");
-  require_schedule(warmup_steps_ < total_ || warmup_steps_ == 0, "warm-up", "it must be shorter than the training");
+  require(warmup_steps_ == 0 || !std::holds_alternative<OneCycleLr>(config_), "one-cycle schedule",
+          "it has its own rise: use pct_start instead of a warm-up");
+  require(warmup_steps_ < total_ || warmup_steps_ == 0, "warm-up", "it must be shorter than the training");
 }
 
 Schedule::Rates Schedule::at(std::int64_t step) const {

@@ -11,7 +11,7 @@
 namespace fovea::insight::html {
 namespace {
 
-constexpr std::size_t kMostClassesShown = 60, kMostFindings = 5;
+constexpr std::size_t kMostClasses = 60, kMostFindings = 5;
 
 /// Text with line ends kept as paragraphs.
 std::string paragraphs(const std::string& text) {
@@ -103,7 +103,7 @@ std::string data(const Report& r) {
     for (const ReportPart& p : r.parts) sum += k < p.counts.size() ? p.counts[k] : 0;
     return sum;
   };
-  for (std::size_t k = 0; k < std::min(classes, kMostClassesShown); ++k) {
+  for (std::size_t k = 0; k < std::min(classes, kMostClasses); ++k) {
     std::vector<std::string> row{class_name(r, k)};
     for (const ReportPart& p : r.parts) row.push_back(grouped(k < p.counts.size() ? p.counts[k] : 0));
     const double share = total > 0 ? static_cast<double>(in_class(k)) / static_cast<double>(total) : 0;
@@ -121,7 +121,7 @@ std::string data(const Report& r) {
   sum.emplace_back("");
   table.row(sum, "sum");
   std::string out = table.finish();
-  if (classes > kMostClassesShown) out += str("<p>The first ", kMostClassesShown, " of ", classes, " classes.</p>\n");
+  if (classes > kMostClasses) out += str("<p>The first ", kMostClasses, " of ", classes, " classes.</p>\n");
   if (r.audit) out += findings(*r.audit, r.names);
   return out;
 }

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -175,6 +176,36 @@ TEST_CASE("no file grows beyond what one reads in a sitting") {
     wrong += source.path + " has " + std::to_string(source.lines.size()) + " lines\n";
   }
   INFO(wrong << "split by purpose; the limit is " << kMaxLines);
+  CHECK(wrong.empty());
+}
+
+TEST_CASE("files that are compiled together share no name of a function") {
+  // Two functions of one name become overloads there, and a call may take the other file's without a word.
+  const std::regex definition("[A-Za-z_][A-Za-z0-9_:<>,&* ]*[ &*]([a-z_][A-Za-z0-9_]*)\\(.*[^;]");
+  std::string wrong;
+  int seen = 0;
+  for (const std::string folder : {"tools/", "tests/tools/"}) {
+    std::map<std::string, std::string> hidden;  // where a function of an unnamed namespace stands
+    std::map<std::string, Rooms> all;
+    for (const Source& source : sources()) {
+      if (!source.path.starts_with(folder) || !source.path.ends_with(".cc")) continue;
+      bool inside = false;
+      for (const Line& line : source.lines) {
+        if (line.text == "namespace {") inside = true;
+        if (line.text == "}  // namespace") inside = false;
+        std::smatch match;
+        if (!std::regex_match(line.text, match, definition)) continue;
+        all[match[1]].insert(source.path);
+        if (inside) hidden.emplace(match[1], at(source, line));
+      }
+    }
+    for (const auto& [name, place] : hidden) {
+      ++seen;
+      if (all[name].size() > 1) wrong += place + ": " + name + " stands in another file of " + folder + " too\n";
+    }
+  }
+  CHECK(seen > 50);  // the pattern finds them
+  INFO(wrong);
   CHECK(wrong.empty());
 }
 
