@@ -133,19 +133,18 @@ void add_optimizers(const Options& options, const NamedShape& s) {
   const Shape n{s.number("n")};
   add_kernel(options, "sgd_momentum", s, per_element(n, 20), [=] {
     return [gradient = random_tensor(n), parameter = random_tensor(n), momentum = Tensor::zeros(n)]() mutable {
-      sgd_step({.lr = 1e-4, .momentum = 0.9}, gradient.view(), parameter.mutable_view(), momentum.mutable_view());
+      sgd_step({{.lr = 1e-4, .momentum = 0.9}, gradient.view(), parameter.mutable_view(), momentum.mutable_view()});
     };
   });
   add_kernel(options, "adam", s, per_element(n, 28), [=] {
     return [gradient = random_tensor(n), parameter = random_tensor(n), m = Tensor::zeros(n),
             v = Tensor::zeros(n)]() mutable {
-      adam_step({.lr = 1e-4}, gradient.view(), parameter.mutable_view(), m.mutable_view(), v.mutable_view());
+      adam_step({{.lr = 1e-4}, gradient.view(), parameter.mutable_view(), m.mutable_view(), v.mutable_view()});
     };
   });
   add_kernel(options, "rmsprop", s, per_element(n, 20), [=] {
     return [gradient = random_tensor(n), parameter = random_tensor(n), v = Tensor::zeros(n)]() mutable {
-      rmsprop_step({.lr = 1e-4}, gradient.view(), parameter.mutable_view(), v.mutable_view(), std::nullopt,
-                   std::nullopt);
+      rmsprop_step({{.lr = 1e-4}, gradient.view(), parameter.mutable_view(), v.mutable_view(), {}, {}});
     };
   });
 }
