@@ -1,7 +1,7 @@
 // 1×1 convolutions with everything around them, a chunk of rows at a time: read through the normalisation into panels
 // that stay in L2, multiply by the register tiles of planned_gemm.cc, and use the results while they are in L1 (a panel
 // of a chunk is 14 KB): forward for the statistics, backward for the activation's mask and the two sums. Backward reads
-// the gradient once for both products.
+// the gradient once for both products. Maps in bf16 are multiplied in bf16 or, where that is faster, in f32.
 #include <algorithm>
 #include <cstring>
 
@@ -107,6 +107,11 @@ struct Shapes {
   Shapes(const Shape& x, const Shape& w) : rows(x.numel() / x.dim(-1)), k(w[2]), n(w[3]) {}
 };
 
+/// What products of maps of this type are computed in.
+Element multiplied(Element stored) {
+  return stored == Element::bf16 && bf16_products_pay() ? Element::bf16 : Element::f32;
+}
+
 constexpr std::int64_t kTilesPerStep = 2;
 
 std::int64_t blocks_of(std::int64_t rows) {
@@ -182,7 +187,7 @@ const char* pointwise_norm_declines(const Conv2dParams& p, const Shape&, const S
 
 void pointwise_norm_forward(const ConvNormForward& job) {
   const Shapes s(job.in.x.shape, job.w.shape);
-  const Element from = element_of(job.in.x.dtype), element = element_of(job.y.dtype);
+  const Element from = element_of(job.in.x.dtype), to = element_of(job.y.dtype), element = multiplied(to);
   const Chunks chunks = cut(s.rows, s.k + s.n);
   const Panels panels(s.k, chunks.rows, element);
   const void* const packed = pack(job.w.ptr<float>(), s.k, s.n, false, element);
@@ -204,15 +209,15 @@ void pointwise_norm_forward(const ConvNormForward& job) {
       if (chunk + 1 < last)
         ahead.add(element_at(job.in.x.data, (begin + rows) * s.k, from),
                   std::min(chunks.rows, s.rows - begin - rows) * s.k * bytes_of(from));
-      if (!stream) ahead.add(element_at(job.y.data, begin * s.n, element), rows * s.n * bytes_of(element), true);
+      if (!stream) ahead.add(element_at(job.y.data, begin * s.n, to), rows * s.n * bytes_of(to), true);
       const PlannedGemm gemm = panels.times(a, rows, packed, s.n, bias, made);
       const std::int64_t width = panel_width();
       for (std::int64_t p = 0; p < panel_count(s.n); ++p) {
         const std::int64_t c = p * width, columns = std::min(width, s.n - c);
         multiply(gemm, p, ahead);
         if (job.mean && chunk == first) sums.begin(thread, made, element, columns, c);
-        const RowsOut out{made, element, width, element_at(job.y.data, begin * s.n + c, element), element, s.n,
-                          rows, columns, stream};
+        const RowsOut out{made, element, width, element_at(job.y.data, begin * s.n + c, to), to, s.n, rows, columns,
+                          stream};
         sum_rows({out, job.mean ? sums.pivot(thread) + c : nullptr, sums.first(thread) + c, sums.second(thread) + c});
       }
       sums.count(thread, rows);
@@ -224,7 +229,7 @@ void pointwise_norm_forward(const ConvNormForward& job) {
 
 void pointwise_norm_backward(const ConvNormBackward& job) {
   const Shapes s(job.in.x.shape, job.w.shape);
-  const Element element = element_of(job.dy.g.dtype), from = element_of(job.in.x.dtype);
+  const Element stored = element_of(job.dy.g.dtype), from = element_of(job.in.x.dtype), element = multiplied(stored);
   const Chunks chunks = cut(s.rows, s.k + s.n);
   const Panels gradients(s.n, chunks.rows, element), inputs(s.k, chunks.rows, element);
   const void* const packed = job.dx ? pack(job.w.ptr<float>(), s.k, s.n, true, element) : nullptr;
@@ -253,8 +258,8 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
       ahead.start();
       if (chunk + 1 < last) {
         const std::int64_t next = begin + rows, more = std::min(chunks.rows, s.rows - next);
-        ahead.add(element_at(job.dy.g.data, next * s.n, element), more * s.n * bytes_of(element));
-        if (load.b) ahead.add(element_at(job.dy.y.data, next * s.n, element), more * s.n * bytes_of(element));
+        ahead.add(element_at(job.dy.g.data, next * s.n, stored), more * s.n * bytes_of(stored));
+        if (load.b) ahead.add(element_at(job.dy.y.data, next * s.n, stored), more * s.n * bytes_of(stored));
         ahead.add(element_at(job.in.x.data, next * s.k, from), more * s.k * bytes_of(from));
       }
       if (job.dx && !stream) ahead.add(element_at(job.dx->data, begin * s.k, from), rows * s.k * bytes_of(from), true);

@@ -384,7 +384,8 @@ void row_sums(const RowSums& job) {
     const bool in = job.y.element == Element::f32, out = job.y.to_element == Element::f32;
     if (!in && !job.y.to) return sums<Bf16, Bf16, Way::none>(job);
     if (!in) return past ? sums<Bf16, Bf16, Way::stream>(job) : sums<Bf16, Bf16, Way::store>(job);
-    if (!out && job.y.to) return sums<float, Bf16, Way::store>(job);
+    if (!out && job.y.to)
+      return past ? sums<float, Bf16, Way::stream>(job) : sums<float, Bf16, Way::store>(job);
   }
   if (!job.y.to) return sums<float, float, Way::none>(job);
   past ? sums<float, float, Way::stream>(job) : sums<float, float, Way::store>(job);
@@ -395,7 +396,8 @@ void masked_rows(const MaskedRows& job) {
     const bool in = job.g.element == Element::f32, out = job.g.to_element == Element::f32;
     if (!in && !job.g.to) return masked<Bf16, Bf16, Way::none>(job, IdentityGrad());
     if (!in) return past ? masked_by_kind<Bf16, Bf16, Way::stream>(job) : masked_by_kind<Bf16, Bf16, Way::store>(job);
-    if (!out && job.g.to) return masked_by_kind<float, Bf16, Way::store>(job);
+    if (!out && job.g.to)
+      return past ? masked_by_kind<float, Bf16, Way::stream>(job) : masked_by_kind<float, Bf16, Way::store>(job);
   }
   if (!job.g.to) return masked<float, float, Way::none>(job, IdentityGrad());
   past ? masked_by_kind<float, float, Way::stream>(job) : masked_by_kind<float, float, Way::store>(job);

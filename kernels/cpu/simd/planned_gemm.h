@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "kernels/activation.h"
 #include "kernels/cpu/simd/element.h"
@@ -61,6 +62,12 @@ int planned_tile_rows();
 
 /// True where products of bf16 are computed: AVX-512 BF16.
 bool has_bf16();
+/// True where they are also faster than those of f32, which is measured once: on Intel's cores since Sapphire Rapids
+/// vdpbf16ps does half the multiply-adds of f32's (87 beside 179 GFLOP/s; bf16 is AMX's there), on AMD's Zen 4 twice
+/// as many. Maps in bf16 are multiplied in f32 where this is false.
+bool bf16_products_pay();
+/// For tests: what bf16_products_pay() says where has_bf16() is true; nothing: what was measured.
+void pretend_bf16_products_pay(std::optional<bool> answer);
 /// Packs a k×n matrix (row-major f32, k even) for bf16 operands: panels of 32 columns, pairs of rows side by side. The
 /// last panel is 16 wide if the rest fits. packed_floats(k, n) halves.
 void pack_bf16(const float* b, std::int64_t k, std::int64_t n, std::uint16_t* packed);
