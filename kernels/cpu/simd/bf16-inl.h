@@ -50,7 +50,14 @@ HWY_INLINE void store_value(hn::Vec<D> v, D, std::uint16_t* to) {
 template <class T, class O>
 HWY_INLINE hn::Vec<T> load_first(T d, const O* from, int count) {
 #if HWY_TARGET == HWY_AVX3
-  if constexpr (sizeof(O) == 4) return hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(count)), d, from);
+  if constexpr (sizeof(O) == 4) {
+    return hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(count)), d, from);
+  } else {
+    const hn::RebindToUnsigned<T> du;
+    const hn::Rebind<std::uint16_t, T> dh;
+    const auto half = hn::MaskedLoad(hn::FirstN(dh, static_cast<std::size_t>(count)), dh, from);
+    return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, half)));
+  }
 #endif
   HWY_ALIGN O edge[HWY_LANES(float)] = {};
   std::memcpy(edge, from, static_cast<std::size_t>(count) * sizeof(O));
@@ -66,6 +73,13 @@ HWY_INLINE void store_first(hn::Vec<T> v, T d, O* to, int count) {
 #endif
   HWY_ALIGN O edge[HWY_LANES(float)];
   store_value(v, d, edge);
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (sizeof(O) == 2) {
+    const hn::Rebind<std::uint16_t, T> dh;
+    hn::BlendedStore(hn::Load(dh, edge), hn::FirstN(dh, static_cast<std::size_t>(count)), dh, to);
+    return;
+  }
+#endif
   std::memcpy(to, edge, static_cast<std::size_t>(count) * sizeof(O));
 }
 

@@ -216,8 +216,8 @@ void pointwise_norm_forward(const ConvNormForward& job) {
         const std::int64_t c = p * width, columns = std::min(width, s.n - c);
         multiply(gemm, p, ahead);
         if (job.mean && chunk == first) sums.begin(thread, made, element, columns, c);
-        const RowsOut out{made, element, width, element_at(job.y.data, begin * s.n + c, to), to, s.n, rows, columns,
-                          stream};
+        const RowsOut out{made, element, width, element_at(job.y.data, begin * s.n + c, to), to, s.n,
+                          rows, columns, stream};
         sum_rows({out, job.mean ? sums.pivot(thread) + c : nullptr, sums.first(thread) + c, sums.second(thread) + c});
       }
       sums.count(thread, rows);

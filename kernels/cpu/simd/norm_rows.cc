@@ -1,5 +1,5 @@
-// The row passes of norm_rows.h, once per instruction set. Rows go two at a time, so that a channel's parameters are
-// loaded once for both; sums run down two vectors of columns and stay in registers.
+// The row passes of norm_rows.h, once per instruction set. Rows are read some at a time, so that a channel's parameters
+// are loaded once for all; sums run down two vectors of columns and stay in registers.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/norm_rows.cc"
 #include <hwy/foreach_target.h>
@@ -89,43 +89,57 @@ struct IdentityGrad {
   }
 };
 
-/// f(kWhole or part, r, c, count) gives row r's vector at column c; it goes where `to` says.
-template <class Out, class F>
-HWY_INLINE void write_rows(RowsTo to, std::int64_t rows, std::int64_t channels, F f) {
+/// Rows that are read together, so that a channel's parameters are loaded once for all: as many as registers allow.
+#if HWY_TARGET == HWY_AVX3
+constexpr int kTogether = 4;
+#else
+constexpr int kTogether = 2;
+#endif
+
+/// begin(rows, i) sets f on the rows of these numbers; f(whole or part, c, count, v) gives each one's vector at column
+/// c. They go where `to` says.
+template <class Out, class Begin>
+HWY_INLINE void write_rows(RowsTo to, std::int64_t rows, std::int64_t channels, Begin begin) {
   const Full d;
   Out* const base = static_cast<Out*>(to.data);
   const bool padded = to.width != channels;
-  for (std::int64_t r = 0; r < rows; r += 2) {
-    const std::int64_t last = std::min(r + 1, rows - 1);  // an odd last row is done twice
+  for (std::int64_t r = 0; r < rows; r += kTogether) {
+    std::int64_t number[kTogether];
+    Out* out[kTogether];
+    FOVEA_UNROLL(4)
+    for (int i = 0; i < kTogether; ++i) {
+      number[i] = std::min(r + i, rows - 1);  // what is missing in the end is the last row again
+      out[i] = base + number[i] * to.stride;
+    }
+    const auto f = begin(number);
+    V v[kTogether];
     for (std::int64_t p = 0; p < channels; p += to.width) {
-      Out* const one = base + p / to.width * to.panel_stride + r * to.stride - p;
-      Out* const two = one + (last - r) * to.stride;
       const std::int64_t end = std::min(channels, p + to.width);
       std::int64_t c = p;
       for (; c + kLanes <= end; c += kLanes) {
-        V a, b;
-        f(std::false_type(), r, last, c, 0, a, b);
-        keep(a, one + c);
-        keep(b, two + c);
+        f(std::false_type(), c, 0, v);
+        FOVEA_UNROLL(4)
+        for (int i = 0; i < kTogether; ++i) keep(v[i], out[i] + c);
       }
       if (c < end) {
         const int count = static_cast<int>(end - c);
-        V a, b;
-        f(std::true_type(), r, last, c, count, a, b);
-        if (padded) {
-          const auto inside = hn::FirstN(d, static_cast<std::size_t>(count));
-          keep(hn::IfThenElseZero(inside, a), one + c);
-          keep(hn::IfThenElseZero(inside, b), two + c);
-        } else {
-          store_first(a, d, one + c, count);
-          store_first(b, d, two + c, count);
+        f(std::true_type(), c, count, v);
+        FOVEA_UNROLL(4)
+        for (int i = 0; i < kTogether; ++i) {
+          if (padded) {
+            keep(hn::IfThenElseZero(hn::FirstN(d, static_cast<std::size_t>(count)), v[i]), out[i] + c);
+          } else {
+            store_first(v[i], d, out[i] + c, count);
+          }
         }
         c += kLanes;
       }
       for (; padded && c < p + to.width; c += kLanes) {
-        keep(hn::Zero(d), one + c);
-        keep(hn::Zero(d), two + c);
+        FOVEA_UNROLL(4)
+        for (int i = 0; i < kTogether; ++i) keep(hn::Zero(d), out[i] + c);
       }
+      FOVEA_UNROLL(4)
+      for (int i = 0; i < kTogether; ++i) out[i] += to.panel_stride - to.width;
     }
   }
 }
@@ -134,28 +148,35 @@ HWY_INLINE void write_rows(RowsTo to, std::int64_t rows, std::int64_t channels, 
 template <class In, class Out, class Act>
 void normalized(const NormalizedRows job, Act act) {
   const Full d;
-  const In* const x = static_cast<const In*>(job.x);
-  const In* const residual = static_cast<const In*>(job.residual);
   const NormColumns n = job.norm;
   const std::int64_t pitch = job.stride ? job.stride : job.channels;
-  write_rows<Out>(job.to, job.rows, job.channels,
-                  [&](auto part, std::int64_t r, std::int64_t s, std::int64_t c, int count, V& a, V& b) HWY_ATTR {
-                    constexpr bool kPart = decltype(part)::value;
-                    a = load<kPart>(x + r * pitch + c, count);
-                    b = load<kPart>(x + s * pitch + c, count);
-                    if (n.mean) {
-                      const V mean = load<kPart>(n.mean + c, count), scale = load<kPart>(n.scale + c, count),
-                              beta = load<kPart>(n.beta + c, count);
-                      a = hn::MulAdd(hn::Sub(a, mean), scale, beta);
-                      b = hn::MulAdd(hn::Sub(b, mean), scale, beta);
-                    }
-                    if (residual) {
-                      a = hn::Add(a, load<kPart>(residual + r * pitch + c, count));
-                      b = hn::Add(b, load<kPart>(residual + s * pitch + c, count));
-                    }
-                    a = act(d, a);
-                    b = act(d, b);
-                  });
+  write_rows<Out>(job.to, job.rows, job.channels, [&](const std::int64_t(&rows)[kTogether]) HWY_ATTR {
+    struct {
+      const In *x, *residual;
+    } row[kTogether];
+    FOVEA_UNROLL(4)
+    for (int i = 0; i < kTogether; ++i) {
+      row[i].x = static_cast<const In*>(job.x) + rows[i] * pitch;
+      row[i].residual = job.residual ? static_cast<const In*>(job.residual) + rows[i] * pitch : nullptr;
+    }
+    return [=](auto part, std::int64_t c, int count, V(&v)[kTogether]) HWY_ATTR {
+      constexpr bool kPart = decltype(part)::value;
+      FOVEA_UNROLL(4)
+      for (int i = 0; i < kTogether; ++i) v[i] = load<kPart>(row[i].x + c, count);
+      if (n.mean) {
+        const V mean = load<kPart>(n.mean + c, count), scale = load<kPart>(n.scale + c, count),
+                beta = load<kPart>(n.beta + c, count);
+        FOVEA_UNROLL(4)
+        for (int i = 0; i < kTogether; ++i) v[i] = hn::MulAdd(hn::Sub(v[i], mean), scale, beta);
+      }
+      if (row[0].residual) {
+        FOVEA_UNROLL(4)
+        for (int i = 0; i < kTogether; ++i) v[i] = hn::Add(v[i], load<kPart>(row[i].residual + c, count));
+      }
+      FOVEA_UNROLL(4)
+      for (int i = 0; i < kTogether; ++i) v[i] = act(d, v[i]);
+    };
+  });
 }
 
 template <class In, class Out>
@@ -171,27 +192,35 @@ void normalized_by_kind(const NormalizedRows& job) {
 
 template <class In, class Out>
 void gradient(const GradientRows job) {
-  const In *const g = static_cast<const In*>(job.g), *const y = static_cast<const In*>(job.y);
-  const std::int64_t pitch = job.channels;
-  write_rows<Out>(job.to, job.rows, job.channels,
-                  [&](auto part, std::int64_t r, std::int64_t s, std::int64_t c, int count, V& a, V& b) HWY_ATTR {
-                    constexpr bool kPart = decltype(part)::value;
-                    a = load<kPart>(g + r * pitch + c, count);
-                    b = load<kPart>(g + s * pitch + c, count);
-                    if (!job.a) return;
-                    const V scale = load<kPart>(job.a + c, count);
-                    if (!job.b) {
-                      a = hn::Mul(a, scale);
-                      b = hn::Mul(b, scale);
-                      return;
-                    }
-                    const V slope = load<kPart>(job.b + c, count), mean = load<kPart>(job.mean + c, count),
-                            offset = load<kPart>(job.c + c, count);
-                    const V p = hn::Sub(load<kPart>(y + r * pitch + c, count), mean);
-                    const V q = hn::Sub(load<kPart>(y + s * pitch + c, count), mean);
-                    a = hn::MulAdd(a, scale, hn::MulAdd(p, slope, offset));
-                    b = hn::MulAdd(b, scale, hn::MulAdd(q, slope, offset));
-                  });
+  write_rows<Out>(job.to, job.rows, job.channels, [&](const std::int64_t(&rows)[kTogether]) HWY_ATTR {
+    struct {
+      const In *g, *y;
+    } row[kTogether];
+    FOVEA_UNROLL(4)
+    for (int i = 0; i < kTogether; ++i) {
+      row[i].g = static_cast<const In*>(job.g) + rows[i] * job.channels;
+      row[i].y = job.b ? static_cast<const In*>(job.y) + rows[i] * job.channels : nullptr;
+    }
+    return [=](auto part, std::int64_t c, int count, V(&v)[kTogether]) HWY_ATTR {
+      constexpr bool kPart = decltype(part)::value;
+      FOVEA_UNROLL(4)
+      for (int i = 0; i < kTogether; ++i) v[i] = load<kPart>(row[i].g + c, count);
+      if (!job.a) return;
+      const V scale = load<kPart>(job.a + c, count);
+      if (!job.b) {
+        FOVEA_UNROLL(4)
+        for (int i = 0; i < kTogether; ++i) v[i] = hn::Mul(v[i], scale);
+        return;
+      }
+      const V slope = load<kPart>(job.b + c, count), mean = load<kPart>(job.mean + c, count),
+              offset = load<kPart>(job.c + c, count);
+      FOVEA_UNROLL(4)
+      for (int i = 0; i < kTogether; ++i) {
+        const V away = hn::Sub(load<kPart>(row[i].y + c, count), mean);
+        v[i] = hn::MulAdd(v[i], scale, hn::MulAdd(away, slope, offset));
+      }
+    };
+  });
 }
 
 /// f(kPart, vectors of columns, first column, columns of the last vector).
@@ -384,8 +413,7 @@ void row_sums(const RowSums& job) {
     const bool in = job.y.element == Element::f32, out = job.y.to_element == Element::f32;
     if (!in && !job.y.to) return sums<Bf16, Bf16, Way::none>(job);
     if (!in) return past ? sums<Bf16, Bf16, Way::stream>(job) : sums<Bf16, Bf16, Way::store>(job);
-    if (!out && job.y.to)
-      return past ? sums<float, Bf16, Way::stream>(job) : sums<float, Bf16, Way::store>(job);
+    if (!out && job.y.to) return past ? sums<float, Bf16, Way::stream>(job) : sums<float, Bf16, Way::store>(job);
   }
   if (!job.y.to) return sums<float, float, Way::none>(job);
   past ? sums<float, float, Way::stream>(job) : sums<float, float, Way::store>(job);
