@@ -45,6 +45,7 @@ struct Tile {
   bool clamp;
   float low, high;
   const RoundedActivation* rounded;
+  Fetch fetch;
 };
 
 struct OutF32 {
@@ -81,7 +82,8 @@ __attribute__((noinline)) void tile(const Tile& t) {
     for (int i = 0; i < MR; ++i) tail[i] = start;
   }
   const char* b = t.b;
-  const long stride = t.stride;
+  const char* fetch = t.fetch.at;
+  const long stride = t.stride, fetch_step = t.fetch.step;
   FOVEA_UNROLL(1)
   for (int r = 0; r < t.run_count; ++r) {
     const char* base[kBases];
@@ -96,7 +98,7 @@ __attribute__((noinline)) void tile(const Tile& t) {
       for (int v = 0; v < kFull; ++v) bv[v] = _mm512_loadu_si512(b + q * kRow + v * 64);
       if (kHalf) bh = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + q * kRow + kFull * 64));
       FOVEA_UNROLL(2)
-      for (int v = 0; v < kFull + kHalf; ++v) _mm_prefetch(b + q * kRow + v * 64 + kPrefetch, _MM_HINT_T0);
+      for (int v = 0; v < kFull + kHalf; ++v, fetch += fetch_step) _mm_prefetch(fetch, _MM_HINT_T0);
       FOVEA_UNROLL(16)
       for (int i = 0; i < MR; ++i) {
         const __m512i av = quad(base[i / 3] + i % 3 * stride + q * 4);
@@ -266,7 +268,11 @@ void run_gemm(const PlannedGemm& job) {
            job.clamp,
            job.low,
            job.high,
-           job.rounded};
+           job.rounded,
+           job.fetch};
+    if (!job.fetch.at) t.fetch = {t.b + kPrefetch, 64};
+    const std::int64_t fetched =
+        job.fetch.at ? job.k * Product::kBytes / 4 * ((columns + 15) / 16) * job.fetch.step : 0;
     const bool half = columns <= (narrow ? 8 : 24);
     const TileFn* const table = narrow ? (half ? Table<Product, Out, 0, 1>::kFn : Table<Product, Out, 1, 0>::kFn)
                                        : (half ? Table<Product, Out, 1, 1>::kFn : Table<Product, Out, 2, 0>::kFn);
@@ -281,6 +287,7 @@ void run_gemm(const PlannedGemm& job) {
       t.a += size * t.stride;
       t.c = static_cast<T*>(t.c) + size * job.c_stride;
       t.residual = residual_at(t.residual, size * job.residual_stride);
+      t.fetch.at += fetched;
     }
   }
 }

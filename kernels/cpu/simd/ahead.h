@@ -6,58 +6,62 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/simd/panels.h"
+
 namespace fovea::kernels::simd {
 
-/// Asks for some ranges of memory (into L2), a part at each of so many steps: read from DRAM when it is needed, a chunk
-/// of a convolution takes half as long as its products.
+/// Asks for some ranges of memory, a part with each part of a chunk's work: read from DRAM when it is needed, a chunk
+/// of a convolution takes half as long as its products. Register tiles ask a line at a time between their products
+/// (Fetch); many at once wait for each other, since a core has 12 to 16 lines on the way at a time.
 class Ahead {
  public:
-  explicit Ahead(std::int64_t steps) : steps_(std::max<std::int64_t>(1, steps)) {}
+  /// `work` in any unit, the same for all that step() and fetch() are told.
+  explicit Ahead(std::int64_t work) : work_(std::max<std::int64_t>(1, work)) {}
   void start() {
     count_ = range_ = 0;
-    at_ = lines_ = each_ = 0;
+    at_ = bytes_ = 0;
   }
-  /// At most four. `written`: this core will write there; the lines come as its own.
-  void add(const void* from, std::int64_t bytes, bool written = false) {
-    ranges_[count_++] = {static_cast<const char*>(from), bytes, written};
-    lines_ += (bytes + 63) / 64;
-    each_ = (lines_ + steps_ - 1) / steps_;
+  /// At most four.
+  void add(const void* from, std::int64_t bytes) {
+    ranges_[count_++] = {static_cast<const char*>(from), bytes};
+    bytes_ += bytes;
   }
-  void step() {
-    std::int64_t left = each_;
-    while (left > 0 && range_ < count_) {
-      const auto [from, bytes, written] = ranges_[range_];
-      const std::int64_t end = std::min(bytes, at_ + left * 64);
-      left -= (end - at_ + 63) / 64;
-      if (written) {
-        for (; at_ < end; at_ += 64) own(from + at_);
-      } else {
-        for (; at_ < end; at_ += 64) __builtin_prefetch(from + at_, 0, 2);
-      }
-      if (at_ >= bytes) {
-        ++range_;
-        at_ = 0;
-      }
+  /// Asks for the part that goes with so much of the work, now and into L2.
+  void step(std::int64_t work) {
+    for (std::int64_t left = share(work); left > 0 && range_ < count_;) {
+      const Range part = take(left);
+      for (std::int64_t i = 0; i < part.bytes; i += 64) __builtin_prefetch(part.from + i, 0, 2);
+      left -= part.bytes;
     }
+  }
+  /// The part that goes with so much of the work, for tiles that ask `times` times; what is left of a range at most.
+  Fetch fetch(std::int64_t work, std::int64_t times) {
+    if (range_ >= count_ || times <= 0) return {};
+    const Range part = take(std::min(share(work), 64 * times));
+    return {part.from, (part.bytes + times - 1) / times};
   }
 
  private:
-  static void own(const char* line) {
-#if defined(__x86_64__)
-    asm volatile("prefetchw %0" : : "m"(*line));  // the builtin is this only for newer CPUs than we compile for
-#else
-    __builtin_prefetch(line, 1, 2);
-#endif
-  }
-
   struct Range {
     const char* from;
     std::int64_t bytes;
-    bool written;
   };
+  /// Whole lines.
+  std::int64_t share(std::int64_t work) const { return (bytes_ * work / work_ + 64) / 64 * 64; }
+  Range take(std::int64_t bytes) {
+    const Range& range = ranges_[range_];
+    const Range part{range.from + at_, std::min(bytes, range.bytes - at_)};
+    at_ += part.bytes;
+    if (at_ >= range.bytes) {
+      ++range_;
+      at_ = 0;
+    }
+    return part;
+  }
+
   std::array<Range, 4> ranges_{};
   std::size_t count_ = 0, range_ = 0;
-  std::int64_t at_ = 0, lines_ = 0, each_ = 0, steps_;
+  std::int64_t at_ = 0, bytes_ = 0, work_;
 };
 
 }  // namespace fovea::kernels::simd

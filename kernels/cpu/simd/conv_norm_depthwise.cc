@@ -117,7 +117,7 @@ void depthwise_norm_forward(const ConvNormForward& job) {
       if (more > 0)
         ahead.add(element_at(job.in.x.data, (n * s.h + last) * in_row, from), more * in_row * bytes_of(from));
       for (std::int64_t p = 0; p < s.panels; ++p) {
-        ahead.step();
+        ahead.step(1);
         r.channels = s.width(p);
         for (std::int64_t b = 0; b < rows; ++b) {
           r.rows = 0;
@@ -226,7 +226,7 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
         }
       }
       for (std::int64_t p = 0; p < s.panels; ++p) {
-        ahead.step();
+        ahead.step(1);
         const std::int64_t c = p * kPanel, panel = p * dy_width * kPanel;
         const void* const x = element_at(job.in.x.data, at * in_row + c, from);
         const NormColumns columns =

@@ -112,28 +112,23 @@ Element multiplied(Element stored) {
   return stored == Element::bf16 && bf16_products_pay() ? Element::bf16 : Element::f32;
 }
 
-constexpr std::int64_t kTilesPerStep = 2;
-
-std::int64_t blocks_of(std::int64_t rows) {
-  const std::int64_t block = kTilesPerStep * planned_tile_rows();
-  return (rows + block - 1) / block;
-}
-
-/// One panel of a chunk's product, a few tiles between two looks ahead.
+/// One panel of a chunk's product. Its share of what is fetched ahead is that of its products among `work`.
 void multiply(PlannedGemm gemm, std::int64_t panel, Ahead& ahead) {
-  const std::int64_t column = panel * panel_width();
+  const std::int64_t column = panel * panel_width(), tile = planned_tile_rows();
   gemm.packed = element_at(gemm.packed, column * gemm.k, gemm.in);
   gemm.columns = std::min<std::int64_t>(panel_width(), gemm.columns - column);
   gemm.panel_begin = 0;
   gemm.panel_end = 1;
-  const std::int64_t rows = gemm.rows, block = kTilesPerStep * planned_tile_rows();
+  const std::int64_t vectors = (gemm.columns + vector_width() - 1) / vector_width();
+  const std::int64_t steps = (gemm.in == Element::bf16 ? gemm.k / 2 : gemm.k) * vectors;
+  const std::int64_t rows = gemm.rows, block = 2 * tile;  // a block's share comes from one range
   const void* const a = gemm.a;
   void* const c = gemm.c;
   for (std::int64_t row = 0; row < rows; row += block) {
-    ahead.step();
     gemm.rows = std::min(block, rows - row);
     gemm.a = element_at(a, row * gemm.a_stride, gemm.in);
     gemm.c = element_at(c, row * gemm.c_stride, gemm.out);
+    gemm.fetch = ahead.fetch(gemm.rows * gemm.k * panel_width(), (gemm.rows + tile - 1) / tile * steps);
     planned_gemm(gemm);
   }
 }
@@ -146,11 +141,12 @@ void weights_of_chunk(const Panels& inputs, const char* z, const Panels& gradien
   const auto* const z_pairs = reinterpret_cast<const std::uint32_t*>(z + inputs.bytes());
   for (std::int64_t p = 0; p < pitch / gradients.width; ++p) {
     for (std::size_t r = 0; r < inputs.runs.size(); ++r) {
-      ahead.step();
       const auto run = static_cast<std::int64_t>(r);
       float* const out = dw + run * inputs.width * pitch;
+      const std::int64_t channels = std::min(inputs.width, inputs.channels - run * inputs.width);
+      const std::int64_t work = rows * channels * gradients.width;
       if (pairs) {
-        const std::int64_t channels = std::min(inputs.width, inputs.channels - run * inputs.width);
+        ahead.step(work);
         outer_pairs_bf16(z_pairs + run * inputs.pair_stride(), d_pairs + p * gradients.pair_stride(), (rows + 1) / 2,
                          channels, out + p * gradients.width, pitch, accumulate);
         continue;
@@ -170,6 +166,7 @@ void weights_of_chunk(const Panels& inputs, const char* z, const Panels& gradien
       outer.out = out;
       outer.out_pitch = pitch;
       outer.accumulate = accumulate;
+      outer.fetch = ahead.fetch(work, outer_tiles(channels) * rows);
       outer_panels(outer);
     }
   }
@@ -199,7 +196,7 @@ void pointwise_norm_forward(const ConvNormForward& job) {
   parallel_for(chunks.count, 1, [&](std::int64_t first, std::int64_t last, int thread) {
     void* const a = scratch<char>(Slot::block_a, panels.bytes());
     void* const made = scratch<float>(Slot::block_c, chunks.rows * panel_width());
-    Ahead ahead(panel_count(s.n) * blocks_of(chunks.rows));
+    Ahead ahead(chunks.rows * panels.padded * panel_count(s.n) * panel_width());
     for (std::int64_t chunk = first; chunk < last; ++chunk) {
       const std::int64_t begin = chunk * chunks.rows, rows = std::min(chunks.rows, s.rows - begin);
       NormalizedRows load{element_at(job.in.x.data, begin * s.k, from), from, rows, s.k, norm};
@@ -209,7 +206,7 @@ void pointwise_norm_forward(const ConvNormForward& job) {
       if (chunk + 1 < last)
         ahead.add(element_at(job.in.x.data, (begin + rows) * s.k, from),
                   std::min(chunks.rows, s.rows - begin - rows) * s.k * bytes_of(from));
-      if (!stream) ahead.add(element_at(job.y.data, begin * s.n, to), rows * s.n * bytes_of(to), true);
+      if (!stream) ahead.add(element_at(job.y.data, begin * s.n, to), rows * s.n * bytes_of(to));
       const PlannedGemm gemm = panels.times(a, rows, packed, s.n, bias, made);
       const std::int64_t width = panel_width();
       for (std::int64_t p = 0; p < panel_count(s.n); ++p) {
@@ -247,8 +244,8 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
     char* const z = job.dw ? scratch<char>(Slot::block_b, inputs.bytes() + inputs.pair_bytes()) : nullptr;
     void* const made = scratch<float>(Slot::block_c, chunks.rows * panel_width());
     float* const dw = partial + thread * weights;
-    Ahead ahead((job.dx ? panel_count(s.k) * blocks_of(chunks.rows) : 0) +
-                (job.dw ? pitch / gradients.width * static_cast<std::int64_t>(inputs.runs.size()) : 0));
+    Ahead ahead((job.dx ? chunks.rows * s.n * panel_count(s.k) * panel_width() : 0) +
+                (job.dw ? chunks.rows * s.k * pitch : 0));
     for (std::int64_t chunk = first; chunk < last; ++chunk) {
       const std::int64_t begin = chunk * chunks.rows, rows = std::min(chunks.rows, s.rows - begin);
       const void* const x = element_at(job.in.x.data, begin * s.k, from);
@@ -262,7 +259,7 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
         if (load.b) ahead.add(element_at(job.dy.y.data, next * s.n, stored), more * s.n * bytes_of(stored));
         ahead.add(element_at(job.in.x.data, next * s.k, from), more * s.k * bytes_of(from));
       }
-      if (job.dx && !stream) ahead.add(element_at(job.dx->data, begin * s.k, from), rows * s.k * bytes_of(from), true);
+      if (job.dx && !stream) ahead.add(element_at(job.dx->data, begin * s.k, from), rows * s.k * bytes_of(from));
       if (job.dw) {
         NormalizedRows input{x, from, rows, s.k, norm};
         input.to = inputs.to(z);

@@ -224,6 +224,7 @@ struct OuterTile {
   std::int64_t out_pitch;
   int columns;
   bool accumulate;
+  Fetch fetch;
 };
 
 template <int MR, int NV>
@@ -237,7 +238,8 @@ HWY_NOINLINE void outer_tile(const OuterTile& t) {
     for (int v = 0; v < NV; ++v) sum[i][v] = hn::Zero(d);
   }
   const float* HWY_RESTRICT b = t.b;
-  const std::int64_t pitch = t.column_pitch;
+  const std::int64_t pitch = t.column_pitch, fetch_step = t.fetch.step;
+  const char* fetch = t.fetch.at;
   FOVEA_UNROLL(1)
   for (std::int64_t r = 0; r < t.rows; ++r) {
     const float* HWY_RESTRICT x = t.x + r * t.row_pitch;
@@ -254,6 +256,8 @@ HWY_NOINLINE void outer_tile(const OuterTile& t) {
       }
       b += NV * kLanes;
       x += pitch;
+      hwy::Prefetch(fetch);
+      fetch += fetch_step;
     }
   }
   const bool whole = t.columns == NV * kLanes;
@@ -307,7 +311,8 @@ void outer(const Outer& job) {
                    job.out + p * kPanel,
                    job.out_pitch,
                    columns,
-                   job.accumulate};
+                   job.accumulate,
+                   job.fetch.at ? job.fetch : Fetch{reinterpret_cast<const char*>(job.packed), 0}};
     for (int r = 0; r < job.run_count; ++r) {
       tile.x = job.x + job.runs[r].offset;
       const int length = job.runs[r].length;
@@ -317,6 +322,7 @@ void outer(const Outer& job) {
         table[size](tile);
         tile.x += size;
         tile.out += size * job.out_pitch;
+        tile.fetch.at += positions * tile.fetch.step;
       }
     }
   }
@@ -448,6 +454,7 @@ const char* target() { return hwy::TargetName(HWY_TARGET); }
 // HWY_EXPORT wants external linkage.
 void multiply_entry(const Multiply& job) { multiply(job); }
 void outer_entry(const Outer& job) { outer(job); }
+int outer_rows_entry() { return kMaxRows; }
 void thin_entry(const ThinMultiply& job) { thin(job); }
 void pack_rows_entry(const PackRows& job) { copy_rows(job); }
 int lanes_entry() { return lanes(); }
@@ -464,12 +471,17 @@ namespace fovea::kernels::simd {
 
 HWY_EXPORT(multiply_entry);
 HWY_EXPORT(outer_entry);
+HWY_EXPORT(outer_rows_entry);
 HWY_EXPORT(thin_entry);
 HWY_EXPORT(pack_rows_entry);
 HWY_EXPORT(lanes_entry);
 HWY_EXPORT(target_entry);
 
 void multiply_panels(const Multiply& job) { HWY_DYNAMIC_DISPATCH(multiply_entry)(job); }
+int outer_tiles(std::int64_t k) {
+  const int most = HWY_DYNAMIC_DISPATCH(outer_rows_entry)();
+  return static_cast<int>((k + most - 1) / most);
+}
 void outer_panels(const Outer& job) { HWY_DYNAMIC_DISPATCH(outer_entry)(job); }
 void multiply_thin(const ThinMultiply& job) { HWY_DYNAMIC_DISPATCH(thin_entry)(job); }
 void pack_rows(const PackRows& job) { HWY_DYNAMIC_DISPATCH(pack_rows_entry)(job); }

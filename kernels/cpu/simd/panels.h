@@ -68,6 +68,12 @@ struct Multiply {
 bool fuses(Activation activation);
 void multiply_panels(const Multiply&);
 
+/// Memory that tiles ask for between their products because later work needs it: `step` bytes further each time.
+struct Fetch {
+  const char* at = nullptr;
+  std::int64_t step = 0;
+};
+
 struct Outer {
   const float* x;                  ///< position (r, c) has its k-elements from x + r·row_pitch + c·column_pitch
   std::int64_t rows, row_columns;  ///< positions: rows × row_columns
@@ -80,7 +86,9 @@ struct Outer {
   float* out;  ///< [k, out_pitch]
   std::int64_t out_pitch;
   bool accumulate = true;
+  Fetch fetch{};  ///< once a position in each of outer_tiles(k) tiles of a run and panel
 };
+int outer_tiles(std::int64_t k);
 void outer_panels(const Outer&);
 
 /// y[j] = act(Σ_k x[k]·w[k·pitch + j] + bias[j]) for `rows` ≤ 4 rows of x at once, columns [begin, end): w is read

@@ -63,6 +63,7 @@ struct Tile {
   int columns;  ///< of this panel
   bool clamp;
   float low, high;
+  Fetch fetch;
 };
 
 /// kFull vectors of columns and, on AVX-512, kHalf = 1 half one: 24 columns are then one and a half vectors' work where
@@ -90,7 +91,8 @@ HWY_NOINLINE void tile(const Tile& t) {
     for (int i = 0; i < MR; ++i) tail[i] = start;
   }
   const float* HWY_RESTRICT b = t.b;
-  const std::int64_t stride = t.a_stride;
+  const char* fetch = t.fetch.at;
+  const std::int64_t stride = t.a_stride, fetch_step = t.fetch.step;
   FOVEA_UNROLL(1)
   for (int r = 0; r < t.run_count; ++r) {
     const float* base[kBases];
@@ -105,7 +107,7 @@ HWY_NOINLINE void tile(const Tile& t) {
       for (int v = 0; v < kFull; ++v) bv[v] = hn::LoadU(d, b + q * kRow + v * kLanes);
       if (kHalf) bh = hn::LoadU(h, b + q * kRow + kAtHalf);
       FOVEA_UNROLL(2)
-      for (int v = 0; v < kFull + kHalf; ++v) hwy::Prefetch(b + q * kRow + v * kLanes + kPrefetch);
+      for (int v = 0; v < kFull + kHalf; ++v, fetch += fetch_step) hwy::Prefetch(fetch);
       FOVEA_UNROLL(16)
       for (int i = 0; i < MR; ++i) {
         const V av = hn::Set(d, base[i / 3][i % 3 * stride + q]);
@@ -297,7 +299,10 @@ void gemm(const PlannedGemm& job) {
            columns,
            job.clamp,
            job.low,
-           job.high};
+           job.high,
+           job.fetch};
+    if (!job.fetch.at) t.fetch = {reinterpret_cast<const char*>(t.b + kPrefetch), kLanes * sizeof(float)};
+    const std::int64_t fetched = job.fetch.at ? job.k * ((columns + kLanes - 1) / kLanes) * job.fetch.step : 0;
     const std::int64_t most = narrow              ? kMostNarrow<O>
                               : job.k <= kShallow ? std::min<std::int64_t>(kShallowRows, kMostWide<O>)
                                                   : kMostWide<O>;
@@ -316,6 +321,7 @@ void gemm(const PlannedGemm& job) {
       t.a += size * job.a_stride;
       t.c = static_cast<O*>(t.c) + size * job.c_stride;
       t.residual = after(t.residual, size * job.residual_stride);
+      t.fetch.at += fetched;
     }
   }
 }

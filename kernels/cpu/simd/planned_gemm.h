@@ -49,6 +49,9 @@ struct PlannedGemm {
   std::int64_t c_stride = 0;
   bool clamp = false;
   float low = 0, high = 0;
+  /// Asked for instead of weights further on, for each vector of weights once in every tile; not where the rows' tiles
+  /// have three or fewer.
+  Fetch fetch{};
   /// What a clamp cannot express, done on f32 or bf16 results that are still in L1.
   ActivationParams after{Activation::none};
   const RoundedActivation* rounded = nullptr;  ///< before c in u8 is rounded, instead of the clamp; or null
