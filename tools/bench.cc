@@ -205,6 +205,8 @@ int run_bench(BenchArguments o) {
   if (o.profile && !plan.defined()) throw Error(ErrorKind::usage, "--profile", "times the steps of compiled inference");
   // A compiled file may hold integers that nobody asked for by name.
   const std::string type = network.defined() && network.dtype() == DType::i8 ? "int8" : o.dtype;
+  // What products are computed in, where that is another type than was asked for.
+  const bool f32_instead = dtype == DType::bf16 && network.defined() && network.dtype() == DType::f32;
   std::vector<double> times;
   double last_loss = 0;
   std::optional<LossScale> loss_scale;
@@ -245,6 +247,9 @@ int run_bench(BenchArguments o) {
       {"device", device.to_string()},
       {"threads", num_threads()},
       {"dtype", o.tf32 ? "tf32" : type},
+      {"computes", f32_instead ? "f32"
+                   : o.tf32    ? "tf32"
+                               : type},
       {"runs", o.runs},
       {"min_ms", times.front()},
       {"median_ms", median},
@@ -281,6 +286,8 @@ int run_bench(BenchArguments o) {
           static_cast<double>(plan.activation_bytes()) / (1 << 20),
           static_cast<double>(plan.weight_bytes()) / (1 << 20), cold->ms, cold->resident_mb);
     }
+    if (f32_instead && !o.common.quiet)
+      std::printf("  computed in f32, which is faster than bf16 on this CPU (or bf16 products are missing)\n");
     if (o.train && !o.common.quiet) std::printf("  loss after %d steps: %.4f\n", o.warmup + o.runs, last_loss);
   }
   return 0;

@@ -33,7 +33,7 @@ Network::Network(NetworkFile&& from, DType dtype) : impl_(std::make_unique<Impl>
                 "f32 and bf16 are");
   }
   using kernels::simd::Element;
-  const bool bf16 = dtype == DType::bf16 && kernels::simd::has_bf16();
+  const bool bf16 = dtype == DType::bf16 && kernels::simd::bf16_products_pay();
   impl_->lowered = pack(std::move(from.graph), bf16 ? Element::bf16 : Element::f32);
   impl_->preprocessing = from.preprocessing;
   impl_->class_names = std::move(from.class_names);

@@ -15,6 +15,7 @@
 #include "core/rng.h"
 #include "infer/compile/compile.h"
 #include "infer/graph/network_file_internal.h"
+#include "kernels/cpu/simd/planned_gemm.h"
 #include "models/options.h"
 #include "tests/temp_folder.h"
 
@@ -185,6 +186,22 @@ TEST_CASE("a compiled network computes in bf16 too, and takes pictures", "[infer
   CHECK_THROWS_AS(infer::load(file.path, DType::f64), Error);
   CHECK_THROWS_AS(loaded(noise({1, 64, 64, 4}, 1)), Error);
   CHECK_THROWS_AS(infer::Network().class_names(), Error);
+}
+
+TEST_CASE("a network asked for in bf16 computes in f32 where that is faster", "[infer]") {
+  const NoGrad no_grad;
+  const Model model = network("mobilenet_v2", 64, 0.35);
+  const Tensor x = noise({2, 64, 64, 3}, 5);
+  infer::Network f32 = infer::compile_network(model);
+  const kernels::simd::PretendBf16ProductsPay slower(false);
+  infer::Network asked = infer::compile_network(model, DType::bf16);
+  CHECK(asked.dtype() == DType::f32);
+  CHECK(answers(asked, x) == answers(f32, x));
+  if (!kernels::simd::has_bf16()) return;
+  const kernels::simd::PretendBf16ProductsPay faster(true);
+  infer::Network half = infer::compile_network(model, DType::bf16);
+  CHECK(half.dtype() == DType::bf16);
+  CHECK(answers(half, x) != answers(f32, x));
 }
 
 TEST_CASE("a compiled network is told from a model", "[infer]") {

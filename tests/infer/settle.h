@@ -8,9 +8,13 @@
 #include "core/autograd/tape.h"
 #include "core/graph/op_list.h"
 #include "core/rng.h"
+#include "kernels/cpu/simd/planned_gemm.h"
 #include "models/model.h"
 
 namespace fovea::test {
+
+/// These tests mean products of bf16 wherever the CPU has them, also where f32's are faster.
+inline const kernels::simd::PretendBf16ProductsPay kBf16ProductsPay(true);
 
 inline Tensor noise(const Shape& shape, std::uint64_t seed) {
   Tensor x(shape);

@@ -7,6 +7,7 @@
 #include "core/rng.h"
 #include "core/tensor.h"
 #include "kernels/conv_norm.h"
+#include "kernels/cpu/simd/planned_gemm.h"
 
 using namespace fovea;
 using namespace fovea::kernels;
@@ -52,6 +53,10 @@ double difference(const Tensor& a, const Tensor& b) {
 
 TEST_CASE("conv_norm in bf16 is f32 up to the rounding of its results") {
   if (!conv_norm_takes_bf16()) FOVEA_SKIP("no AVX-512 BF16 on this CPU");
+  // Products of 1×1 convolutions in bf16, and those in f32 of CPUs where these are faster.
+  const bool products = GENERATE(true, false);
+  CAPTURE(products);
+  const simd::PretendBf16ProductsPay pretended(products);
   std::uint64_t seed = 0;
   for (const int kernel : {1, 3, 5}) {
     for (const bool depthwise : {false, true}) {

@@ -4,7 +4,7 @@
 // tests/structure/isa_symbols.sh.
 //
 // A Product says what is summed (type In, Acc in a whole vector, Half in a half one, value() as f32) and how few of
-// them go in tiles of half the rows (kShallow), an Out what is stored.
+// them go in tiles of half the rows (kShallow), whether PlannedGemm::fetch is heeded (kFetches), an Out what is stored.
 #pragma once
 
 #include "kernels/cpu/avx512/dot.h"
@@ -98,7 +98,9 @@ __attribute__((noinline)) void tile(const Tile& t) {
       for (int v = 0; v < kFull; ++v) bv[v] = _mm512_loadu_si512(b + q * kRow + v * 64);
       if (kHalf) bh = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + q * kRow + kFull * 64));
       FOVEA_UNROLL(2)
-      for (int v = 0; v < kFull + kHalf; ++v, fetch += fetch_step) _mm_prefetch(fetch, _MM_HINT_T0);
+      for (int v = 0; v < kFull + kHalf; ++v)
+        _mm_prefetch(Product::kFetches ? fetch + v * fetch_step : b + q * kRow + v * 64 + kPrefetch, _MM_HINT_T0);
+      if (Product::kFetches) fetch += (kFull + kHalf) * fetch_step;
       FOVEA_UNROLL(16)
       for (int i = 0; i < MR; ++i) {
         const __m512i av = quad(base[i / 3] + i % 3 * stride + q * 4);
@@ -277,7 +279,7 @@ void run_gemm(const PlannedGemm& job) {
     const TileFn* const table = narrow ? (half ? Table<Product, Out, 0, 1>::kFn : Table<Product, Out, 1, 0>::kFn)
                                        : (half ? Table<Product, Out, 1, 1>::kFn : Table<Product, Out, 2, 0>::kFn);
     // As kShallow in simd/planned_gemm.cc says.
-    const std::int64_t most = !narrow && job.k <= Product::kShallow ? kRows / 2 : kRows;
+    const std::int64_t most = !narrow && job.k <= Product::kShallow && halves_vectors() ? kRows / 2 : kRows;
     for (std::int64_t left = job.rows; left > 0;) {
       // Full tiles while there are at least two tiles' rows, the rest evenly: no thin last tile.
       std::int64_t size = most;

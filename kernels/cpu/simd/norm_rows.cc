@@ -55,19 +55,6 @@ HWY_INLINE void keep_past_caches(V v, Bf16* to) {
   keep(v, to);
 #endif
 }
-/// v as bf16 keeps it.
-HWY_INLINE V rounded(V v) {
-#if HWY_TARGET == HWY_AVX3
-  __m256i half;
-  asm("vcvtneps2bf16 %1, %0" : "=v"(half) : "v"(v.raw));
-  return V{_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))};
-#else
-  HWY_ALIGN Bf16 half[kLanes];
-  store_value(v, Full(), half);
-  return load_value(Full(), static_cast<const Bf16*>(half));
-#endif
-}
-
 // x86's max and min return the second operand if either is NaN: a NaN stays visible, at half of what comparing costs.
 struct FastRelu {
   template <class D>
@@ -262,23 +249,17 @@ Out* nowhere() {
   return none;
 }
 
-/// Stores v; what will be read again is returned. `exact`: v is a value of type Out already.
-template <Way kWay, bool kPart, bool kExact, class Out>
-HWY_INLINE V put(V v, Out* to, int count) {
+template <Way kWay, bool kPart, class Out>
+HWY_INLINE void put(V v, Out* to, int count) {
   const Full d;
   if constexpr (kWay == Way::none) {
-    return v;
+    return;
   } else if constexpr (kPart) {
     store_first(v, d, to, count);
-    if constexpr (kExact || sizeof(Out) == 4) return v;
-    return load_first(d, static_cast<const Out*>(to), count);
   } else if constexpr (sizeof(Out) == 4) {
     kWay == Way::stream ? hn::Stream(v, d, to) : hn::StoreU(v, d, to);
-    return v;
   } else {
     kWay == Way::stream ? keep_past_caches(v, to) : keep(v, to);
-    if constexpr (kExact) return v;
-    return rounded(v);
   }
 }
 
@@ -300,8 +281,8 @@ void sums(const RowSums job) {
     const auto row = [&](int i) FOVEA_INLINE HWY_ATTR {
       FOVEA_UNROLL(2)
       for (int v = 0; v < kVectors; ++v) {
-        const V y =
-            put<kWay, kPart, sizeof(In) <= sizeof(Out)>(load<kPart>(from + v * kLanes, count), to + v * kLanes, count);
+        const V y = load<kPart>(from + v * kLanes, count);
+        put<kWay, kPart>(y, to + v * kLanes, count);
         const V away = hn::Sub(y, pivot[v]);
         sum[i][v] = hn::Add(sum[i][v], away);
         square[i][v] = hn::MulAdd(away, away, square[i][v]);
@@ -327,10 +308,6 @@ void sums(const RowSums job) {
 template <class In, class Out, Way kWay, class Grad>
 void masked(const MaskedRows job, Grad grad) {
   const Full d;
-  // A mask lets a value through or not.
-  constexpr bool kMask =
-      std::is_same_v<Grad, IdentityGrad> || std::is_same_v<Grad, ReluGrad> || std::is_same_v<Grad, Relu6Grad>;
-  constexpr bool kExact = kMask && sizeof(In) <= sizeof(Out);
   each_strip(job.g.columns, [&](auto part, auto vectors, std::int64_t c, int count) HWY_ATTR {
     constexpr bool kPart = decltype(part)::value;
     constexpr int kVectors = decltype(vectors)::value;
@@ -352,8 +329,8 @@ void masked(const MaskedRows job, Grad grad) {
       for (int v = 0; v < kVectors; ++v) {
         const V centered = hn::Sub(load<kPart>(x + v * kLanes, count), mean[v]);
         const V at = result ? load<kPart>(result + v * kLanes, count) : hn::MulAdd(centered, scale[v], beta[v]);
-        const V g =
-            put<kWay, kPart, kExact>(grad(d, at, load<kPart>(from + v * kLanes, count)), to + v * kLanes, count);
+        const V g = grad(d, at, load<kPart>(from + v * kLanes, count));
+        put<kWay, kPart>(g, to + v * kLanes, count);
         sum[v] = hn::Add(sum[v], g);
         product[v] = hn::MulAdd(g, centered, product[v]);
       }

@@ -13,6 +13,15 @@
 
 namespace fovea::kernels::simd {
 
+bool halves_vectors() {
+#if defined(__x86_64__)
+  static const bool halves = __builtin_cpu_is("amdfam19h");
+  return halves;
+#else
+  return false;
+#endif
+}
+
 bool has_bf16() {
 #if defined(__x86_64__)
   static const bool have = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -72,7 +81,8 @@ bool bf16_products_pay() {
   return measured;
 }
 
-void pretend_bf16_products_pay(std::optional<bool> answer) { pretended = answer ? *answer : -1; }
+PretendBf16ProductsPay::PretendBf16ProductsPay(bool pay) : outer_(pretended.exchange(pay)) {}
+PretendBf16ProductsPay::~PretendBf16ProductsPay() { pretended = outer_; }
 
 void pack_bf16(const float* b, std::int64_t k, std::int64_t n, std::uint16_t* packed) {
   for (std::int64_t p = 0; p * 32 < n; ++p) {

@@ -38,7 +38,7 @@ constexpr int kMaxRows = 2;
 constexpr int kMaxRows = 6;
 #endif
 // Products of few values end so often that storing the sums costs a fifth of the time; with half the sums the next
-// tile's find registers meanwhile (16 values: 97 → 102 GFLOP/s of 118 on a Zen 4; from 64 on no difference).
+// tile's find registers meanwhile on a Zen 4 (16 values: 97 → 102 GFLOP/s of 118; from 64 on no difference).
 constexpr std::int64_t kShallow = 48;
 constexpr int kShallowRows = kMaxRows == 14 ? 7 : kMaxRows;
 // One vector wide: more rows keep the units busy, as long as five pointers reach them.
@@ -107,7 +107,8 @@ HWY_NOINLINE void tile(const Tile& t) {
       for (int v = 0; v < kFull; ++v) bv[v] = hn::LoadU(d, b + q * kRow + v * kLanes);
       if (kHalf) bh = hn::LoadU(h, b + q * kRow + kAtHalf);
       FOVEA_UNROLL(2)
-      for (int v = 0; v < kFull + kHalf; ++v, fetch += fetch_step) hwy::Prefetch(fetch);
+      for (int v = 0; v < kFull + kHalf; ++v) hwy::Prefetch(fetch + v * fetch_step);
+      fetch += (kFull + kHalf) * fetch_step;
       FOVEA_UNROLL(16)
       for (int i = 0; i < MR; ++i) {
         const V av = hn::Set(d, base[i / 3][i % 3 * stride + q]);
@@ -303,9 +304,10 @@ void gemm(const PlannedGemm& job) {
            job.fetch};
     if (!job.fetch.at) t.fetch = {reinterpret_cast<const char*>(t.b + kPrefetch), kLanes * sizeof(float)};
     const std::int64_t fetched = job.fetch.at ? job.k * ((columns + kLanes - 1) / kLanes) * job.fetch.step : 0;
-    const std::int64_t most = narrow              ? kMostNarrow<O>
-                              : job.k <= kShallow ? std::min<std::int64_t>(kShallowRows, kMostWide<O>)
-                                                  : kMostWide<O>;
+    const bool shallow = job.k <= kShallow && halves_vectors();
+    const std::int64_t most = narrow    ? kMostNarrow<O>
+                              : shallow ? std::min<std::int64_t>(kShallowRows, kMostWide<O>)
+                                        : kMostWide<O>;
     const TileFn* table = narrow ? kNarrow<O>.fn : kWide<O>.fn;
     if constexpr (!kFew<O>) {
       const bool half = columns <= (narrow ? kLanes / 2 : kLanes + kLanes / 2);

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
 #include "kernels/activation.h"
 #include "kernels/cpu/simd/element.h"
@@ -63,14 +62,26 @@ void planned_gemm(const PlannedGemm&);
 /// Rows of a full tile on this CPU: work is best cut at multiples of it.
 int planned_tile_rows();
 
+/// True where a unit does 512 bits in two halves (AMD Zen 4), so that half as many sums keep it busy; the reorder
+/// buffer (320 ops, 512 on Intel's cores of the time) then ends before a full tile's sums are stored.
+bool halves_vectors();
+
 /// True where products of bf16 are computed: AVX-512 BF16.
 bool has_bf16();
 /// True where they are also faster than those of f32, which is measured once: on Intel's cores since Sapphire Rapids
 /// vdpbf16ps does half the multiply-adds of f32's (87 beside 179 GFLOP/s; bf16 is AMX's there), on AMD's Zen 4 twice
 /// as many. Maps in bf16 are multiplied in f32 where this is false.
 bool bf16_products_pay();
-/// For tests: what bf16_products_pay() says where has_bf16() is true; nothing: what was measured.
-void pretend_bf16_products_pay(std::optional<bool> answer);
+/// For tests: what bf16_products_pay() says meanwhile, where has_bf16() is true.
+class PretendBf16ProductsPay {
+ public:
+  explicit PretendBf16ProductsPay(bool pay);
+  ~PretendBf16ProductsPay();
+  PretendBf16ProductsPay(const PretendBf16ProductsPay&) = delete;
+
+ private:
+  int outer_;
+};
 /// Packs a k×n matrix (row-major f32, k even) for bf16 operands: panels of 32 columns, pairs of rows side by side. The
 /// last panel is 16 wide if the rest fits. packed_floats(k, n) halves.
 void pack_bf16(const float* b, std::int64_t k, std::int64_t n, std::uint16_t* packed);
