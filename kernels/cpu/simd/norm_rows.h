@@ -62,8 +62,8 @@ struct RowsOut {
 };
 void flush_streams();
 
-/// sum[c] += Σ (y − pivot[c]), square[c] += Σ (y − pivot[c])², in f32 over the rows given (some hundred at most), of y
-/// as it is stored. Without pivot only the copy. Without `to` only the sums.
+/// sum[c] += Σ (y − pivot[c]), square[c] += Σ (y − pivot[c])², in f32 over the rows given (some hundred at most),
+/// before a store in bf16 rounds y. Without pivot only the copy. Without `to` only the sums.
 struct RowSums {
   RowsOut y;
   const float* pivot = nullptr;
