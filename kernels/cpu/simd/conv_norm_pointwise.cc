@@ -203,10 +203,11 @@ void pointwise_norm_forward(const ConvNormForward& job) {
       load.to = panels.to(a);
       load_normalized(load);
       ahead.start();
-      if (chunk + 1 < last)
-        ahead.add(element_at(job.in.x.data, (begin + rows) * s.k, from),
-                  std::min(chunks.rows, s.rows - begin - rows) * s.k * bytes_of(from));
-      if (!stream) ahead.add(element_at(job.y.data, begin * s.n, to), rows * s.n * bytes_of(to));
+      if (chunk + 1 < last) {
+        const std::int64_t next = begin + rows, more = std::min(chunks.rows, s.rows - next);
+        ahead.add(element_at(job.in.x.data, next * s.k, from), more * s.k * bytes_of(from));
+        if (!stream) ahead.add(element_at(job.y.data, next * s.n, to), more * s.n * bytes_of(to));
+      }
       const PlannedGemm gemm = panels.times(a, rows, packed, s.n, bias, made);
       const std::int64_t width = panel_width();
       for (std::int64_t p = 0; p < panel_count(s.n); ++p) {
@@ -258,8 +259,8 @@ void pointwise_norm_backward(const ConvNormBackward& job) {
         ahead.add(element_at(job.dy.g.data, next * s.n, stored), more * s.n * bytes_of(stored));
         if (load.b) ahead.add(element_at(job.dy.y.data, next * s.n, stored), more * s.n * bytes_of(stored));
         ahead.add(element_at(job.in.x.data, next * s.k, from), more * s.k * bytes_of(from));
+        if (job.dx && !stream) ahead.add(element_at(job.dx->data, next * s.k, from), more * s.k * bytes_of(from));
       }
-      if (job.dx && !stream) ahead.add(element_at(job.dx->data, begin * s.k, from), rows * s.k * bytes_of(from));
       if (job.dw) {
         NormalizedRows input{x, from, rows, s.k, norm};
         input.to = inputs.to(z);
