@@ -105,7 +105,7 @@ void depthwise_norm_forward(const ConvNormForward& job) {
     });
     const auto inside = [&](std::int64_t i) { return std::clamp<std::int64_t>(i, 0, s.h); };
     DepthwiseRow r = row;
-    Ahead ahead(s.panels);
+    Ahead ahead(s.panels * group);
     for (std::int64_t at = begin, rows; at < end; at += rows) {
       const std::int64_t n = at / s.ho, o = at % s.ho;
       rows = std::min({group, end - at, s.ho - o});
@@ -117,9 +117,9 @@ void depthwise_norm_forward(const ConvNormForward& job) {
       if (more > 0)
         ahead.add(element_at(job.in.x.data, (n * s.h + last) * in_row, from), more * in_row * bytes_of(from));
       for (std::int64_t p = 0; p < s.panels; ++p) {
-        ahead.step(1);
         r.channels = s.width(p);
         for (std::int64_t b = 0; b < rows; ++b) {
+          ahead.step(1);
           r.rows = 0;
           for (std::int64_t i = inside(top + b * sh); i < inside(top + b * sh + s.kh); ++i, ++r.rows) {
             r.in[r.rows] = ring.at(i) + p * width * kPanel;
@@ -202,7 +202,7 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
     weights.step = sw;
     weights.taps = s.kw;
     weights.pitch = kPanel;
-    Ahead ahead(s.panels);
+    Ahead ahead(s.panels * group * (job.dw && job.dx ? 2 : 1));
     for (std::int64_t at = begin, rows; at < end; at += rows) {
       const std::int64_t n = at / s.h, first = at % s.h;
       rows = std::min({group, end - at, s.h - first});
@@ -226,7 +226,6 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
         }
       }
       for (std::int64_t p = 0; p < s.panels; ++p) {
-        ahead.step(1);
         const std::int64_t c = p * kPanel, panel = p * dy_width * kPanel;
         const void* const x = element_at(job.in.x.data, at * in_row + c, from);
         const NormColumns columns =
@@ -234,6 +233,7 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
         r.channels = s.width(p);
         if (total) {
           for (std::int64_t b = 0; b < rows; ++b) {
+            ahead.step(1);
             const std::int64_t i = first + b;
             weights.x = z + p * block + b * z_width * kPanel;
             weights.rows = 0;
@@ -247,6 +247,7 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
         if (!job.dx) continue;
         for (std::int64_t b = 0; b < rows; ++b) {
           const std::int64_t i = first + b;
+          ahead.step(1);
           for (std::int64_t q = 0; q < std::min(sw, s.w); ++q) {
             const DepthwisePhase& phase = phases[q];
             r.rows = 0;
