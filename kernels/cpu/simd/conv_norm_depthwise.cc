@@ -3,6 +3,8 @@
 // the rows below them in L1, and their sums taken before they leave it. Backward, one pass over the input's rows gives
 // both gradients: the ring holds the rows of dy under them. Rows in the ring have the zeros beside the image with them,
 // so that no tile is one at an edge. Arithmetic is f32, whatever the maps are kept in.
+#include <unistd.h>
+
 #include <algorithm>
 #include <limits>
 #include <vector>
@@ -18,8 +20,12 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr std::int64_t kPanel = 32;
-constexpr std::int64_t kRingBytes = 128 << 10;  // there are up to three such rings, and what is asked for ahead
 constexpr std::int64_t kMostRows = 4;
+/// An eighth of L2: there are up to three such rings, and what is asked for ahead.
+std::int64_t ring_bytes() {
+  static const std::int64_t bytes = std::clamp<std::int64_t>(sysconf(_SC_LEVEL2_CACHE_SIZE) / 8, 128 << 10, 256 << 10);
+  return bytes;
+}
 
 struct Shapes {
   std::int64_t h, w, c, kh, kw, ho, wo, n, panels;
@@ -78,7 +84,7 @@ void depthwise_norm_forward(const ConvNormForward& job) {
   const std::int64_t sh = job.params.stride.h, in_row = s.w * s.c, out_row = s.wo * s.c, left = job.params.padding.left,
                      width = left + s.w + job.params.padding.right, ring_row = s.panels * width * kPanel;
   const std::int64_t group =
-      std::clamp<std::int64_t>((kRingBytes / 4 / ring_row - s.kh) / sh + 1, 1, std::min(kMostRows, s.ho));
+      std::clamp<std::int64_t>((ring_bytes() / 4 / ring_row - s.kh) / sh + 1, 1, std::min(kMostRows, s.ho));
   const std::int64_t slots = (group - 1) * sh + s.kh;
   DepthwiseRow row;
   row.taps = s.kw;
@@ -158,7 +164,7 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
                      z_width = left + s.w + job.params.padding.right;
   const std::int64_t in_row = s.w * s.c, out_row = s.wo * s.c, ring_row = s.panels * dy_width * kPanel;
   const std::int64_t group =
-      std::clamp<std::int64_t>(kRingBytes / 4 / (s.panels * s.w * kPanel), 1, std::min(kMostRows, s.h));
+      std::clamp<std::int64_t>(ring_bytes() / 4 / (s.panels * s.w * kPanel), 1, std::min(kMostRows, s.h));
   const std::int64_t slots = (group + s.kh) / sh + 2;
   const std::int64_t kernel = s.kh * s.kw * kPanel, size = s.panels * kernel;  // of padded weights
   const float* const bias = no_bias(kPanel);
