@@ -238,7 +238,7 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
   c.add_option(
        "--precision", o.precision,
        "f32, or bf16: maps and products of convolutions in 16 bits, up to twice as fast where the CPU has AVX-512 "
-       "BF16 (elsewhere it is f32), and on a GPU's tensor cores; or f16, on GPUs only, with the loss scaled")
+       "BF16 (without it everything is f32), and on a GPU's tensor cores; or f16, on GPUs only, with the loss scaled")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}))
       ->capture_default_str()
       ->group(training);
