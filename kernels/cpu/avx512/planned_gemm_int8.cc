@@ -13,7 +13,7 @@ struct Int8 {
   using Acc = __m512i;
   using Half = __m256i;
   static constexpr int kBytes = 1, kShallow = 0;  // rows are stored in pairs: halves of 7 were 1 % slower
-  static constexpr bool kFetches = false;
+  static constexpr bool kFetches = false;         // only training fetches; the registers cost 1.3 % of a picture
   static FOVEA_INLINE inline Acc start(const Tile&, int) { return _mm512_setzero_si512(); }
   static FOVEA_INLINE inline Half start_half(const Tile&, int) { return _mm256_setzero_si256(); }
   static FOVEA_INLINE inline Acc zero() { return _mm512_setzero_si512(); }

@@ -112,7 +112,8 @@ Element multiplied(Element stored) {
   return stored == Element::bf16 && bf16_products_pay() ? Element::bf16 : Element::f32;
 }
 
-/// One panel of a chunk's product. Its share of what is fetched ahead is that of its products among `work`.
+/// One panel of a chunk's product, a tile at a time: planned_gemm() takes more from both ends and would ask twice for
+/// the first half of what is fetched ahead.
 void multiply(PlannedGemm gemm, std::int64_t panel, Ahead& ahead) {
   const std::int64_t column = panel * panel_width(), tile = planned_tile_rows();
   gemm.packed = element_at(gemm.packed, column * gemm.k, gemm.in);
@@ -121,14 +122,14 @@ void multiply(PlannedGemm gemm, std::int64_t panel, Ahead& ahead) {
   gemm.panel_end = 1;
   const std::int64_t vectors = (gemm.columns + vector_width() - 1) / vector_width();
   const std::int64_t steps = (gemm.in == Element::bf16 ? gemm.k / 2 : gemm.k) * vectors;
-  const std::int64_t rows = gemm.rows, block = 2 * tile;  // a block's share comes from one range
+  const std::int64_t rows = gemm.rows;
   const void* const a = gemm.a;
   void* const c = gemm.c;
-  for (std::int64_t row = 0; row < rows; row += block) {
-    gemm.rows = std::min(block, rows - row);
+  for (std::int64_t row = 0; row < rows; row += tile) {
+    gemm.rows = std::min(tile, rows - row);
     gemm.a = element_at(a, row * gemm.a_stride, gemm.in);
     gemm.c = element_at(c, row * gemm.c_stride, gemm.out);
-    gemm.fetch = ahead.fetch(gemm.rows * gemm.k * panel_width(), (gemm.rows + tile - 1) / tile * steps);
+    gemm.fetch = ahead.fetch(gemm.rows * gemm.k * panel_width(), steps);
     planned_gemm(gemm);
   }
 }

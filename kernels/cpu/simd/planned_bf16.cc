@@ -13,15 +13,6 @@
 
 namespace fovea::kernels::simd {
 
-bool halves_vectors() {
-#if defined(__x86_64__)
-  static const bool halves = __builtin_cpu_is("amdfam19h");
-  return halves;
-#else
-  return false;
-#endif
-}
-
 bool has_bf16() {
 #if defined(__x86_64__)
   static const bool have = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

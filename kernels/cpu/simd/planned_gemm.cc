@@ -412,6 +412,16 @@ void to_bf16(const float* from, std::uint16_t* to, std::int64_t n) { HWY_DYNAMIC
 void from_bf16(const std::uint16_t* from, float* to, std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(from_bf16_entry)(from, to, n);
 }
+
+bool halves_vectors() {
+#if defined(__x86_64__)
+  static const bool halves = __builtin_cpu_is("amdfam19h");
+  return halves;
+#else
+  return false;
+#endif
+}
+
 int planned_tile_rows() { return HWY_DYNAMIC_DISPATCH(planned_rows_entry)(); }
 
 }  // namespace fovea::kernels::simd
