@@ -17,6 +17,7 @@
 #include "core/threads/parallel.h"
 #include "infer/compile/compile.h"
 #include "infer/quantize/quantize.h"
+#include "kernels/device_graph.h"
 #include "kernels/devices.h"
 #include "layers/ops/loss.h"
 #include "models/model.h"
@@ -33,7 +34,8 @@ namespace {
 struct BenchArguments {
   Common common;
   std::string model;
-  bool train = false, frozen_norms = false, checkpoint_blocks = false, uncompiled = false, profile = false;
+  bool train = false, frozen_norms = false, checkpoint_blocks = false, cuda_graph = false;
+  bool uncompiled = false, profile = false;
   std::string weights;
   std::int64_t batch = 1;
   int size = 0;
@@ -126,6 +128,9 @@ int run_bench(BenchArguments o) {
   } else if (dtype == DType::f16) {
     throw Error(ErrorKind::usage, "--dtype", "f16 needs a GPU", "give --device cuda, or another type");
   }
+  if (o.cuda_graph && (!o.train || device == kCpu || dtype == DType::f16 || o.checkpoint_blocks))
+    throw Error(ErrorKind::usage, "--cuda-graph", "is for --train on a GPU in f32 or bf16, without --checkpoint-blocks",
+                "leave it out; inference on a GPU is recorded anyhow");
   const AllowTf32 tf32(o.tf32);
   const Autotune tuning(o.autotune);
   if (device == kCpu && o.dtype != "f32" && (o.uncompiled || (o.train && dtype != DType::bf16))) {
@@ -211,18 +216,25 @@ int run_bench(BenchArguments o) {
   double last_loss = 0;
   std::optional<LossScale> loss_scale;
   if (dtype == DType::f16) loss_scale.emplace();
+  Tensor loss;
+  const auto pass = [&](std::uint64_t step) {
+    const TrainingMode mode({.seed = o.common.seed,
+                             .step = step,
+                             .precision = dtype,
+                             .checkpoint_blocks = o.checkpoint_blocks});
+    optimizer->zero_grad();
+    Tape tape;
+    loss = cross_entropy(model(x), labels);
+    tape.backward(loss, loss_scale ? loss_scale->seed(loss) : Tensor());
+  };
+  DeviceGraph recorded;
+  if (o.cuda_graph) recorded = DeviceGraph::record(device, [&] { pass(0); });
   for (int i = 0; i < o.warmup + o.runs; ++i) {
     const auto start = std::chrono::steady_clock::now();
     if (o.train) {
-      const TrainingMode mode({.seed = o.common.seed,
-                               .step = static_cast<std::uint64_t>(i),
-                               .precision = dtype,
-                               .checkpoint_blocks = o.checkpoint_blocks});
-      Tape tape;
-      const Tensor loss = cross_entropy(model(x), labels);
-      tape.backward(loss, loss_scale ? loss_scale->seed(loss) : Tensor());
+      const auto step = static_cast<std::uint64_t>(i);
+      recorded.defined() ? recorded.launch(step << 32) : pass(step);
       if (!loss_scale || loss_scale->unscale(optimizer->parameters())) optimizer->step();
-      optimizer->zero_grad();
       last_loss = loss.item();
     } else if (plan.defined()) {
       plan(x);
@@ -310,6 +322,8 @@ void add_bench(CLI::App& app, Action& action) {
   command->add_flag("--train", o->train, "Time training steps (forward, loss, backward, optimizer)");
   command->add_flag("--frozen-norms", o->frozen_norms, "With --train: batch norms frozen, as fine-tuning does");
   command->add_flag("--checkpoint-blocks", o->checkpoint_blocks, "With --train: blocks run again in backward");
+  command->add_flag("--cuda-graph", o->cuda_graph,
+                    "With --train on a GPU: forward and backward pass are recorded and started with one call");
   command->add_flag("--uncompiled", o->uncompiled, "Run the model op by op instead of compiling it first");
   command->add_flag("--profile", o->profile, "Print where the time goes, step by step");
   command->add_option("--weights", o->weights, "Model or weight file instead of seeded random weights");

@@ -9,7 +9,8 @@
     python3 bench/peers/gpu.py --train --only fovea-tf32,torch-amp-compile --check 1.0
 
 Networks are torchvision's or timm's (fovea's names are the same). Candidates that end in -tf32 may round products to TF32
-and those in -amp, -f16 or -bf16 compute in 16 bits; without an ending all is f32 with TF32 off. PyTorch runs in channels_last
+and those in -amp, -f16 or -bf16 compute in 16 bits; without an ending all is f32 with TF32 off. Training passes of
+-graph are recorded and started with one call. PyTorch runs in channels_last
 with cuDNN's benchmark mode on, which chooses by timing. ONNX Runtime and TensorRT (inference only) get the network
 that PyTorch exports. What is not installed, not built or refused is left out, and says so.
 
@@ -33,7 +34,10 @@ from train_step import torch_network
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # name -> what `fovea bench` is asked for
-FOVEA = {"fovea": [], "fovea-tf32": ["--tf32"], "fovea-bf16": ["--dtype", "bf16"], "fovea-f16": ["--dtype", "f16"]}
+FOVEA = {"fovea": [], "fovea-tf32": ["--tf32"], "fovea-bf16": ["--dtype", "bf16"], "fovea-f16": ["--dtype", "f16"],
+         "fovea-graph": ["--cuda-graph"], "fovea-tf32-graph": ["--tf32", "--cuda-graph"],
+         "fovea-bf16-graph": ["--dtype", "bf16", "--cuda-graph"]}
+TRAINING_ONLY = {name for name in FOVEA if name.endswith("-graph")}  # inference is recorded anyhow
 # name -> (worker, precision, compiled)
 PEERS = {
     "torch": ("torch", "f32", False),
@@ -218,7 +222,7 @@ def choose(args):
         if unknown:
             sys.exit(f"gpu.py: unknown candidate {', '.join(unknown)}; known: {', '.join(known)}")
         return names
-    names = list(FOVEA) if args.fovea.exists() else []
+    names = [name for name in FOVEA if args.train or name not in TRAINING_ONLY] if args.fovea.exists() else []
     for worker, modules in MODULES.items():
         if args.train and worker != "torch":
             continue

@@ -28,6 +28,13 @@ void look_through(cudaStream_t stream, const char* kernel, const void* table, st
 }  // namespace fovea::cuda_double
 #endif
 
+#ifdef __CUDA_ARCH__  // the host's compiler knows no such pragma
+#define FOVEA_PRAGMA(text) _Pragma(#text)
+#define FOVEA_UNROLL(times) FOVEA_PRAGMA(unroll times)
+#else
+#define FOVEA_UNROLL(times)
+#endif
+
 namespace fovea::kernels::cuda {
 
 /// a / b for a ≥ 0, b > 0; in 32 bits where they suffice, which GPUs divide several times faster.

@@ -233,10 +233,7 @@ struct Pointwise {
         return v > lower ? std::min(v, upper) : lower + slope * (v - lower);
       case CUDNN_POINTWISE_SIGMOID_FWD: return sigmoid(v);
       case CUDNN_POINTWISE_SWISH_FWD: return v * sigmoid(v);
-      case CUDNN_POINTWISE_TANH_FWD: return std::tanh(v);
       case CUDNN_POINTWISE_GELU_FWD: return v * 0.5 * std::erfc(-v * 0.70710678118654752440);
-      case CUDNN_POINTWISE_GELU_APPROX_TANH_FWD:
-        return 0.5 * v * (1 + std::tanh(0.79788456080286535588 * (v + 0.044715 * v * v * v)));
       default: broken("cuDNN: a pointwise mode the double does not know");
     }
   }
