@@ -165,11 +165,15 @@ void run_bias_activation(const OptionalView& bias, const ActivationParams& act, 
   const T* const b = optional_ptr<T>(bias);
   const Activation kind = act.kind;
   const T alpha = static_cast<T>(act.alpha);
-  for_each(
-      "bias_activation", out.numel(),
-      [=] FOVEA_LAMBDA(std::int64_t i) {
-        const T x = widened(y[i]);
-        y[i] = narrowed<S>(activate(kind, alpha, b ? x + b[Divided(i, channels).rest] : x));
+  for_each_rows(
+      "bias_activation", out.numel() / channels, channels,
+      [=] FOVEA_LAMBDA(std::int64_t c, std::int64_t at, int count) {
+        const T add = b ? b[c] : T(0);
+        T values[kRowsTogether];
+        for (int k = 0; k < kRowsTogether; ++k) values[k] = k < count ? widened(y[at + k * channels]) : T(0);
+        for (int k = 0; k < kRowsTogether; ++k) {
+          if (k < count) y[at + k * channels] = narrowed<S>(activate(kind, alpha, b ? values[k] + add : values[k]));
+        }
       },
       out.device.index);
 }
@@ -301,7 +305,7 @@ bool convert(const ConstView& from, void* to, DType dtype) {
   return true;
 }
 void bias_activation(const OptionalView& bias, const ActivationParams& act, const View& y, std::int64_t channels) {
-  if (!bias && act.kind == Activation::none) return;
+  if ((!bias && act.kind == Activation::none) || y.numel() == 0) return;
   by_storage(y.dtype, [&](auto t) { run_bias_activation<decltype(t)>(bias, act, y, channels); });
 }
 void weights_to_ohwi(const ConstView& hwio, void* ohwi, std::int64_t taps, std::int64_t ci, std::int64_t co) {

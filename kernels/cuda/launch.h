@@ -100,6 +100,28 @@ void for_each(const char* name, std::int64_t n, const F& f, int device) {
 #endif
 }
 
+/// Rows that one thread of for_each_rows() takes together: so many loads are on their way at once.
+inline constexpr int kRowsTogether = 4;
+
+template <class F>
+struct RowsOf {
+  std::int64_t rows, columns;
+  F f;
+  FOVEA_HD void operator()(std::int64_t i) const {
+    const Divided at(i, columns);
+    const std::int64_t first = at.quotient * kRowsTogether, left = rows - first;
+    f(at.rest, first * columns + at.rest, left < kRowsTogether ? static_cast<int>(left) : kRowsTogether);
+  }
+};
+
+/// f(column, index, count) for every column of [rows, columns] and every kRowsTogether rows of it: elements index,
+/// index + columns, … are the column's in `count` of them (fewer than kRowsTogether at the end only). What depends on
+/// the column is worked out once for them; neighbours in a warp have neighbouring columns.
+template <class F>
+void for_each_rows(const char* name, std::int64_t rows, std::int64_t columns, const F& f, int device) {
+  for_each(name, (rows + kRowsTogether - 1) / kRowsTogether * columns, RowsOf<F>{rows, columns, f}, device);
+}
+
 /// Runs `blocks` blocks of a cooperative kernel.
 /// @param table the host's copy of addresses that the kernel follows, for the test double to check
 template <class K>

@@ -46,12 +46,17 @@ void run_batch_forward(const BatchNormProblem& p) {
   }
   const Activation kind = p.params.activation.kind;
   const T alpha = static_cast<T>(p.params.activation.alpha), epsilon = static_cast<T>(p.params.epsilon);
-  for_each(
-      "batch_norm", rows * channels,
-      [=] FOVEA_LAMBDA(std::int64_t i) {
-        const std::int64_t c = Divided(i, channels).rest;
-        const T normalised = (x[i] - mean[c]) * (T(1) / std::sqrt(variance[c] + epsilon));
-        y[i] = narrowed<S>(activate(kind, alpha, (gamma ? gamma[c] : T(1)) * normalised + (beta ? beta[c] : T(0))));
+  for_each_rows(
+      "batch_norm", rows, channels,
+      [=] FOVEA_LAMBDA(std::int64_t c, std::int64_t at, int count) {
+        const T m = mean[c], inv_std = T(1) / std::sqrt(variance[c] + epsilon), scale = gamma ? gamma[c] : T(1),
+                shift = beta ? beta[c] : T(0);
+        T values[kRowsTogether];
+        for (int k = 0; k < kRowsTogether; ++k) values[k] = k < count ? x[at + k * channels] : T(0);
+        for (int k = 0; k < kRowsTogether; ++k) {
+          const T normalised = (values[k] - m) * inv_std;
+          if (k < count) y[at + k * channels] = narrowed<S>(activate(kind, alpha, scale * normalised + shift));
+        }
       },
       device);
 }
@@ -90,16 +95,24 @@ void run_batch_backward(const BatchNormProblem& p) {
         device);
   }
   if (!p.dx) return;
-  S* const dx = p.dx->ptr<S>();  // may be dy: each element is read before it is written, by the same thread
-  for_each(
-      "batch_norm_backward", rows * channels,
-      [=] FOVEA_LAMBDA(std::int64_t i) {
-        const std::int64_t c = Divided(i, channels).rest;
-        const T inv_std = T(1) / std::sqrt(variance[c] + epsilon), scale = gamma ? gamma[c] : T(1);
-        const T normalised = (x[i] - mean[c]) * inv_std;
-        T g = dy[i] * derivative(kind, alpha, scale * normalised + (beta ? beta[c] : T(0)));
-        if (training) g -= mean_g[c] + normalised * mean_gx[c];
-        dx[i] = narrowed<S>(scale * inv_std * g);
+  S* const dx = p.dx->ptr<S>();  // may be dy: a thread reads its elements before it writes them
+  for_each_rows(
+      "batch_norm_backward", rows, channels,
+      [=] FOVEA_LAMBDA(std::int64_t c, std::int64_t at, int count) {
+        const T m = mean[c], inv_std = T(1) / std::sqrt(variance[c] + epsilon), scale = gamma ? gamma[c] : T(1),
+                shift = beta ? beta[c] : T(0), by = scale * inv_std;
+        const T g_mean = training ? mean_g[c] : T(0), gx_mean = training ? mean_gx[c] : T(0);
+        T values[kRowsTogether], gradients[kRowsTogether];
+        for (int k = 0; k < kRowsTogether; ++k) {
+          values[k] = k < count ? x[at + k * channels] : T(0);
+          gradients[k] = k < count ? dy[at + k * channels] : T(0);
+        }
+        for (int k = 0; k < kRowsTogether; ++k) {
+          const T normalised = (values[k] - m) * inv_std;
+          T g = gradients[k] * derivative(kind, alpha, scale * normalised + shift);
+          if (training) g -= g_mean + normalised * gx_mean;
+          if (k < count) dx[at + k * channels] = narrowed<S>(by * g);
+        }
       },
       device);
 }

