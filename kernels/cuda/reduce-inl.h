@@ -170,7 +170,8 @@ void reduce_columns(const char* name, std::int64_t batch, std::int64_t rows, std
   const std::int64_t column_tiles = (columns + tile.width - 1) / tile.width, all = batch * columns;
   const std::int64_t per_run = static_cast<std::int64_t>(tile.lanes) * kRun,
                      all_runs = rows > per_run ? (rows + per_run - 1) / per_run : 1,
-                     most_chunks = std::max<std::int64_t>(1, kChunkBlocks / std::max<std::int64_t>(1, batch * column_tiles)),
+                     most_chunks =
+                         std::max<std::int64_t>(1, kChunkBlocks / std::max<std::int64_t>(1, batch * column_tiles)),
                      runs = (all_runs + most_chunks - 1) / most_chunks, chunks = (all_runs + runs - 1) / runs;
   const Scratch partial(static_cast<std::size_t>(chunks * K * all) * sizeof(double), device);
   run_blocks(name, batch * chunks * column_tiles,

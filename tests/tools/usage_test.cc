@@ -66,6 +66,7 @@ TEST_CASE("usage: what is wrong is said, what was meant is guessed, code 2") {
       {{"evaluate", "m"}, "data is required"},
       {{"bench", "no_such_net"}, "there is no network named 'no_such_net'"},
       {{"bench", "small_cnn", "--dtype", "f8"}, "'f8' is none of f32, bf16, f16, int8"},
+      {{"bench", "small_cnn", "--train", "--cuda-graph"}, "is for --train on a GPU"},
       {{"summary", "no_such_net"}, "known are: "},
       {{"augment-preview", "x", "--rows", "0"}, "--rows: '0' is no number from 1 to 64"},
   };
