@@ -331,7 +331,7 @@ class Planner {
   bool winograd_pays(const Node& node) const {
     const Shape& y = shape(node.output);
     const std::int64_t tiles = (y[1] + 1) / 2 * ((y[2] + 1) / 2);
-    return y[0] * tiles >= 16 && 16 * tiles <= 7 * y[1] * y[2] && element(node.inputs[0]) == Element::f32 &&
+    return y[0] * tiles >= 17 && 16 * tiles <= 7 * y[1] * y[2] && element(node.inputs[0]) == Element::f32 &&
            element(node.output) == Element::f32 && (!node.residual || element(node.inputs.back()) == Element::f32);
   }
 

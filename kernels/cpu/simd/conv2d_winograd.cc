@@ -20,6 +20,7 @@
 #include "kernels/cpu/pack_cache.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd/panels.h"
+#include "kernels/cpu/simd/planned_gemm.h"
 #include "kernels/cpu/simd/winograd_raw.h"
 
 namespace fovea::kernels::simd {
@@ -81,49 +82,72 @@ View as_view(const ConstView& v) {
 struct Products {
   TileGrid in, out;
   std::int64_t tiles, k, columns;
-  const float* packed;  ///< 16 matrices k × columns
+  std::int64_t matrix;  ///< from one of `packed`'s 16 matrices k × columns to the next, in floats
+  const float* packed;
   const float* zeros;   ///< k of them
   const float* bias;
   TileFinish finish;
 };
 
-void run(const Products& p) {
-  const std::int64_t tiles = p.tiles, k = p.k, columns = p.columns, matrix = packed_floats(k, columns);
-  const std::int64_t block = block_tiles(tiles, k + columns);
-  parallel_for((tiles + block - 1) / block, 1, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t before = plane_floats(block, k), after = plane_floats(block, columns);
-    float* const memory =
-        scratch(ScratchSlot::worker, static_cast<std::size_t>(kWinogradPlanes * (before + after) + 4 * block));
-    TileBlock values{0, 0, memory, before, k};
-    TileBlock results{0, 0, memory + kWinogradPlanes * before, after, columns};
-    auto* const row_offsets = reinterpret_cast<std::int64_t*>(results.planes + kWinogradPlanes * after);
-    auto* const out_offsets = row_offsets + block;
-    for (std::int64_t t = 0; t < block; ++t) {
-      row_offsets[t] = t * k;
-      out_offsets[t] = t * columns;
-    }
-    const Run whole{0, static_cast<int>(k)};
-    Multiply job{};
-    job.row_offsets = row_offsets;
-    job.out_offsets = out_offsets;
-    job.runs = &whole;
-    job.run_count = 1;
-    job.k = k;
-    job.columns = columns;
-    job.panel_end = panel_count(columns);
-    for (std::int64_t i = begin; i < end; ++i) {
-      values.begin = results.begin = i * block;
-      values.count = results.count = std::min(block, tiles - i * block);
-      winograd_input(p.in, values, p.zeros);
-      job.rows = static_cast<int>(values.count);
-      for (int plane = 0; plane < kWinogradPlanes; ++plane) {
-        job.a = values.planes + plane * before;
-        job.packed = p.packed + plane * matrix;
-        job.out = results.planes + plane * after;
-        multiply_panels(job);
+/// Tiles [begin, end) in blocks of `block`, all of p's columns. Panel after panel of all planes: while one is multiplied
+/// the next one, of the next plane behind the last, is asked for.
+void run_tiles(const Products& p, std::int64_t begin, std::int64_t end, std::int64_t block) {
+  const std::int64_t k = p.k, columns = p.columns, matrix = p.matrix, panels = panel_count(columns);
+  const std::int64_t before = plane_floats(block, k), after = plane_floats(block, columns);
+  float* const memory = scratch(ScratchSlot::worker, static_cast<std::size_t>(kWinogradPlanes * (before + after) +
+                                                                              padded_columns(columns)));
+  TileBlock values{0, 0, memory, before, k};
+  TileBlock results{0, 0, memory + kWinogradPlanes * before, after, columns};
+  float* const no_bias = results.planes + kWinogradPlanes * after;
+  std::fill_n(no_bias, padded_columns(columns), 0.0f);
+  const Run whole{0, static_cast<int>(k)};
+  PlannedGemm job;
+  job.runs = &whole;
+  job.run_count = 1;
+  job.a_stride = job.k = k;
+  job.columns = job.c_stride = columns;
+  job.bias = no_bias;
+  job.ask_end = panels + 1;
+  for (std::int64_t i = begin; i < end; i += block) {
+    values.begin = results.begin = i;
+    values.count = results.count = std::min(block, end - i);
+    winograd_input(p.in, values, p.zeros);
+    job.rows = values.count;
+    const std::int64_t tiles = (job.rows + planned_tile_rows() - 1) / planned_tile_rows();
+    for (int plane = 0; plane < kWinogradPlanes; ++plane) {
+      job.a = values.planes + plane * before;
+      job.c = results.planes + plane * after;
+      job.packed = p.packed + plane * matrix;
+      for (std::int64_t panel = 0; panel < panels; ++panel) {
+        job.panel_begin = panel;
+        job.panel_end = panel + 1;
+        job.fetch = next_panel(job, panel, tiles);
+        if (panel + 1 == panels) job.fetch.at = reinterpret_cast<const char*>(p.packed + (plane + 1) * matrix);
+        planned_gemm(job);
       }
-      winograd_output(p.out, results, p.bias, p.finish);
     }
+    winograd_output(p.out, results, p.bias, p.finish);
+  }
+}
+
+void run(const Products& p) {
+  const std::int64_t panels = panel_count(p.columns);
+  if (team_size() > 1 && p.tiles <= kMaxBlock && p.columns >= 2 * p.tiles && panels >= team_size()) {
+    // The weights are most of what is read: each thread reads its part of them, and transforms all tiles for itself.
+    return parallel_for(panels, 1, [&](std::int64_t begin, std::int64_t end) {
+      const std::int64_t first = begin * panel_width();
+      Products part = p;
+      part.columns = std::min(p.columns, end * panel_width()) - first;
+      part.packed += first * p.k;
+      part.out.data += first;
+      part.out.channels = part.columns;
+      if (p.bias) part.bias += first;
+      run_tiles(part, 0, p.tiles, p.tiles);
+    });
+  }
+  const std::int64_t block = block_tiles(p.tiles, p.k + p.columns);
+  parallel_for((p.tiles + block - 1) / block, 1, [&](std::int64_t begin, std::int64_t end) {
+    run_tiles(p, begin * block, std::min(end * block, p.tiles), block);
   });
 }
 
@@ -177,7 +201,7 @@ void run(const Conv2dProblem& p, bool backward) {
                             : kind == Activation::relu6 ? TileFinish::relu6
                                                         : TileFinish::none;
   const auto* const bias = p.bias ? static_cast<const float*>(p.bias->data) : nullptr;
-  run({in, out, tiles, k, columns, packed, zeros, bias, finish});
+  run({in, out, tiles, k, columns, packed_floats(k, columns), packed, zeros, bias, finish});
   if (!fused) activation_forward(p.activation, p.out, p.out);
 }
 
@@ -218,7 +242,8 @@ void planned_winograd(const PlannedWinograd& p, const float* x, float* y) {
   to.shape = {p.n, p.ho, p.wo, p.co};
   const TileGrid out = results_grid(to), in = values_grid(from, out, p.top, p.left);
   const TileFinish finish = !p.clamp ? TileFinish::none : p.high == 6 ? TileFinish::relu6 : TileFinish::relu;
-  run({in, out, p.n * out.tiles_y * out.tiles_x, p.ci, p.co, p.packed, p.zeros, p.bias, finish});
+  run({in, out, p.n * out.tiles_y * out.tiles_x, p.ci, p.co, packed_floats(p.ci, p.co), p.packed, p.zeros, p.bias,
+       finish});
 }
 
 void conv2d_winograd_forward(const Conv2dProblem& p) { run(p, false); }

@@ -13,6 +13,10 @@ namespace {
 
 // Rows that are multiplied with one panel after the other stay in L2 so long.
 constexpr std::int64_t kBlockBytes = 192 << 10;
+// Gathered rows that all panels are multiplied with: half of the smallest L2 this is made for.
+constexpr std::int64_t kGatheredBytes = 512 << 10;
+// Weights of a layer that are not in L2 when its turn comes: the layers between two runs have more.
+constexpr std::int64_t kFarBytes = 256 << 10;
 // Multiply-adds that pay for another thread: starting and joining a team costs 1 to 2 µs.
 constexpr std::int64_t kWorkPerThread = 100'000;
 
@@ -47,6 +51,7 @@ PlannedGemm gemm_of(const PlannedConv& c, const ConvRows& job) {
   g.low = c.low;
   g.high = c.high;
   g.after = c.after;
+  g.ask_end = job.ask_end;
   return g;
 }
 
@@ -68,38 +73,59 @@ void pointwise_rows(const PlannedConv& c, const ConvRows& job, std::int64_t begi
   }
 }
 
+/// Its weights come from beyond L2 whenever it runs.
+bool asks(const PlannedConv& c) {
+  return c.in == Element::f32 && c.packed_rows() * c.co * static_cast<std::int64_t>(sizeof(float)) >= kFarBytes;
+}
+
 /// Rows of a 1×1 convolution lie 4096 bytes apart, or a multiple: all of a tile's values at one k then compete for the
 /// eight places of one set of the L1 cache (measured with 1024 channels: 128 instead of 220 GFLOP/s).
 bool rows_compete(const PlannedConv& c) {
   return c.n * c.ho * c.wo > 8 && c.kh == 1 && c.kw == 1 && inside(c) && c.stride.w * c.ci * bytes_of(c.in) % 4096 == 0;
 }
 
-/// Results [begin, end) of such a convolution, pixel by pixel over all images: the rows are copied to where they lie a
-/// cache line further apart.
-void gathered_rows(const PlannedConv& c, const void* x, const void* residual, void* y, std::int64_t begin,
-                   std::int64_t end) {
+std::int64_t gathered_pitch(const PlannedConv& c) { return c.ci + 64 / bytes_of(c.in); }
+
+/// Results [begin, end) of such a convolution, pixel by pixel over all images, `block` at a time: the rows are copied to
+/// where they lie a cache line further apart.
+void gathered_rows(const PlannedConv& c, const ConvRows& job, std::int64_t block) {
   const Run run{0, static_cast<int>(c.packed_run(c.ci))};
-  const ConvRows all{nullptr, nullptr, nullptr, 0, 0, 0, panel_count(c.co), nullptr, 0};
-  PlannedGemm g = gemm_of(c, all);
+  PlannedGemm g = gemm_of(c, job);
   g.runs = &run;
   g.run_count = 1;
-  g.a_stride = c.ci + 64 / bytes_of(c.in);
-  const std::int64_t tile = planned_tile_rows(), row_bytes = g.a_stride * bytes_of(c.in);
-  const std::int64_t block = std::max<std::int64_t>(1, kBlockBytes / row_bytes / tile) * tile;
-  auto* const rows = scratch(ScratchSlot::worker, static_cast<std::size_t>(block * row_bytes / 4));
-  for (std::int64_t row = begin; row < end; row += block) {
-    g.rows = std::min(block, end - row);
+  g.a_stride = gathered_pitch(c);
+  auto* const rows = scratch(ScratchSlot::worker, static_cast<std::size_t>(block * g.a_stride * bytes_of(c.in) / 4));
+  for (std::int64_t row = job.begin; row < job.end; row += block) {
+    g.rows = std::min(block, job.end - row);
     for (std::int64_t i = 0; i < g.rows; ++i) {
       const std::int64_t pixel = row + i, column = pixel % c.wo, line = pixel / c.wo;
       const std::int64_t from = (line / c.ho * c.h + line % c.ho * c.stride.h) * c.w + column * c.stride.w;
-      std::memcpy(element_at(static_cast<void*>(rows), i * g.a_stride, c.in), element_at(x, from * c.ci, c.in),
+      std::memcpy(element_at(static_cast<void*>(rows), i * g.a_stride, c.in), element_at(job.x, from * c.ci, c.in),
                   static_cast<std::size_t>(c.ci * bytes_of(c.in)));
     }
     g.a = rows;
-    g.c = element_at(y, row * g.c_stride, c.out);
-    g.residual = residual ? element_at(residual, row * c.co, c.out) : nullptr;
+    g.c = element_at(job.y, row * g.c_stride, c.out);
+    g.residual = job.residual ? element_at(job.residual, row * c.co, c.out) : nullptr;
     planned_gemm(g);
   }
+}
+
+/// The whole of such a convolution on the thread team.
+void gathered_conv(const PlannedConv& c, const void* x, const void* residual, void* y) {
+  const std::int64_t pixels = c.n * c.ho * c.wo, panels = panel_count(c.co), row_bytes = gathered_pitch(c) * bytes_of(c.in);
+  const std::int64_t ask_end = asks(c) ? panels : 0;
+  // More weights than rows: each thread gathers all rows and reads its part of the weights, once.
+  if (c.co >= 2 * pixels && panels >= team_size() && pixels * row_bytes <= kGatheredBytes) {
+    return parallel_for(panels, 1, [&](std::int64_t begin, std::int64_t end) {
+      gathered_rows(c, {x, residual, y, 0, pixels, begin, end, nullptr, 0, std::min(ask_end, end)}, pixels);
+    });
+  }
+  const std::int64_t tile = planned_tile_rows();
+  const std::int64_t block = std::max<std::int64_t>(1, kBlockBytes / row_bytes / tile) * tile;
+  parallel_for(pixels, std::max<std::int64_t>(4, kWorkPerThread / (c.ci * c.co)),
+               [&](std::int64_t begin, std::int64_t end) {
+                 gathered_rows(c, {x, residual, y, begin, end, 0, panels, nullptr, 0, ask_end}, block);
+               });
 }
 
 /// Copies the window of result rows [begin, end): zeros (of u8: the zero point) outside the image.
@@ -129,10 +155,11 @@ void copy_window(const PlannedConv& c, const void* x, std::int64_t begin, std::i
   if (c.source != c.in) std::memset(to, 0, 4);  // read by the last run, times zero: must be a number
 }
 
-/// Result rows per window copy: windows of 64 KB, which leaves L2 to the weights.
+/// Result rows per window copy: windows of 64 KB, which leaves L2 to the weights; larger ones where the weights come
+/// from beyond it, so that they come once.
 std::int64_t band_of(const PlannedConv& c) {
   const std::int64_t row = std::max<std::int64_t>(1, window_columns(c) * c.ci * c.stride.h * bytes_of(c.in));
-  return std::clamp<std::int64_t>((64 << 10) / row, 1, c.ho);
+  return std::clamp<std::int64_t>((asks(c) ? kGatheredBytes : 64 << 10) / row, 1, c.ho);
 }
 
 }  // namespace
@@ -185,10 +212,14 @@ void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
       window = job.scratch;
     }
     // Panel after panel over the band: a panel of weights is used from L1 or L2 for all its rows.
+    const std::int64_t tile = planned_tile_rows(), row_tiles = (c.wo + tile - 1) / tile;
     for (std::int64_t p = job.panel_begin; p < job.panel_end; ++p) {
       g.panel_begin = p;
       g.panel_end = p + 1;
+      const Fetch fetch = next_panel(g, p, (end - begin) * row_tiles);
       for (std::int64_t y = begin; y < end; ++y) {
+        g.fetch = fetch;
+        if (fetch.at) g.fetch.at += (y - begin) * row_tiles * tile_fetch(g, fetch);
         g.a = element_at(window, (y - begin) * c.stride.h * pitch, c.in);
         g.c = element_at(job.y, y * c.wo * g.c_stride, c.out);
         g.residual = job.residual ? element_at(job.residual, y * c.wo * c.co, c.out) : nullptr;
@@ -200,12 +231,7 @@ void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
 
 void planned_conv(const PlannedConv& c, const void* x, const void* residual, void* y) {
   const std::int64_t panels = panel_count(c.co), k = c.kh * c.kw * c.ci;
-  if (rows_compete(c)) {
-    const std::int64_t pixels = c.n * c.ho * c.wo;
-    parallel_for(pixels, std::max<std::int64_t>(4, kWorkPerThread / (k * c.co)),
-                 [&](std::int64_t begin, std::int64_t end) { gathered_rows(c, x, residual, y, begin, end); });
-    return;
-  }
+  if (rows_compete(c)) return gathered_conv(c, x, residual, y);
   const bool pointwise = c.pointwise();
   const std::int64_t rows = pointwise ? c.n * c.h * c.w : c.n * c.ho;  // of the matrix, or of the images
   const std::int64_t tile = pointwise ? planned_tile_rows() : 1;
@@ -213,8 +239,11 @@ void planned_conv(const PlannedConv& c, const void* x, const void* residual, voi
   const std::int64_t tile_work = tile * (pointwise ? 1 : c.wo) * k * c.co;
   const int threads = team_size();
 
-  const auto some_rows = [&](std::int64_t begin, std::int64_t end, std::int64_t panel_begin, std::int64_t panel_end) {
-    ConvRows job{x, residual, y, 0, 0, panel_begin, panel_end, nullptr, 0};
+  const bool far = asks(c);
+
+  const auto some_rows = [&](std::int64_t begin, std::int64_t end, std::int64_t panel_begin, std::int64_t panel_end,
+                             std::int64_t ask_end) {
+    ConvRows job{x, residual, y, 0, 0, panel_begin, panel_end, nullptr, 0, far ? ask_end : 0};
     if (pointwise) return pointwise_rows(c, job, begin, end);
     job.scratch = scratch(ScratchSlot::worker, static_cast<std::size_t>(c.scratch_bytes(end - begin) / 4 + 1));
     while (begin < end) {
@@ -237,18 +266,24 @@ void planned_conv(const PlannedConv& c, const void* x, const void* residual, voi
   if (tiles >= 8 * threads || evenly) {
     parallel_for(
         tiles, std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, tile_work)),
-        [&](std::int64_t begin, std::int64_t end) { some_rows(begin * tile, std::min(rows, end * tile), 0, panels); });
+        [&](std::int64_t begin, std::int64_t end) { some_rows(begin * tile, std::min(rows, end * tile), 0, panels, panels); });
     return;
   }
   const std::int64_t work = std::max<std::int64_t>(1, tile_work / panels);
   parallel_for(tiles * panels, std::max<std::int64_t>(1, kWorkPerThread / work),
                [&](std::int64_t begin, std::int64_t end) {
+                 const std::int64_t ask_end = (end - 1) / tiles + 1;
                  while (begin < end) {
-                   const std::int64_t panel = begin / tiles, first = begin % tiles;
+                   const std::int64_t panel = begin / tiles, first = begin % tiles, whole = (end - begin) / tiles;
+                   if (!pointwise && first == 0 && whole > 1) {  // one copy of the window for several panels
+                     some_rows(0, rows, panel, panel + whole, ask_end);
+                     begin += whole * tiles;
+                     continue;
+                   }
                    const std::int64_t last = std::min(tiles, first + end - begin);
                    // Tiles of nearly equal height instead of a thin last one.
                    const auto at = [&](std::int64_t t) { return rows * t / tiles; };
-                   some_rows(at(first), at(last), panel, panel + 1);
+                   some_rows(at(first), at(last), panel, panel + 1, ask_end);
                    begin += last - first;
                  }
                });

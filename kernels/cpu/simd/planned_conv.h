@@ -55,6 +55,7 @@ struct ConvRows {
   std::int64_t panel_begin = 0, panel_end = 0;
   void* scratch = nullptr;
   std::int64_t y_pitch = 0;  ///< instead of the convolution's
+  std::int64_t ask_end = 0;  ///< see PlannedGemm
 };
 void planned_conv_rows(const PlannedConv&, const ConvRows&);
 

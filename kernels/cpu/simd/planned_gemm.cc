@@ -363,6 +363,13 @@ HWY_EXPORT(from_bf16_entry);
 
 namespace {
 
+constexpr std::int64_t kLine = 64;
+
+std::int64_t tiles_of(std::int64_t rows) {
+  const std::int64_t tile = planned_tile_rows();
+  return (rows + tile - 1) / tile;
+}
+
 void run(const PlannedGemm& job) {
   switch (job.in) {
     case Element::f32: return HWY_DYNAMIC_DISPATCH(planned_gemm_entry)(job);
@@ -371,8 +378,12 @@ void run(const PlannedGemm& job) {
   }
 }
 
-/// Rows [begin, end) of one panel, from the last to the first if `backwards`.
-void run(PlannedGemm job, std::int64_t panel, std::int64_t begin, std::int64_t end, bool backwards) {
+/// Rows [begin, end) of one panel, from the last to the first if `backwards`. Moves `fetch` on.
+void run(PlannedGemm job, std::int64_t panel, std::int64_t begin, std::int64_t end, bool backwards, Fetch& fetch) {
+  if (fetch.at) {
+    job.fetch = fetch;
+    fetch.at += tile_fetch(job, fetch) * tiles_of(end - begin);
+  }
   job.panel_begin = panel;
   job.panel_end = panel + 1;
   job.rows = end - begin;
@@ -399,13 +410,27 @@ void planned_gemm(const PlannedGemm& job) {
   // layer of 14×14×384 on two cores that do not share a cache: 66 instead of 44 µs).
   const std::int64_t inward = in_parallel() ? job.rows / 2 / tile * tile : 0;
   const bool after = job.after.kind != Activation::none;
-  if (inward == 0 && !after) return run(job);
+  const bool asks = job.ask_end > job.panel_begin + 1 && !job.fetch.at;
+  if (inward == 0 && !after && !asks) return run(job);
   // Results that wait for the activation: 14 KB.
   const std::int64_t most = after ? 8 * tile : job.rows, middle = inward > 0 ? inward : job.rows;
   for (std::int64_t p = job.panel_begin; p < job.panel_end; ++p) {
-    for (std::int64_t row = 0; row < middle; row += most) run(job, p, row, std::min(row + most, middle), false);
-    for (std::int64_t row = job.rows; row > middle; row -= most) run(job, p, std::max(row - most, middle), row, true);
+    Fetch fetch = asks ? next_panel(job, p, tiles_of(job.rows)) : Fetch{};
+    for (std::int64_t row = 0; row < middle; row += most) run(job, p, row, std::min(row + most, middle), false, fetch);
+    for (std::int64_t row = job.rows; row > middle; row -= most)
+      run(job, p, std::max(row - most, middle), row, true, fetch);
   }
+}
+
+Fetch next_panel(const PlannedGemm& job, std::int64_t p, std::int64_t tiles) {
+  if (p + 1 >= job.ask_end || job.in != Element::f32) return {};
+  // The last panel may be narrower; what is asked for beyond it is never read, and not written either.
+  const auto* const at = static_cast<const float*>(job.packed) + (p + 1) * panel_width() * job.k;
+  return {reinterpret_cast<const char*>(at), std::max<std::int64_t>(1, (kLine + tiles - 1) / tiles)};
+}
+
+std::int64_t tile_fetch(const PlannedGemm& job, const Fetch& fetch) {
+  return job.k * panel_width() * static_cast<std::int64_t>(sizeof(float)) / kLine * fetch.step;
 }
 
 void to_bf16(const float* from, std::uint16_t* to, std::int64_t n) { HWY_DYNAMIC_DISPATCH(to_bf16_entry)(from, to, n); }

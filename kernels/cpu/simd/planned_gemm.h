@@ -51,6 +51,9 @@ struct PlannedGemm {
   /// Asked for instead of weights further on, for each vector of weights once in every tile; not where the rows' tiles
   /// have three or fewer.
   Fetch fetch{};
+  /// f32 without a fetch: while a panel is multiplied the next one is asked for, up to this one. For weights that come
+  /// from beyond L2; the first tile of a panel would wait for them and the others leave memory idle.
+  std::int64_t ask_end = 0;
   /// What a clamp cannot express, done on f32 or bf16 results that are still in L1.
   ActivationParams after{Activation::none};
   const RoundedActivation* rounded = nullptr;  ///< before c in u8 is rounded, instead of the clamp; or null
@@ -58,6 +61,11 @@ struct PlannedGemm {
 /// With bf16 operands: sums in f32, on CPUs with AVX-512 BF16 (see has_bf16()); runs of even length. With u8: sums in
 /// i32 where has_int8(); runs are multiples of four, of which the last may reach past a's row where b is zero.
 void planned_gemm(const PlannedGemm&);
+
+/// What asks for panel p + 1 while `tiles` tiles multiply panel p; nothing where ask_end does not reach so far.
+Fetch next_panel(const PlannedGemm&, std::int64_t p, std::int64_t tiles);
+/// Bytes by which a tile moves such a fetch on.
+std::int64_t tile_fetch(const PlannedGemm&, const Fetch&);
 
 /// Rows of a full tile on this CPU: work is best cut at multiples of it.
 int planned_tile_rows();
