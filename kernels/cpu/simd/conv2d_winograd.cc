@@ -84,18 +84,18 @@ struct Products {
   std::int64_t tiles, k, columns;
   std::int64_t matrix;  ///< from one of `packed`'s 16 matrices k × columns to the next, in floats
   const float* packed;
-  const float* zeros;   ///< k of them
+  const float* zeros;  ///< k of them
   const float* bias;
   TileFinish finish;
 };
 
-/// Tiles [begin, end) in blocks of `block`, all of p's columns. Panel after panel of all planes: while one is multiplied
-/// the next one, of the next plane behind the last, is asked for.
+/// Tiles [begin, end) in blocks of `block`, all of p's columns. Panel after panel of all planes: while one is
+/// multiplied the next one, of the next plane behind the last, is asked for.
 void run_tiles(const Products& p, std::int64_t begin, std::int64_t end, std::int64_t block) {
   const std::int64_t k = p.k, columns = p.columns, matrix = p.matrix, panels = panel_count(columns);
   const std::int64_t before = plane_floats(block, k), after = plane_floats(block, columns);
-  float* const memory = scratch(ScratchSlot::worker, static_cast<std::size_t>(kWinogradPlanes * (before + after) +
-                                                                              padded_columns(columns)));
+  float* const memory = scratch(ScratchSlot::worker,
+                                static_cast<std::size_t>(kWinogradPlanes * (before + after) + padded_columns(columns)));
   TileBlock values{0, 0, memory, before, k};
   TileBlock results{0, 0, memory + kWinogradPlanes * before, after, columns};
   float* const no_bias = results.planes + kWinogradPlanes * after;

@@ -16,7 +16,7 @@ constexpr std::int64_t kBlockBytes = 192 << 10;
 // Gathered rows that all panels are multiplied with: half of the smallest L2 this is made for.
 constexpr std::int64_t kGatheredBytes = 512 << 10;
 // Weights of a layer that are not in L2 when its turn comes: the layers between two runs have more.
-constexpr std::int64_t kFarBytes = 256 << 10;
+constexpr std::int64_t kFarBytes = 64 << 10;
 // Multiply-adds that pay for another thread: starting and joining a team costs 1 to 2 µs.
 constexpr std::int64_t kWorkPerThread = 100'000;
 
@@ -81,13 +81,14 @@ bool asks(const PlannedConv& c) {
 /// Rows of a 1×1 convolution lie 4096 bytes apart, or a multiple: all of a tile's values at one k then compete for the
 /// eight places of one set of the L1 cache (measured with 1024 channels: 128 instead of 220 GFLOP/s).
 bool rows_compete(const PlannedConv& c) {
-  return c.n * c.ho * c.wo > 8 && c.kh == 1 && c.kw == 1 && inside(c) && c.stride.w * c.ci * bytes_of(c.in) % 4096 == 0;
+  const std::int64_t step = c.stride.w * c.ci * bytes_of(c.in);
+  return c.n * c.ho * c.wo > 8 && c.kh == 1 && c.kw == 1 && inside(c) && step % (c.stride.w > 1 ? 2048 : 4096) == 0;
 }
 
 std::int64_t gathered_pitch(const PlannedConv& c) { return c.ci + 64 / bytes_of(c.in); }
 
-/// Results [begin, end) of such a convolution, pixel by pixel over all images, `block` at a time: the rows are copied to
-/// where they lie a cache line further apart.
+/// Results [begin, end) of such a convolution, pixel by pixel over all images, `block` at a time: the rows are copied
+/// to where they lie a cache line further apart.
 void gathered_rows(const PlannedConv& c, const ConvRows& job, std::int64_t block) {
   const Run run{0, static_cast<int>(c.packed_run(c.ci))};
   PlannedGemm g = gemm_of(c, job);
@@ -112,7 +113,8 @@ void gathered_rows(const PlannedConv& c, const ConvRows& job, std::int64_t block
 
 /// The whole of such a convolution on the thread team.
 void gathered_conv(const PlannedConv& c, const void* x, const void* residual, void* y) {
-  const std::int64_t pixels = c.n * c.ho * c.wo, panels = panel_count(c.co), row_bytes = gathered_pitch(c) * bytes_of(c.in);
+  const std::int64_t pixels = c.n * c.ho * c.wo, panels = panel_count(c.co),
+                     row_bytes = gathered_pitch(c) * bytes_of(c.in);
   const std::int64_t ask_end = asks(c) ? panels : 0;
   // More weights than rows: each thread gathers all rows and reads its part of the weights, once.
   if (c.co >= 2 * pixels && panels >= team_size() && pixels * row_bytes <= kGatheredBytes) {
@@ -264,9 +266,10 @@ void planned_conv(const PlannedConv& c, const void* x, const void* residual, voi
   // from all pairs of a panel and a tile of rows, panel after panel, because five panels do not divide by two.
   const bool evenly = tiles >= 2 * threads && tiles % threads == 0 && rows * 33 > tiles * tile * 32;
   if (tiles >= 8 * threads || evenly) {
-    parallel_for(
-        tiles, std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, tile_work)),
-        [&](std::int64_t begin, std::int64_t end) { some_rows(begin * tile, std::min(rows, end * tile), 0, panels, panels); });
+    parallel_for(tiles, std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, tile_work)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   some_rows(begin * tile, std::min(rows, end * tile), 0, panels, panels);
+                 });
     return;
   }
   const std::int64_t work = std::max<std::int64_t>(1, tile_work / panels);
