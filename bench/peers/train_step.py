@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Times one training step of the small CNN in PyTorch, TensorFlow and fovea, side by side.
+"""Times one training step of the small CNN, or of another network, in PyTorch, TensorFlow and fovea, side by side.
 
 The network: conv3x3 1->32, 32->32, maxpool 2, 32->64, 64->64, maxpool 2, dense 128, dense 10; padding 1, conv
 biases, batch norm + ReLU after each conv, ReLU after dense 128; 28x28x1 images, Adam with learning rate 1e-3, f32, the
 loss is softmax cross-entropy. This is what `fovea bench small_cnn --train` runs.
 
-With --network NAME it is a network of torchvision (or timm) with 1000 classes, at 224 with SGD and momentum, in PyTorch
-and fovea: mobilenet_v2, mobilenet_v3_small, resnet18, efficientnet_lite0 (timm). --dtype bf16 is autocast in PyTorch.
+With --network NAME it is a network of torchvision (or timm) with 1000 classes, at 224 with SGD and momentum:
+mobilenet_v2, mobilenet_v3_small, resnet18, efficientnet_lite0 (timm); the first two also in TensorFlow, as
+keras.applications has them. --dtype bf16 is autocast in PyTorch and the policy mixed_bfloat16 in TensorFlow.
 
 Every measurement is a process of its own, and the candidates alternate round by round (the order turns by one each
 round), so that a busy moment of the machine does not fall on one of them alone. Compare minima on a busy machine and
@@ -48,6 +49,7 @@ PEERS = {
     "tensorflow-graph": ("tensorflow", "channels_last", False, False, {}),
     "tensorflow-graph-malloc": ("tensorflow", "channels_last", False, False, KEEP_PAGES),
 }
+KERAS = {"mobilenet_v2": "MobileNetV2", "mobilenet_v3_small": "MobileNetV3Small"}
 BY_REQUEST = {"torch-channels-last-malloc-compile"}  # needs a minute of compiling in every round
 
 
@@ -110,6 +112,18 @@ def worker_torch(args):
     report(timed(step, args.warmup, args.runs), before)
 
 
+def tensorflow_small_cnn(size):
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    stack = [tf.keras.Input((size, size, 1))]
+    for cout, pool in ((32, False), (32, True), (64, False), (64, True)):
+        stack += [layers.Conv2D(cout, 3, padding="same"), layers.BatchNormalization(), layers.ReLU()]
+        if pool:
+            stack.append(layers.MaxPool2D(2))
+    return tf.keras.Sequential(stack + [layers.Flatten(), layers.Dense(128, activation="relu"), layers.Dense(10)])
+
+
 def worker_tensorflow(args):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
@@ -118,20 +132,22 @@ def worker_tensorflow(args):
     tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    if args.dtype == "bf16":
+        tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    small = args.network == "small_cnn"
     rng = np.random.default_rng(1)
-    x = tf.constant(rng.standard_normal((args.batch, args.size, args.size, 1), dtype=np.float32))
-    y = tf.constant(rng.integers(0, 10, args.batch))
+    x = tf.constant(rng.standard_normal((args.batch, args.size, args.size, 1 if small else 3), dtype=np.float32))
+    y = tf.constant(rng.integers(0, 10 if small else 1000, args.batch))
     reset_peak()
     before = resident_mb()
-    layers = tf.keras.layers
-    stack = [tf.keras.Input((args.size, args.size, 1))]
-    for cout, pool in ((32, False), (32, True), (64, False), (64, True)):
-        stack += [layers.Conv2D(cout, 3, padding="same"), layers.BatchNormalization(), layers.ReLU()]
-        if pool:
-            stack.append(layers.MaxPool2D(2))
-    stack += [layers.Flatten(), layers.Dense(128, activation="relu"), layers.Dense(10)]
-    model = tf.keras.Sequential(stack)
-    optimizer = tf.keras.optimizers.Adam(1e-3)
+    if small:
+        model = tensorflow_small_cnn(args.size)
+        optimizer = tf.keras.optimizers.Adam(1e-3)
+    else:
+        extra = {"include_preprocessing": False} if args.network == "mobilenet_v3_small" else {}
+        model = getattr(tf.keras.applications, KERAS[args.network])(
+            weights=None, input_shape=(args.size, args.size, 3), classifier_activation=None, **extra)
+        optimizer = tf.keras.optimizers.SGD(0.01, momentum=0.9)
     optimizer.build(model.trainable_variables)
     loss_of = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -177,7 +193,7 @@ def choose(args):
         names.append("fovea")
     else:
         print(f"fovea left out: {args.fovea} is not built (./dev build)", file=sys.stderr)
-    for module in ("torch", "tensorflow") if args.network == "small_cnn" and args.dtype == "f32" else ("torch",):
+    for module in ("torch", "tensorflow") if args.network == "small_cnn" or args.network in KERAS else ("torch",):
         if installed(module):
             names += [n for n, peer in PEERS.items() if peer[0] == module and n not in BY_REQUEST]
         else:

@@ -30,8 +30,8 @@ struct Case {
   More more = {};
 };
 
-// Widths and channels around the tiles of 14 and 6 rows and vectors of 16, 8 and 4; 1024 channels are gathered; the
-// others take windows, copied where there is padding.
+// Widths and channels around the tiles of 14 and 6 rows and vectors of 16, 8 and 4; 1024 channels (512 at a stride of 2)
+// are gathered; the others take windows, copied where there is padding.
 const Case kCases[] = {
     {1, 1, 1, 5, 7, 1, 1},
     {1, 9, 5, 16, 24, 1, 1, {.residual = true}},
@@ -53,6 +53,11 @@ const Case kCases[] = {
     {2, 20, 20, 12, 40, 1, 1, {.after = Activation::silu}},
     {1, 12, 30, 6, 31, 5, 3, {.top = 2, .left = 1, .bottom = 2, .right = 1, .after = Activation::hard_swish}},
     {1, 9, 8, 1024, 33, 1, 1, {.after = Activation::silu}},
+    // More columns than twice the rows: threads share the weights. Windows for several panels at once.
+    {1, 5, 6, 1024, 135, 1, 1, {.residual = true, .clamp = true}},
+    {1, 7, 7, 512, 130, 1, 1, {.stride = 2, .after = Activation::silu}},
+    {1, 7, 7, 40, 150, 3, 3, {.top = 1, .left = 1, .bottom = 1, .right = 1, .residual = true}},
+    {1, 9, 9, 64, 70, 3, 3, {.stride = 2, .top = 1, .left = 1, .bottom = 1, .right = 1}},
 };
 
 std::vector<float> rounded(std::vector<float> v) {
