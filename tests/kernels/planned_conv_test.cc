@@ -30,8 +30,8 @@ struct Case {
   More more = {};
 };
 
-// Widths and channels around the tiles of 14 and 6 rows and vectors of 16, 8 and 4; 1024 channels (512 at a stride of 2)
-// are gathered; the others take windows, copied where there is padding.
+// Widths and channels around the tiles of 14 and 6 rows and vectors of 16, 8 and 4; 1024 channels (512 at a stride of
+// 2) are gathered; the others take windows, copied where there is padding.
 const Case kCases[] = {
     {1, 1, 1, 5, 7, 1, 1},
     {1, 9, 5, 16, 24, 1, 1, {.residual = true}},

@@ -2,9 +2,10 @@
 // a tile, a matrix product over the channels. Backward-data is the same with the weights turned over; the gradient of
 // the weights is the transpose, Gᵀ[Σ (Bᵀ d B) ⊙ (A dy Aᵀ)]G.
 //
-// Blocks of tiles go through transform, 16 products (the register tiles of panels.h) and transform back while they lie
-// in L2. Measured (2 cores, AVX-512, medians): 1.2 to 2.2 times as fast as conv2d_direct.cc, which runs at the
-// machine's multiply-add peak, on the 3×3 shapes of ResNet-50 and fashion_cnn, batch 1 and 4, all directions;
+// Blocks of tiles go through transform, 16 products (the register tiles of planned_gemm.h, for gradients of weights of
+// panels.h) and transform back while they lie in L2; threads share the tiles, or the weights where those are more.
+// Measured (2 cores, AVX-512, medians): 1.2 to 2.2 times as fast as conv2d_direct.cc, which runs at the machine's
+// multiply-add peak, on the 3×3 shapes of ResNet-50 and fashion_cnn, batch 1 and 4, all directions;
 // `./dev bench 'conv2d.*(resnet50|fashion_cnn)' --impl=simd:winograd,simd:direct`. With AVX2 1.4 times.
 //
 // Rounding: the constants are 1 and ½, so a result loses little more than a direct sum; but an error is relative to all
