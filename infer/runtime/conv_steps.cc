@@ -213,26 +213,15 @@ class DepthwiseStep final : public Step {
     const simd::Element e = part_.row.element;
     const std::int64_t channels = part_.row.channels;
     const std::int64_t in_map = part_.h * part_.row.width * channels, out_row = part_.row.count * channels;
-    const auto some = [&](std::int64_t begin, std::int64_t end, std::int64_t from, std::int64_t to) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const DepthwisePart::Rows rows{simd::element_at(x, i / part_.ho * in_map + from, e), part_.h, channels};
-        part_.run_row(rows, i % part_.ho, from, to, simd::element_at(y, i * out_row + from, e), channels);
-      }
-    };
     // Multiply-adds that pay for another thread.
-    const std::int64_t rows = part_.n * part_.ho;
-    if (rows == 0) return;
-    const std::int64_t width = e == simd::Element::u8 ? 64 : simd::panel_width();  // packed weights are in such blocks
     const std::int64_t row_work = std::max<std::int64_t>(1, out_row * part_.kh * part_.row.taps);
-    if (!simd::threads_share_rows(part_.n * part_.h * part_.row.width) && channels >= team_size() * width) {
-      // The convolution before has left each thread its channels; seven rows do not divide by two either.
-      parallel_for(
-          (channels + width - 1) / width, std::max<std::int64_t>(1, 50'000 * channels / (rows * row_work * width)),
-          [&](std::int64_t begin, std::int64_t end) { some(0, rows, begin * width, std::min(channels, end * width)); });
-      return;
-    }
-    parallel_for(rows, std::max<std::int64_t>(1, 50'000 / row_work),
-                 [&](std::int64_t begin, std::int64_t end) { some(begin, end, 0, channels); });
+    parallel_for(part_.n * part_.ho, std::max<std::int64_t>(1, 50'000 / row_work),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t i = begin; i < end; ++i) {
+                     const DepthwisePart::Rows rows{simd::element_at(x, i / part_.ho * in_map, e), part_.h, channels};
+                     part_.run_row(rows, i % part_.ho, 0, channels, simd::element_at(y, i * out_row, e), channels);
+                   }
+                 });
   }
 
  private:

@@ -130,12 +130,6 @@ void gathered_conv(const PlannedConv& c, const void* x, const void* residual, vo
                });
 }
 
-bool share_rows(std::int64_t rows, std::int64_t tile) {
-  const std::int64_t tiles = (rows + tile - 1) / tile, threads = team_size();
-  const bool evenly = tiles >= 2 * threads && tiles % threads == 0 && rows * 33 > tiles * tile * 32;
-  return tiles >= 8 * threads || evenly;
-}
-
 /// Copies the window of result rows [begin, end): zeros (of u8: the zero point) outside the image.
 void copy_window(const PlannedConv& c, const void* x, std::int64_t begin, std::int64_t end, void* window) {
   auto* to = static_cast<char*>(window);
@@ -237,8 +231,6 @@ void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
   }
 }
 
-bool threads_share_rows(std::int64_t rows) { return share_rows(rows, planned_tile_rows()); }
-
 void planned_conv(const PlannedConv& c, const void* x, const void* residual, void* y) {
   const std::int64_t panels = panel_count(c.co), k = c.kh * c.kw * c.ci;
   if (rows_compete(c)) return gathered_conv(c, x, residual, y);
@@ -247,6 +239,8 @@ void planned_conv(const PlannedConv& c, const void* x, const void* residual, voi
   const std::int64_t tile = pointwise ? planned_tile_rows() : 1;
   const std::int64_t tiles = (rows + tile - 1) / tile;
   const std::int64_t tile_work = tile * (pointwise ? 1 : c.wo) * k * c.co;
+  const int threads = team_size();
+
   const bool far = asks(c);
 
   const auto some_rows = [&](std::int64_t begin, std::int64_t end, std::int64_t panel_begin, std::int64_t panel_end,
@@ -270,7 +264,8 @@ void planned_conv(const PlannedConv& c, const void* x, const void* residual, voi
   // Many rows, or such as divide evenly: each thread takes a stretch of them, and the next layer finds most of what it
   // reads in its own core's cache. Else (7×7 maps: four tiles of 14, but 28 rows and 21) shares of equal size are cut
   // from all pairs of a panel and a tile of rows, panel after panel, because five panels do not divide by two.
-  if (share_rows(rows, tile)) {
+  const bool evenly = tiles >= 2 * threads && tiles % threads == 0 && rows * 33 > tiles * tile * 32;
+  if (tiles >= 8 * threads || evenly) {
     parallel_for(tiles, std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, tile_work)),
                  [&](std::int64_t begin, std::int64_t end) {
                    some_rows(begin * tile, std::min(rows, end * tile), 0, panels, panels);

@@ -59,10 +59,6 @@ struct ConvRows {
 };
 void planned_conv_rows(const PlannedConv&, const ConvRows&);
 
-/// True where each thread of the team takes a stretch of the rows of such a matrix, or of a 1×1 convolution; else
-/// threads share its columns.
-bool threads_share_rows(std::int64_t rows);
-
 /// The whole convolution on the thread team.
 void planned_conv(const PlannedConv&, const void* x, const void* residual, void* y);
 
