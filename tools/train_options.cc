@@ -28,6 +28,7 @@ struct Preset {
   double erase;         // probability
 };
 constexpr Preset kPresets[] = {
+    {"quick", "fashion_cnn", 6, 64, "sgd", 0.1, 5e-4, 0.05, -1, "flip", 0},
     {"demo", "fashion_cnn", 12, 128, "sgd", 0.1, 5e-4, 0.05, -1, "flip", 0},
     {"best", "fashion_cnn_wide", 28, 128, "sgd", 0.1, 1e-3, 0.05, -1, "flip", 0.3},
 };
@@ -207,8 +208,8 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
       ->required();
   c.add_option("--data", o.data_dir, "Folder of the four IDX files, for fashion-mnist");
   c.add_option("-o,--out", o.out, "Run folder (default: runs/ and the name of the data, numbered if it is taken)");
-  c.add_option("--preset", o.preset, "demo (minutes) or best (half an hour on 2 cores), for fashion-mnist")
-      ->check(CLI::IsMember({"demo", "best"}));
+  c.add_option("--preset", o.preset, "quick (a good minute), demo (minutes) or best (half an hour on 2 cores), for fashion-mnist")
+      ->check(CLI::IsMember({"quick", "demo", "best"}));
   c.add_flag("--resume", o.resume, "Go on with the run in --out where it stopped, to the same bits as if it had not");
   c.add_flag("--overwrite", o.overwrite, "Begin anew in a run folder that is in use");
 
