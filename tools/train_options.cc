@@ -208,7 +208,8 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
       ->required();
   c.add_option("--data", o.data_dir, "Folder of the four IDX files, for fashion-mnist");
   c.add_option("-o,--out", o.out, "Run folder (default: runs/ and the name of the data, numbered if it is taken)");
-  c.add_option("--preset", o.preset, "quick (a good minute), demo (minutes) or best (half an hour on 2 cores), for fashion-mnist")
+  c.add_option("--preset", o.preset,
+               "quick (a good minute), demo (minutes) or best (half an hour on 2 cores), for fashion-mnist")
       ->check(CLI::IsMember({"quick", "demo", "best"}));
   c.add_flag("--resume", o.resume, "Go on with the run in --out where it stopped, to the same bits as if it had not");
   c.add_flag("--overwrite", o.overwrite, "Begin anew in a run folder that is in use");
