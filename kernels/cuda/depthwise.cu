@@ -88,7 +88,7 @@ void run_forward(const Conv2dProblem& p) {
 }
 
 /// dx of a strip of kStrip elements of one row and channel, gathered from the results whose taps read them: their
-/// columns are read once. kOdd: padding on the left is odd, which with a stride of 2 decides what tap meets what column.
+/// columns are read once. kOdd: padding on the left is odd, which at a stride of 2 decides what tap meets what column.
 template <class S, int kKw, int kStride, bool kOdd>
 struct BackwardStrip {
   using T = Computing<S>;

@@ -415,7 +415,7 @@ void planned_gemm(const PlannedGemm& job) {
   // Results that wait for the activation: 14 KB.
   const std::int64_t most = after ? 8 * tile : job.rows, middle = inward > 0 ? inward : job.rows;
   for (std::int64_t p = job.panel_begin; p < job.panel_end; ++p) {
-    Fetch fetch = asks ? next_panel(job, p, tiles_of(job.rows)) : Fetch{};
+    Fetch fetch = asks ? next_panel(job, p, tiles_of(job.rows)) : job.fetch;
     for (std::int64_t row = 0; row < middle; row += most) run(job, p, row, std::min(row + most, middle), false, fetch);
     for (std::int64_t row = job.rows; row > middle; row -= most)
       run(job, p, std::max(row - most, middle), row, true, fetch);
