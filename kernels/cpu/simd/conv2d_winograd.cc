@@ -31,6 +31,8 @@ namespace {
 constexpr std::int64_t kBlockBytes = 512 << 10;
 // With fewer tiles the weights, which each block reads once, are the larger operand.
 constexpr std::int64_t kMinBlock = 48, kMaxBlock = 192;
+// The same where threads share the weights, which each block reads again from beyond L2.
+constexpr std::int64_t kSharedBlockBytes = 2 << 20, kMinSharedBlock = 64;
 // Sums of a thread's weight gradient that still share L2 or L3 with the planes.
 constexpr std::int64_t kMaxGradient = (4 << 20) / sizeof(float);
 // As in conv2d_direct.cc: below this many results packed weights are worth keeping.
@@ -133,8 +135,11 @@ void run_tiles(const Products& p, std::int64_t begin, std::int64_t end, std::int
 
 void run(const Products& p) {
   const std::int64_t panels = panel_count(p.columns);
-  if (team_size() > 1 && p.tiles <= kMaxBlock && p.columns >= 2 * p.tiles && panels >= team_size()) {
+  if (team_size() > 1 && p.tiles > 0 && p.tiles <= kMaxBlock && p.columns >= 2 * p.tiles && panels >= team_size()) {
     // The weights are most of what is read: each thread reads its part of them, and transforms all tiles for itself.
+    const auto tile_bytes =
+        static_cast<std::int64_t>(kWinogradPlanes * (p.k + p.columns / team_size()) * sizeof(float));
+    const std::int64_t fit = std::max(kMinSharedBlock, kSharedBlockBytes / tile_bytes);
     return parallel_for(panels, 1, [&](std::int64_t begin, std::int64_t end) {
       const std::int64_t first = begin * panel_width();
       Products part = p;
@@ -143,7 +148,8 @@ void run(const Products& p) {
       part.out.data += first;
       part.out.channels = part.columns;
       if (p.bias) part.bias += first;
-      run_tiles(part, 0, p.tiles, p.tiles);
+      const std::int64_t blocks = (p.tiles + fit - 1) / fit;
+      run_tiles(part, 0, p.tiles, (p.tiles + blocks - 1) / blocks);
     });
   }
   const std::int64_t block = block_tiles(p.tiles, p.k + p.columns);
