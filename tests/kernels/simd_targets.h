@@ -10,11 +10,13 @@
 #include "catch.h"
 #include "core/rng.h"
 #include "core/tensor.h"
+#include "kernels/registry.h"
 
 namespace fovea::test {
 
 /// body(target name). Dispatch is forced to each target in turn and restored afterwards.
 inline void for_each_target(const std::function<void()>& body) {
+  kernels::detail::settle_instruction_set();  // FOVEA_SIMD counts here too
   // Of the targets this CPU has, those that were built.
   for (std::int64_t left = hwy::SupportedTargets() & HWY_TARGETS; left != 0; left &= left - 1) {
     const std::int64_t target = left & -left;
