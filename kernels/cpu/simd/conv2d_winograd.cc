@@ -116,7 +116,7 @@ void run_tiles(const Products& p, std::int64_t begin, std::int64_t end, std::int
     values.count = results.count = std::min(block, end - i);
     winograd_input(p.in, values, p.zeros);
     job.rows = values.count;
-    const std::int64_t tiles = (job.rows + planned_tile_rows() - 1) / planned_tile_rows();
+    const std::int64_t tiles = planned_tiles(job.rows);
     for (int plane = 0; plane < kWinogradPlanes; ++plane) {
       job.a = values.planes + plane * before;
       job.c = results.planes + plane * after;

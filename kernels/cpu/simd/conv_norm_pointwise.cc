@@ -112,8 +112,8 @@ Element multiplied(Element stored) {
   return stored == Element::bf16 && bf16_products_pay() ? Element::bf16 : Element::f32;
 }
 
-/// One panel of a chunk's product, a tile at a time: planned_gemm() takes more from both ends and would ask twice for
-/// the first half of what is fetched ahead.
+/// One panel of a chunk's product, a tile at a time: each takes its share of what is fetched ahead, which may change
+/// from one range of memory to the next.
 void multiply(PlannedGemm gemm, std::int64_t panel, Ahead& ahead) {
   const std::int64_t column = panel * panel_width(), tile = planned_tile_rows();
   gemm.packed = element_at(gemm.packed, column * gemm.k, gemm.in);

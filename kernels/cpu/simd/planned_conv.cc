@@ -214,7 +214,7 @@ void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
       window = job.scratch;
     }
     // Panel after panel over the band: a panel of weights is used from L1 or L2 for all its rows.
-    const std::int64_t tile = planned_tile_rows(), row_tiles = (c.wo + tile - 1) / tile;
+    const std::int64_t row_tiles = planned_tiles(c.wo);
     for (std::int64_t p = job.panel_begin; p < job.panel_end; ++p) {
       g.panel_begin = p;
       g.panel_end = p + 1;

@@ -363,13 +363,6 @@ HWY_EXPORT(from_bf16_entry);
 
 namespace {
 
-constexpr std::int64_t kLine = 64;
-
-std::int64_t tiles_of(std::int64_t rows) {
-  const std::int64_t tile = planned_tile_rows();
-  return (rows + tile - 1) / tile;
-}
-
 void run(const PlannedGemm& job) {
   switch (job.in) {
     case Element::f32: return HWY_DYNAMIC_DISPATCH(planned_gemm_entry)(job);
@@ -382,7 +375,7 @@ void run(const PlannedGemm& job) {
 void run(PlannedGemm job, std::int64_t panel, std::int64_t begin, std::int64_t end, bool backwards, Fetch& fetch) {
   if (fetch.at) {
     job.fetch = fetch;
-    fetch.at += tile_fetch(job, fetch) * tiles_of(end - begin);
+    fetch.at += tile_fetch(job, fetch) * planned_tiles(end - begin);
   }
   job.panel_begin = panel;
   job.panel_end = panel + 1;
@@ -415,7 +408,7 @@ void planned_gemm(const PlannedGemm& job) {
   // Results that wait for the activation: 14 KB.
   const std::int64_t most = after ? 8 * tile : job.rows, middle = inward > 0 ? inward : job.rows;
   for (std::int64_t p = job.panel_begin; p < job.panel_end; ++p) {
-    Fetch fetch = asks ? next_panel(job, p, tiles_of(job.rows)) : job.fetch;
+    Fetch fetch = asks ? next_panel(job, p, planned_tiles(job.rows)) : job.fetch;
     for (std::int64_t row = 0; row < middle; row += most) run(job, p, row, std::min(row + most, middle), false, fetch);
     for (std::int64_t row = job.rows; row > middle; row -= most)
       run(job, p, std::max(row - most, middle), row, true, fetch);
@@ -426,11 +419,18 @@ Fetch next_panel(const PlannedGemm& job, std::int64_t p, std::int64_t tiles) {
   if (p + 1 >= job.ask_end || job.in != Element::f32) return {};
   // The last panel may be narrower; what is asked for beyond it is never read, and not written either.
   const auto* const at = static_cast<const float*>(job.packed) + (p + 1) * panel_width() * job.k;
-  return {reinterpret_cast<const char*>(at), std::max<std::int64_t>(1, (kLine + tiles - 1) / tiles)};
+  const std::int64_t vector = vector_width() * static_cast<std::int64_t>(sizeof(float));
+  return {reinterpret_cast<const char*>(at), std::max<std::int64_t>(1, (vector + tiles - 1) / tiles)};
 }
 
 std::int64_t tile_fetch(const PlannedGemm& job, const Fetch& fetch) {
-  return job.k * panel_width() * static_cast<std::int64_t>(sizeof(float)) / kLine * fetch.step;
+  const std::int64_t steps = job.in == Element::bf16 ? job.k / 2 : job.k;
+  return steps * (panel_width() / vector_width()) * fetch.step;
+}
+
+std::int64_t planned_tiles(std::int64_t rows) {
+  const std::int64_t tile = planned_tile_rows();
+  return (rows + tile - 1) / tile;
 }
 
 void to_bf16(const float* from, std::uint16_t* to, std::int64_t n) { HWY_DYNAMIC_DISPATCH(to_bf16_entry)(from, to, n); }

@@ -69,6 +69,8 @@ std::int64_t tile_fetch(const PlannedGemm&, const Fetch&);
 
 /// Rows of a full tile on this CPU: work is best cut at multiples of it.
 int planned_tile_rows();
+/// Tiles that so many rows are multiplied in.
+std::int64_t planned_tiles(std::int64_t rows);
 
 /// True where a unit does 512 bits in two halves (AMD Zen 4), so that half as many sums keep it busy; the reorder
 /// buffer (320 ops, 512 on Intel's cores of the time) then ends before a full tile's sums are stored.
