@@ -64,8 +64,8 @@ struct Job {
   std::mutex error_mutex = {};
 
   void run(int chunk) {
-    const std::int64_t begin = count / chunks * chunk + std::min<std::int64_t>(chunk, count % chunks);
-    const std::int64_t end = begin + count / chunks + (chunk < count % chunks ? 1 : 0);
+    const std::int64_t begin = detail::chunk_begin(count, chunks, chunk);
+    const std::int64_t end = detail::chunk_begin(count, chunks, chunk + 1);
     const bool outer = inside_parallel;
     inside_parallel = true;
     try {

@@ -25,6 +25,10 @@ using ChunkFn = void (*)(void* context, std::int64_t begin, std::int64_t end, in
 FOVEA_API void parallel_chunks(std::int64_t count, int chunks, ChunkFn fn, void* context);
 /// How many chunks `count` items of at least `grain` items each are cut into: 1 to num_threads().
 FOVEA_API int chunk_count(std::int64_t count, std::int64_t grain);
+/// The first item of a chunk: the first count % chunks of them are one longer.
+inline std::int64_t chunk_begin(std::int64_t count, std::int64_t chunks, std::int64_t chunk) {
+  return count / chunks * chunk + (chunk < count % chunks ? chunk : count % chunks);
+}
 /// Makes a library that reads OpenMP's per-thread setting (oneDNN) use num_threads(); call before entering it.
 FOVEA_API void sync_thread_team();
 

@@ -5,7 +5,7 @@
 // the ring holds all rows, and threads share the panels instead of the rows, which none then makes twice.
 #include <algorithm>
 
-#include "core/threads/parallel.h"
+#include "core/threads/share.h"
 #include "infer/runtime/steps_internal.h"
 #include "kernels/cpu/scratch.h"
 
@@ -33,6 +33,7 @@ class ChainStep final : public Step {
     ring_rows_ = bytes(c.ho * c.wo * width_) <= kRingBytes ? c.ho : depthwise_.kh;
     out_row_ = depthwise_.row.count * c.co;
     band_ = last_ ? std::clamp<std::int64_t>(kBandBytes / bytes(out_row_), 1, depthwise_.ho) : depthwise_.ho;
+    work_ = c.ho * c.wo * c.kh * c.kw * c.ci * c.co + (last_ ? depthwise_.ho * out_row_ * last_->conv.co : 0);
     info.kernel = last_ ? "simd:block" : "simd:expand+depthwise";
   }
 
@@ -41,23 +42,35 @@ class ChainStep final : public Step {
     const void *x = place(at, places_.in), *residual = place(at, places_.residual);
     void* const y = place(at, places_.out);
     const int threads = team_size();
+    const bool shares = simd::shares_pay(n * work_, element_);
     if (!last_ && n < threads && ho < 8 * threads) {
-      parallel_for(n * rings_, 1, [&](std::int64_t begin, std::int64_t end) {
-        while (begin < end) {
-          const std::int64_t image = begin / rings_, ring = begin % rings_, stop = std::min(rings_, ring + end - begin);
-          rows(x, residual, y, image, 0, ho, ring, stop);
-          begin += stop - ring;
+      return parallel_shares({.count = n * rings_, .kept = shares ? 2 : n * rings_}, [&](Share& share) {
+        while (share.take(n * rings_)) {
+          for (std::int64_t begin = share.begin(); begin < share.end();) {
+            const std::int64_t image = begin / rings_, ring = begin % rings_;
+            const std::int64_t stop = std::min(rings_, ring + share.end() - begin);
+            rows(x, residual, y, image, 0, ho, ring, stop);
+            begin += stop - ring;
+          }
         }
       });
-      return;
     }
     // Several pictures: each thread takes whole ones. One: each takes a part of the rows, and does a row or two of the
     // expanded map that its neighbour does as well.
-    parallel_for(n * ho, n >= threads ? ho : 4, [&](std::int64_t begin, std::int64_t end) {
-      while (begin < end) {
-        const std::int64_t image = begin / ho, row = begin % ho, stop = std::min(ho, row + end - begin);
-        rows(x, residual, y, image, row, stop, 0, rings_);
-        begin += stop - row;
+    // Whoever takes rows of another thread does these, too.
+    const ShareSizes sizes{.count = n * ho,
+                           .grain = n >= threads ? ho : 4,
+                           .least = (band_ + 1) / 2,
+                           .kept = shares ? 2 * depthwise_.kh : n * ho};
+    parallel_shares(sizes, [&](Share& share) {
+      std::int64_t next = -1, have = 0;
+      while (share.take(band_)) {
+        for (std::int64_t begin = share.begin(); begin < share.end();) {
+          const std::int64_t image = begin / ho, row = begin % ho, stop = std::min(ho, row + share.end() - begin);
+          have = rows(x, residual, y, image, row, stop, 0, rings_, row > 0 && begin == next ? have : -1);
+          begin += stop - row;
+          next = begin;
+        }
       }
     });
   }
@@ -65,9 +78,11 @@ class ChainStep final : public Step {
  private:
   std::int64_t bytes(std::int64_t values) const { return values * simd::bytes_of(element_); }
 
-  /// Result rows [begin, end) of one picture; without a projection of some panels only.
-  void rows(const void* x, const void* residual, void* y, std::int64_t image, std::int64_t begin, std::int64_t end,
-            std::int64_t ring_begin, std::int64_t ring_end) const {
+  /// Result rows [begin, end) of one picture; without a projection of some panels only. `have`: rows of the expanded
+  /// map of which the last are in the rings, from the call for the rows before; −1 at a beginning. Returns it for the
+  /// next.
+  std::int64_t rows(const void* x, const void* residual, void* y, std::int64_t image, std::int64_t begin,
+                    std::int64_t end, std::int64_t ring_begin, std::int64_t ring_end, std::int64_t have = -1) const {
     const simd::PlannedConv& c = first_.conv;
     const std::int64_t h = c.ho, stride = depthwise_.stride, kh = depthwise_.kh, top = depthwise_.top;
     const std::int64_t rings = ring_end - ring_begin;
@@ -89,7 +104,7 @@ class ChainStep final : public Step {
       project.residual = residual ? element_at(residual, map, last_->conv.out) : nullptr;
       project.panel_end = simd::panel_count(last_->conv.co);
     }
-    std::int64_t have = std::max<std::int64_t>(0, begin * stride - top);  // rows of the expanded map made so far
+    if (have < 0) have = std::max<std::int64_t>(0, begin * stride - top);
     for (std::int64_t row = begin; row < end; row += band_) {
       const std::int64_t stop = std::min(end, row + band_);
       void* const deep = last_ ? wide : element_at(y, (image * depthwise_.ho + row) * out_row_, element_);
@@ -123,6 +138,7 @@ class ChainStep final : public Step {
       project.end = stop;
       simd::planned_conv_rows(last_->conv, project);
     }
+    return have;
   }
 
   ConvPart first_;
@@ -132,6 +148,7 @@ class ChainStep final : public Step {
   simd::Element element_ = simd::Element::f32;
   std::int64_t panels_ = 1, width_ = 0;  ///< of the matrix kernel, and channels, that pass together
   std::int64_t rings_ = 0, ring_rows_ = 0, out_row_ = 0, band_ = 0;
+  std::int64_t work_ = 0;  ///< multiply-adds of its products, per picture
 };
 
 }  // namespace

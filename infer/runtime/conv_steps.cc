@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/threads/parallel.h"
+#include "core/threads/share.h"
 #include "infer/runtime/steps_internal.h"
 #include "kernels/cpu/simd/activation_raw.h"
 #include "kernels/cpu/simd/conv2d_winograd.h"
@@ -215,13 +215,18 @@ class DepthwiseStep final : public Step {
     const std::int64_t in_map = part_.h * part_.row.width * channels, out_row = part_.row.count * channels;
     // Multiply-adds that pay for another thread.
     const std::int64_t row_work = std::max<std::int64_t>(1, out_row * part_.kh * part_.row.taps);
-    parallel_for(part_.n * part_.ho, std::max<std::int64_t>(1, 50'000 / row_work),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   for (std::int64_t i = begin; i < end; ++i) {
-                     const DepthwisePart::Rows rows{simd::element_at(x, i / part_.ho * in_map, e), part_.h, channels};
-                     part_.run_row(rows, i % part_.ho, 0, channels, simd::element_at(y, i * out_row, e), channels);
-                   }
-                 });
+    const ShareSizes sizes{.count = part_.n * part_.ho,
+                           .grain = std::max<std::int64_t>(1, 50'000 / row_work),
+                           .least = 1,
+                           .kept = 2 * part_.kh};  // the rows that whoever takes others has to fetch
+    parallel_shares(sizes, [&](Share& share) {
+      while (share.take(part_.ho)) {
+        for (std::int64_t i = share.begin(); i < share.end(); ++i) {
+          const DepthwisePart::Rows rows{simd::element_at(x, i / part_.ho * in_map, e), part_.h, channels};
+          part_.run_row(rows, i % part_.ho, 0, channels, simd::element_at(y, i * out_row, e), channels);
+        }
+      }
+    });
   }
 
  private:

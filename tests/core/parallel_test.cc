@@ -1,10 +1,12 @@
-// parallel_for: coverage, exceptions, nesting, application threads, fork.
+// parallel_for and parallel_shares: coverage, exceptions, nesting, application threads, fork, help for a late thread.
 #include "core/threads/parallel.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <numeric>
 #include <stdexcept>
 #include <thread>
@@ -12,6 +14,7 @@
 
 #include "catch.h"
 #include "core/error.h"
+#include "core/threads/share.h"
 
 using namespace fovea;
 
@@ -32,7 +35,81 @@ bool covers(std::int64_t count, std::int64_t grain) {
   }
   return true;
 }
+
+/// Takes `most` at a time; spins a while on every item whose number is a multiple of `slow`.
+bool shares_cover(const ShareSizes& sizes, std::int64_t most, std::int64_t slow) {
+  std::vector<std::atomic<int>> hits(static_cast<std::size_t>(sizes.count));
+  std::atomic<bool> good{true};
+  parallel_shares(sizes, [&](Share& share) {
+    while (share.take(most)) {
+      if (share.begin() >= share.end() || share.end() > share.reach()) good = false;
+      if (share.end() - share.begin() > most) good = false;
+      for (std::int64_t i = share.begin(); i < share.end(); ++i) {
+        if (slow > 0 && i % slow == 0) std::this_thread::yield();
+        ++hits[static_cast<std::size_t>(i)];
+      }
+    }
+  });
+  return good && std::all_of(hits.begin(), hits.end(), [](const auto& h) { return h == 1; });
+}
 }  // namespace
+
+TEST_CASE("every item of shared work is taken once") {
+  for (const int threads : {1, 2, 3, 8, 70}) {
+    const Threads guard(threads);
+    for (const std::int64_t count : {0, 1, 2, 3, 7, 16, 100, 1001}) {
+      for (const std::int64_t least : {1, 5, 1000}) {
+        for (const std::int64_t kept : {1, 2, 30, 2000}) {
+          for (const std::int64_t most : {1, 4, 5000}) {
+            REQUIRE(shares_cover({.count = count, .least = least, .kept = kept}, most, count % 2 == 0 ? 3 : 0));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("threads take what a late one has not begun, from its end, but for what it keeps") {
+  const Threads guard(2);
+  for (const std::int64_t kept : {2, 40}) {
+    std::atomic<std::int64_t> done{0}, lowest{1000};
+    std::atomic<bool> in_order{true};
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    parallel_shares({.count = 1000, .kept = kept}, [&](Share& share) {
+      const bool late = share.take(1) && share.begin() == 0;  // it has [0, 500), of which [250, 500) can be taken
+      std::int64_t next = share.end();
+      // All but 250 and fewer than it keeps.
+      while (late && done < 750 - kept && std::chrono::steady_clock::now() < until) std::this_thread::yield();
+      do {
+        if (!late && share.begin() < 500 && share.begin() < lowest) lowest = share.begin();
+        if (late && share.begin() != 0 && share.begin() < 250) in_order = in_order && share.begin() == next;
+        next = share.end();
+        done += share.end() - share.begin();
+      } while (share.take(10));
+    });
+    CHECK(done == 1000);
+    CHECK(in_order);
+    CHECK(lowest < 250 + kept);
+    CHECK(lowest >= 250);
+  }
+}
+
+TEST_CASE("an exception in shared work reaches the caller, and shared work in a loop runs inline") {
+  const Threads guard(2);
+  const auto fails = [](Share& share) {
+    while (share.take(3)) {
+      if (share.begin() > 50) throw std::runtime_error("x");
+    }
+  };
+  REQUIRE_THROWS_AS(parallel_shares({.count = 100}, fails), std::runtime_error);
+  std::atomic<int> whole{0};
+  parallel_for(2, 1, [&](std::int64_t, std::int64_t) {
+    parallel_shares({.count = 50}, [&](Share& share) {
+      while (share.take(50)) whole += share.begin() == 0 && share.end() == 50;
+    });
+  });
+  CHECK(whole == 2);
+}
 
 TEST_CASE("every item is visited once for any count, grain and number of threads") {
   for (const int threads : {1, 2, 3, 8}) {

@@ -2,6 +2,7 @@
 #include "infer/runtime/plan.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <functional>
@@ -412,6 +413,30 @@ TEST_CASE("copies of a plan run at the same time", "[infer]") {
     for (std::thread& t : callers) t.join();
     for (std::size_t i = 0; i < kCallers; ++i) CHECK(difference(got[i], want[i]) == 0);  // bit for bit
   }
+}
+
+TEST_CASE("threads that take work from each other make the same bits", "[infer]") {
+  const NoGrad no_grad;
+  const std::jthread busy([](const std::stop_token& stop) {  // slows whichever thread runs beside it
+    while (!stop.stop_requested()) std::this_thread::sleep_for(std::chrono::microseconds(20));
+  });
+  models::Options options;
+  options.image_size = 161;
+  for (const char* name : {"mobilenet_v2", "resnet18"}) {
+    Model model = models::create(name, options);
+    settle(model, 161);
+    const Tensor x = noise({1, 161, 161, 3}, 3);
+    for (const DType dtype : {DType::f32, DType::bf16, DType::i8}) {
+      set_num_threads(1);
+      infer::Plan plan = infer::compile(model, {.input = x.shape(), .dtype = dtype});
+      const Tensor want = plan(x).clone();
+      for (const int threads : {2, 3, 5}) {
+        set_num_threads(threads);
+        for (int run = 0; run < 8; ++run) REQUIRE(difference(plan(x), want) == 0);
+      }
+    }
+  }
+  set_num_threads(2);
 }
 
 TEST_CASE("values share memory only when they are not alive together", "[infer]") {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/threads/parallel.h"
+#include "core/threads/share.h"
 #include "kernels/cpu/scratch.h"
 
 namespace fovea::kernels::simd {
@@ -19,6 +19,9 @@ constexpr std::int64_t kGatheredBytes = 512 << 10;
 constexpr std::int64_t kFarBytes = 64 << 10;
 // Multiply-adds that pay for another thread: starting and joining a team costs 1 to 2 µs.
 constexpr std::int64_t kWorkPerThread = 100'000;
+// Multiply-adds of an item that threads take from each other (1 µs of f32, and each item costs 0.1 µs) and how many of
+// them a thread should have.
+constexpr std::int64_t kItemWork = 150'000, kItemsPerThread = 8;
 
 std::int64_t window_columns(const PlannedConv& c) { return (c.wo - 1) * c.stride.w + (c.kw - 1) * c.dilation.w + 1; }
 std::int64_t window_rows(const PlannedConv& c, std::int64_t rows) {
@@ -124,10 +127,11 @@ void gathered_conv(const PlannedConv& c, const void* x, const void* residual, vo
   }
   const std::int64_t tile = planned_tile_rows();
   const std::int64_t block = std::max<std::int64_t>(1, kBlockBytes / row_bytes / tile) * tile;
-  parallel_for(pixels, std::max<std::int64_t>(4, kWorkPerThread / (c.ci * c.co)),
-               [&](std::int64_t begin, std::int64_t end) {
-                 gathered_rows(c, {x, residual, y, begin, end, 0, panels, nullptr, 0, ask_end}, block);
-               });
+  const std::int64_t grain = std::max<std::int64_t>(4, kWorkPerThread / (c.ci * c.co));
+  parallel_shares({.count = pixels, .grain = grain, .least = block, .kept = 2 * tile}, [&](Share& share) {
+    while (share.take(pixels))
+      gathered_rows(c, {x, residual, y, share.begin(), share.end(), 0, panels, nullptr, 0, ask_end}, block);
+  });
 }
 
 /// Copies the window of result rows [begin, end): zeros (of u8: the zero point) outside the image.
@@ -165,6 +169,10 @@ std::int64_t band_of(const PlannedConv& c) {
 }
 
 }  // namespace
+
+bool shares_pay(std::int64_t work, Element element) {
+  return work >= team_size() * (element == Element::u8 ? 4'000'000 : 1'000'000);
+}
 
 bool PlannedConv::pointwise() const {
   return kh == 1 && kw == 1 && stride == Size2{1, 1} && ho == h && wo == w && source == in;
@@ -231,22 +239,69 @@ void planned_conv_rows(const PlannedConv& c, const ConvRows& job) {
   }
 }
 
-void planned_conv(const PlannedConv& c, const void* x, const void* residual, void* y) {
-  const std::int64_t panels = panel_count(c.co), k = c.kh * c.kw * c.ci;
-  if (rows_compete(c)) return gathered_conv(c, x, residual, y);
-  const bool pointwise = c.pointwise();
-  const std::int64_t rows = pointwise ? c.n * c.h * c.w : c.n * c.ho;  // of the matrix, or of the images
-  const std::int64_t tile = pointwise ? planned_tile_rows() : 1;
-  const std::int64_t tiles = (rows + tile - 1) / tile;
-  const std::int64_t tile_work = tile * (pointwise ? 1 : c.wo) * k * c.co;
-  const int threads = team_size();
+namespace {
 
+/// A 1×1 convolution: stretches of rows × panels × a few tiles of rows, in this order, so that each thread multiplies a
+/// stretch with one panel after the other, and the next layer finds most of what it reads in its own core's cache. Maps
+/// of too few rows to divide evenly (7×7: four tiles of 14, but 28 rows and 21) are one stretch, and threads share the
+/// panels.
+void pointwise_conv(const PlannedConv& c, const void* x, const void* residual, void* y) {
+  const std::int64_t rows = c.n * c.h * c.w, panels = panel_count(c.co), tile = planned_tile_rows();
+  const std::int64_t tiles = (rows + tile - 1) / tile, threads = team_size();
+  const bool evenly = tiles >= 2 * threads && tiles % threads == 0 && rows * 33 > tiles * tile * 32;
+  std::int64_t stretches = 1;
+  if (tiles >= 8 * threads || evenly) {
+    const std::int64_t most = std::max<std::int64_t>(1, kBlockBytes / (c.ci * bytes_of(c.in)) / tile);
+    stretches = threads * ((tiles + threads * most - 1) / (threads * most));
+  }
+  const std::int64_t most_tiles = (tiles + stretches - 1) / stretches;
+  const std::int64_t tile_work = tile * c.ci * std::min<std::int64_t>(c.co, panel_width());
+  // A panel's tiles are cut into parts where there are few panels.
+  const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+  const std::int64_t wanted =
+      std::clamp<std::int64_t>(over(kItemsPerThread * threads, stretches * panels), 1, most_tiles);
+  const std::int64_t least_tiles = kItemWork * (c.in == Element::u8 ? 4 : 1) / tile_work;
+  const std::int64_t together =
+      std::min(std::max({over(most_tiles, wanted), least_tiles, std::int64_t{1}}), most_tiles);
+  const std::int64_t parts = over(most_tiles, together);
+  const std::int64_t items = stretches * panels * parts;
   const bool far = asks(c);
+  // Tiles of nearly equal height instead of a thin last one, where that is a large part of all.
+  const auto row_at = [&](std::int64_t t) { return stretches == 1 ? rows * t / tiles : std::min(rows, t * tile); };
+  const std::int64_t grain = std::max<std::int64_t>(1, kWorkPerThread / (tile_work * together));
+  // Fetching a stretch from another core's cache takes about as long as multiplying it with a panel and a half.
+  const std::int64_t kept = !shares_pay(rows * c.ci * c.co, c.in) ? items : stretches == 1 ? 2 : 3 * parts;
+  parallel_shares({.count = items, .grain = grain, .kept = kept}, [&](Share& share) {
+    ConvRows job{x, residual, y, 0, 0, 0, 0, nullptr, 0, 0};
+    while (share.take(items)) {
+      for (std::int64_t i = share.begin(); i < share.end();) {
+        const std::int64_t part = i % parts, panel = i / parts % panels, stretch = i / parts / panels;
+        const std::int64_t begin = tiles * stretch / stretches, end = tiles * (stretch + 1) / stretches;
+        std::int64_t some = std::min(parts - part, share.end() - i);
+        job.panel_begin = panel;
+        job.panel_end = panel + 1;
+        if (part == 0 && share.end() - i >= 2 * parts) {
+          job.panel_end = std::min(panels, panel + (share.end() - i) / parts);
+          some = (job.panel_end - panel) * parts;
+        }
+        if (far) job.ask_end = (std::min(share.reach(), (stretch + 1) * panels * parts) - 1) / parts % panels + 1;
+        const std::int64_t last = std::min(end, begin + (part + std::min(some, parts)) * together);
+        pointwise_rows(c, job, row_at(std::min(end, begin + part * together)), row_at(last));
+        i += some;
+      }
+    }
+  });
+}
 
+/// Any other convolution: threads share the rows of the result, of all images, or where these are few and do not divide
+/// evenly, panels × rows.
+void window_conv(const PlannedConv& c, const void* x, const void* residual, void* y) {
+  const std::int64_t panels = panel_count(c.co), rows = c.n * c.ho, threads = team_size();
+  const std::int64_t row_work = c.wo * c.kh * c.kw * c.ci * c.co;
+  const bool far = asks(c);
   const auto some_rows = [&](std::int64_t begin, std::int64_t end, std::int64_t panel_begin, std::int64_t panel_end,
                              std::int64_t ask_end) {
     ConvRows job{x, residual, y, 0, 0, panel_begin, panel_end, nullptr, 0, far ? ask_end : 0};
-    if (pointwise) return pointwise_rows(c, job, begin, end);
     job.scratch = scratch(ScratchSlot::worker, static_cast<std::size_t>(c.scratch_bytes(end - begin) / 4 + 1));
     while (begin < end) {
       const std::int64_t image = begin / c.ho, first = begin % c.ho, last = std::min(c.ho, first + end - begin);
@@ -260,36 +315,40 @@ void planned_conv(const PlannedConv& c, const void* x, const void* residual, voi
       begin += last - first;
     }
   };
-
-  // Many rows, or such as divide evenly: each thread takes a stretch of them, and the next layer finds most of what it
-  // reads in its own core's cache. Else (7×7 maps: four tiles of 14, but 28 rows and 21) shares of equal size are cut
-  // from all pairs of a panel and a tile of rows, panel after panel, because five panels do not divide by two.
-  const bool evenly = tiles >= 2 * threads && tiles % threads == 0 && rows * 33 > tiles * tile * 32;
-  if (tiles >= 8 * threads || evenly) {
-    parallel_for(tiles, std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, tile_work)),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   some_rows(begin * tile, std::min(rows, end * tile), 0, panels, panels);
-                 });
+  if (rows >= 8 * threads || (rows >= 2 * threads && rows % threads == 0)) {
+    // Each part copies a window, and reads all weights.
+    const std::int64_t least = far ? rows : (band_of(c) + 1) / 2;
+    const std::int64_t grain = std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, row_work));
+    parallel_shares({.count = rows, .grain = grain, .least = least, .kept = 2 * c.kh}, [&](Share& share) {
+      while (share.take(rows)) some_rows(share.begin(), share.end(), 0, panels, panels);
+    });
     return;
   }
-  const std::int64_t work = std::max<std::int64_t>(1, tile_work / panels);
-  parallel_for(tiles * panels, std::max<std::int64_t>(1, kWorkPerThread / work),
-               [&](std::int64_t begin, std::int64_t end) {
-                 const std::int64_t ask_end = (end - 1) / tiles + 1;
-                 while (begin < end) {
-                   const std::int64_t panel = begin / tiles, first = begin % tiles, whole = (end - begin) / tiles;
-                   if (!pointwise && first == 0 && whole > 1) {  // one copy of the window for several panels
-                     some_rows(0, rows, panel, panel + whole, ask_end);
-                     begin += whole * tiles;
-                     continue;
-                   }
-                   const std::int64_t last = std::min(tiles, first + end - begin);
-                   // Tiles of nearly equal height instead of a thin last one.
-                   const auto at = [&](std::int64_t t) { return rows * t / tiles; };
-                   some_rows(at(first), at(last), panel, panel + 1, ask_end);
-                   begin += last - first;
-                 }
-               });
+  const std::int64_t grain = std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, row_work / panels));
+  parallel_shares({.count = rows * panels, .grain = grain, .least = rows}, [&](Share& share) {
+    while (share.take(rows * panels)) {
+      const std::int64_t ask_end = (share.reach() - 1) / rows + 1;
+      for (std::int64_t i = share.begin(); i < share.end();) {
+        const std::int64_t panel = i / rows, first = i % rows, whole = (share.end() - i) / rows;
+        if (first == 0 && whole > 1) {  // one copy of the window for several panels
+          some_rows(0, rows, panel, panel + whole, ask_end);
+          i += whole * rows;
+          continue;
+        }
+        const std::int64_t last = std::min(rows, first + share.end() - i);
+        some_rows(first, last, panel, panel + 1, ask_end);
+        i += last - first;
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void planned_conv(const PlannedConv& c, const void* x, const void* residual, void* y) {
+  if (c.n * c.ho * c.wo == 0) return;
+  if (rows_compete(c)) return gathered_conv(c, x, residual, y);
+  c.pointwise() ? pointwise_conv(c, x, residual, y) : window_conv(c, x, residual, y);
 }
 
 }  // namespace fovea::kernels::simd

@@ -59,6 +59,10 @@ struct ConvRows {
 };
 void planned_conv_rows(const PlannedConv&, const ConvRows&);
 
+/// True where a loop of so many multiply-adds lasts 10 µs and more, so that threads may take parts from each other
+/// (parallel_shares).
+bool shares_pay(std::int64_t work, Element);
+
 /// The whole convolution on the thread team.
 void planned_conv(const PlannedConv&, const void* x, const void* residual, void* y);
 
