@@ -273,7 +273,8 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
       ->check(CLI::Range(0.0, 0.99999))
       ->group(training);
   c.add_option("--clip-norm", o.clip_norm, "Clip the gradients' norm")->check(CLI::NonNegativeNumber)->group(training);
-  c.add_flag("--cuda-graph", o.cuda_graph, "On a GPU: record a batch's passes once and start them with one call");
+  c.add_flag("--cuda-graph", o.cuda_graph, "On a GPU: record a batch's passes once and start them with one call")
+      ->group(training);
   c.add_flag("--checkpoint-blocks", o.checkpoint_blocks,
              "Keep only what goes in and out of the network's blocks, and run them again in backward: less memory, a "
              "third more time, the same result")

@@ -172,7 +172,11 @@ class Planner {
     if (first.residual || !feeds_only(i, i + 1)) return 1;
     const Shape& mid = shape(first.output);
     const std::int64_t map_bytes = mid[1] * mid[2] * mid[3] * kernels::simd::bytes_of(element(first.output));
-    const bool large = map_bytes > kStaysInCache && shape(second.output)[1] >= 8 * threads_;
+    // A thread that has few rows passes all weights over them once more for each band, and makes more rows twice.
+    const std::int64_t rows = shape(second.output)[1];
+    const std::int64_t weight_bytes = first.weight_shape.numel() * kernels::simd::bytes_of(lowered_->packed[i].in);
+    const bool large =
+        map_bytes > kStaysInCache && (rows >= 8 * threads_ || (rows >= 7 * threads_ && weight_bytes <= kLightWeights));
     const bool pictures = mid[0] >= threads_ && mid[0] * map_bytes > kStaysInCache;
     if (!large && !pictures) return shares_panels(i) ? 2 : 1;
     const bool projects = is_conv(i + 2) && feeds_only(i + 1, i + 2) && graph_.nodes[i + 2].weight_shape[0] == 1 &&
@@ -473,6 +477,7 @@ class Planner {
   };
   /// Maps up to this size are still in L2 when the next step reads them.
   static constexpr std::int64_t kStaysInCache = 384 << 10;
+  static constexpr std::int64_t kLightWeights = 64 << 10;
   /// Weights that pictures one after the other still find in L3.
   static constexpr std::size_t kPictureWeights = 8 << 20;
   std::shared_ptr<const Lowered> lowered_;
