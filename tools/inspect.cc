@@ -1,5 +1,6 @@
 // fovea inspect: what a weight file holds, and which network it fits.
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -30,8 +31,15 @@ void list_names(const char* what, const std::vector<std::string>& names, bool al
   if (!all && names.size() > kShown) std::printf("    … %zu more (--all)\n", names.size() - kShown);
 }
 
+/// The weight file meant: of a finished run, its model.
+std::string path_of(const std::string& given) {
+  const std::filesystem::path inside = std::filesystem::path(given) / "model.fovea";
+  return std::filesystem::exists(inside) ? inside.string() : weights_path(given);
+}
+
 int run_inspect(const InspectArguments& o) {
-  const weights::WeightFile file = weights::read_weight_file(weights_path(o.source.path));
+  const std::string path = path_of(o.source.path);
+  const weights::WeightFile file = weights::read_weight_file(path);
   std::int64_t elements = 0;
   std::map<std::string, std::int64_t> types;
   for (const weights::FileTensor& t : file.tensors) {
@@ -47,6 +55,9 @@ int run_inspect(const InspectArguments& o) {
   } catch (const Error& e) {
     unknown = e.what();
   }
+  // A model file brings its own network, which need not be one of the zoo's.
+  std::optional<Model> own;
+  if (!fit && file.find_metadata("fovea.version")) own = load_model(path);
   if (o.common.json) {
     nlohmann::ordered_json out{{"file", o.source.path}, {"format", file.format}, {"elements", elements}};
     if (fit) {
@@ -59,6 +70,8 @@ int run_inspect(const InspectArguments& o) {
                       {"missing", fit->missing},
                       {"unexpected", fit->unexpected},
                       {"misshapen", fit->misshapen}};
+    } else if (own) {
+      out["model"] = {{"name", own->architecture}, {"classes", own->class_names.size()}, {"own", true}};
     }
     out["tensors"] = nlohmann::ordered_json::array();
     for (const weights::FileTensor& t : file.tensors) {
@@ -76,13 +89,16 @@ int run_inspect(const InspectArguments& o) {
   }
   if (fit) {
     Model model = models::preview(*fit, o.source.image_size);
-    fill_in(model, weights_path(o.source.path), true);
+    fill_in(model, path, true);
     std::printf("%s %s\n", fit->fits() ? "fits:" : "comes nearest to:", describe(model).c_str());
     std::printf("  pictures: %s\n", describe(model.preprocessing).c_str());
     if (fit->fits() && !models::undecided(*fit).empty()) std::printf("  note: %s\n", models::undecided(*fit).c_str());
     list_names("missing", fit->missing, o.all);
     list_names("unexpected", fit->unexpected, o.all);
     list_names("misshapen", fit->misshapen, o.all);
+  } else if (own) {
+    std::printf("holds a network of its own: %s\n", describe(*own).c_str());
+    std::printf("  pictures: %s\n", describe(own->preprocessing).c_str());
   } else {
     std::printf("fits no network of the zoo: %s\n", unknown.c_str());
   }
@@ -106,7 +122,8 @@ void add_inspect(CLI::App& app, Action& action) {
   command->footer(
       "Examples:\n"
       "  fovea inspect mobilenet_v2.h5\n"
-      "  fovea inspect checkpoint.pth --all\n\n"
+      "  fovea inspect checkpoint.pth --all\n"
+      "  fovea inspect runs/birds\n\n"
       "Read are safetensors, Keras .h5, .weights.h5 and .keras, PyTorch .pth and .pt of every age, TensorFlow "
       "checkpoints and SavedModel folders. Nothing in a file is executed.");
   command

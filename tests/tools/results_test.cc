@@ -143,6 +143,9 @@ TEST_CASE("results: train, evaluate and predict agree") {
       REQUIRE(older.code == 0);
       CHECK(older.json().at("log_loss").get<double>() == Approx(e.at("log_loss").get<double>()).epsilon(1e-4));
     }
+    const Outcome inspected = run({"inspect", folder / "run"});
+    CHECK(contains(inspected.out, "holds a network of its own: "));
+    CHECK_FALSE(contains(inspected.out, "no network"));
     const Outcome summary = run({"summary", folder / "run"});
     CHECK(contains(summary.out, std::to_string(names.size()) + " classes: " + names[0] + ", "));
   }
