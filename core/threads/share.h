@@ -5,9 +5,10 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <new>
 
 #include "core/threads/parallel.h"
 
@@ -134,14 +135,16 @@ void parallel_shares(const ShareSizes& sizes, Body&& body) {
       body(share);
     });
   }
-  std::array<Share::Slot, kMost> slots;
+  // Only those that are used are written: 64 lines would be a tenth of L1.
+  alignas(Share::Slot) std::byte memory[kMost * sizeof(Share::Slot)];
+  Share::Slot* const slots = reinterpret_cast<Share::Slot*>(memory);
   for (int i = 0; i < chunks; ++i) {
     const auto free = static_cast<std::uint64_t>(free_of(i)), end = static_cast<std::uint64_t>(begin_of(i + 1));
-    slots[static_cast<std::size_t>(i)].range.store(Share::word(free, end), std::memory_order_relaxed);
+    new (slots + i) Share::Slot{Share::word(free, end)};
   }
   parallel_for(chunks, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
-      Share share(slots.data(), chunks, static_cast<int>(i), sizes, begin_of(i), free_of(i));
+      Share share(slots, chunks, static_cast<int>(i), sizes, begin_of(i), free_of(i));
       body(share);
     }
   });

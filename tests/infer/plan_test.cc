@@ -421,18 +421,18 @@ TEST_CASE("threads that take work from each other make the same bits", "[infer]"
     while (!stop.stop_requested()) std::this_thread::sleep_for(std::chrono::microseconds(20));
   });
   models::Options options;
-  options.image_size = 161;
+  options.image_size = 129;
   for (const char* name : {"mobilenet_v2", "resnet18"}) {
     Model model = models::create(name, options);
-    settle(model, 161);
-    const Tensor x = noise({1, 161, 161, 3}, 3);
+    settle(model, 129);
+    const Tensor x = noise({1, 129, 129, 3}, 3);
     for (const DType dtype : {DType::f32, DType::bf16, DType::i8}) {
       set_num_threads(1);
       infer::Plan plan = infer::compile(model, {.input = x.shape(), .dtype = dtype});
       const Tensor want = plan(x).clone();
-      for (const int threads : {2, 3, 5}) {
+      for (const int threads : {2, 5}) {
         set_num_threads(threads);
-        for (int run = 0; run < 8; ++run) REQUIRE(difference(plan(x), want) == 0);
+        for (int run = 0; run < 4; ++run) REQUIRE(difference(plan(x), want) == 0);
       }
     }
   }
