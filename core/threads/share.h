@@ -19,9 +19,7 @@ struct ShareSizes {
   std::int64_t count = 0;  ///< items
   std::int64_t grain = 1;  ///< see parallel_for
   std::int64_t least = 1;  ///< items that a thread takes of its own at a time, if it has so many
-  /// A thread's items that remain its own when fewer are left: another one would first have to fetch what they need
-  /// from its core's cache.
-  std::int64_t kept = 2;
+  bool fixed = false;      ///< parallel_for's parts, for loops that are too short to pay for more
 };
 
 /// One thread's part of the items [0, count).
@@ -32,14 +30,13 @@ class Share {
     std::atomic<std::uint64_t> range;
   };
 
-  Share(std::int64_t begin, std::int64_t end) : rest_(begin), rest_end_(end) {}
+  Share(int own, std::int64_t begin, std::int64_t end) : own_(own), rest_(begin), rest_end_(end) {}
   /// Thread `own` of `count`, which has [begin, end) to itself.
   Share(Slot* slots, int count, int own, const ShareSizes& sizes, std::int64_t begin, std::int64_t end)
       : slots_(slots),
         count_(count),
         own_(own),
         least_(static_cast<std::uint64_t>(sizes.least)),
-        kept_(static_cast<std::uint64_t>(sizes.kept)),
         rest_(begin),
         rest_end_(end) {
     __builtin_prefetch(&slots[own], 1);
@@ -55,6 +52,8 @@ class Share {
   }
   std::int64_t begin() const { return begin_; }
   std::int64_t end() const { return end_; }
+  /// The thread's number, as parallel_for's chunk.
+  int thread() const { return own_; }
   /// Where this thread's items end, as far as they follow the ones just taken and nobody takes them away.
   std::int64_t reach() const {
     if (rest_ < rest_end_ || count_ == 0) return rest_end_;
@@ -90,7 +89,7 @@ class Share {
       std::uint64_t word = range.load(std::memory_order_relaxed);
       for (;;) {
         const std::uint64_t begin = first(word), end = last(word);
-        if (end - begin < kept_) break;
+        if (end - begin < kLeast) break;
         const std::uint64_t middle = end - (end - begin + 1) / 2;
         if (range.compare_exchange_weak(word, Share::word(begin, middle), std::memory_order_relaxed)) {
           set_rest(middle, end);
@@ -101,6 +100,10 @@ class Share {
     return false;
   }
 
+  // The last item remains its owner's. Leaving it several, because another core has to fetch what they need first, made
+  // medians beside busy neighbours a tenth longer and more.
+  static constexpr std::uint64_t kLeast = 2;
+
   void set_rest(std::uint64_t begin, std::uint64_t end) {
     rest_ = static_cast<std::int64_t>(begin);
     rest_end_ = static_cast<std::int64_t>(end);
@@ -108,7 +111,7 @@ class Share {
 
   Slot* slots_ = nullptr;
   int count_ = 0, own_ = 0;
-  std::uint64_t least_ = 1, kept_ = 2;
+  std::uint64_t least_ = 1;
   std::int64_t begin_ = 0, end_ = 0;
   std::int64_t rest_ = 0, rest_end_ = 0;  ///< taken, and not yet given out
 };
@@ -128,10 +131,10 @@ void parallel_shares(const ShareSizes& sizes, Body&& body) {
     const std::int64_t begin = begin_of(chunk), size = begin_of(chunk + 1) - begin;
     return begin + std::min(size, std::max((size + 1) / 2, sizes.least));
   };
-  const bool any_free = begin_of(1) - free_of(0) >= sizes.kept;  // the first part is the longest
+  const bool any_free = !sizes.fixed && begin_of(1) > free_of(0);  // the first part is the longest
   if (chunks <= 1 || chunks > kMost || count > 0xffffffff || !any_free) {
-    return parallel_for(count, sizes.grain, [&](std::int64_t begin, std::int64_t end) {
-      Share share(begin, end);
+    return parallel_for(count, sizes.grain, [&](std::int64_t begin, std::int64_t end, int chunk) {
+      Share share(chunk, begin, end);
       body(share);
     });
   }

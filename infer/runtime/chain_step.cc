@@ -42,9 +42,9 @@ class ChainStep final : public Step {
     const void *x = place(at, places_.in), *residual = place(at, places_.residual);
     void* const y = place(at, places_.out);
     const int threads = team_size();
-    const bool shares = simd::shares_pay(n * work_, element_);
+    const bool fixed = !simd::shares_pay(n * work_, element_);
     if (!last_ && n < threads && ho < 8 * threads) {
-      return parallel_shares({.count = n * rings_, .kept = shares ? 2 : n * rings_}, [&](Share& share) {
+      return parallel_shares({.count = n * rings_, .fixed = fixed}, [&](Share& share) {
         while (share.take(n * rings_)) {
           for (std::int64_t begin = share.begin(); begin < share.end();) {
             const std::int64_t image = begin / rings_, ring = begin % rings_;
@@ -57,11 +57,7 @@ class ChainStep final : public Step {
     }
     // Several pictures: each thread takes whole ones. One: each takes a part of the rows, and does a row or two of the
     // expanded map that its neighbour does as well.
-    // Whoever takes rows of another thread does these, too.
-    const ShareSizes sizes{.count = n * ho,
-                           .grain = n >= threads ? ho : 4,
-                           .least = (band_ + 1) / 2,
-                           .kept = shares ? 2 * depthwise_.kh : n * ho};
+    const ShareSizes sizes{.count = n * ho, .grain = n >= threads ? ho : 4, .least = (band_ + 1) / 2, .fixed = fixed};
     parallel_shares(sizes, [&](Share& share) {
       std::int64_t next = -1, have = 0;
       while (share.take(band_)) {

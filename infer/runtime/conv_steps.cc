@@ -215,10 +215,7 @@ class DepthwiseStep final : public Step {
     const std::int64_t in_map = part_.h * part_.row.width * channels, out_row = part_.row.count * channels;
     // Multiply-adds that pay for another thread.
     const std::int64_t row_work = std::max<std::int64_t>(1, out_row * part_.kh * part_.row.taps);
-    const ShareSizes sizes{.count = part_.n * part_.ho,
-                           .grain = std::max<std::int64_t>(1, 50'000 / row_work),
-                           .least = 1,
-                           .kept = 2 * part_.kh};  // the rows that whoever takes others has to fetch
+    const ShareSizes sizes{.count = part_.n * part_.ho, .grain = std::max<std::int64_t>(1, 50'000 / row_work)};
     parallel_shares(sizes, [&](Share& share) {
       while (share.take(part_.ho)) {
         for (std::int64_t i = share.begin(); i < share.end(); ++i) {

@@ -1,7 +1,7 @@
 // Pictures of a batch one after the other through several steps, each thread its own.
 #include <algorithm>
 
-#include "core/threads/parallel.h"
+#include "core/threads/share.h"
 #include "infer/runtime/steps_internal.h"
 
 namespace fovea::infer::detail {
@@ -25,14 +25,15 @@ class PictureStep final : public Step {
   void run(Pointers at) const override {
     auto* const memory = static_cast<char*>(place(at, memory_));
     // No more chunks than lanes, whatever the number of threads is by now.
-    parallel_for(pictures_, (pictures_ + lanes_ - 1) / lanes_, [&](std::int64_t begin, std::int64_t end, int chunk) {
-      char* const lane = memory + static_cast<std::size_t>(chunk) * picture_lane_bytes(*each_);
+    const std::int64_t grain = (pictures_ + lanes_ - 1) / lanes_;
+    parallel_shares({.count = pictures_, .grain = grain}, [&](Share& share) {
+      char* const lane = memory + static_cast<std::size_t>(share.thread()) * picture_lane_bytes(*each_);
       auto** const values = reinterpret_cast<float**>(lane);
       auto* const arena = reinterpret_cast<float*>(lane + table_bytes(*each_));
       for (std::size_t v = 0; v < each_->offsets.size(); ++v)
         values[v] = each_->offsets[v] == Program::kNowhere ? nullptr : arena + each_->offsets[v] / sizeof(float);
-      for (std::int64_t i = begin; i < end; ++i) {
-        const auto picture = static_cast<std::size_t>(i);
+      while (share.take(1)) {
+        const auto picture = static_cast<std::size_t>(share.begin());
         values[each_->input] = reinterpret_cast<float*>(static_cast<char*>(place(at, places_.in)) + picture * x_);
         values[each_->output] = reinterpret_cast<float*>(static_cast<char*>(place(at, places_.out)) + picture * y_);
         for (const auto& step : each_->steps) step->run(values);

@@ -128,7 +128,7 @@ void gathered_conv(const PlannedConv& c, const void* x, const void* residual, vo
   const std::int64_t tile = planned_tile_rows();
   const std::int64_t block = std::max<std::int64_t>(1, kBlockBytes / row_bytes / tile) * tile;
   const std::int64_t grain = std::max<std::int64_t>(4, kWorkPerThread / (c.ci * c.co));
-  parallel_shares({.count = pixels, .grain = grain, .least = block, .kept = 2 * tile}, [&](Share& share) {
+  parallel_shares({.count = pixels, .grain = grain, .least = block}, [&](Share& share) {
     while (share.take(pixels))
       gathered_rows(c, {x, residual, y, share.begin(), share.end(), 0, panels, nullptr, 0, ask_end}, block);
   });
@@ -269,9 +269,8 @@ void pointwise_conv(const PlannedConv& c, const void* x, const void* residual, v
   // Tiles of nearly equal height instead of a thin last one, where that is a large part of all.
   const auto row_at = [&](std::int64_t t) { return stretches == 1 ? rows * t / tiles : std::min(rows, t * tile); };
   const std::int64_t grain = std::max<std::int64_t>(1, kWorkPerThread / (tile_work * together));
-  // Fetching a stretch from another core's cache takes about as long as multiplying it with a panel and a half.
-  const std::int64_t kept = !shares_pay(rows * c.ci * c.co, c.in) ? items : stretches == 1 ? 2 : 3 * parts;
-  parallel_shares({.count = items, .grain = grain, .kept = kept}, [&](Share& share) {
+  const bool fixed = !shares_pay(rows * c.ci * c.co, c.in);
+  parallel_shares({.count = items, .grain = grain, .fixed = fixed}, [&](Share& share) {
     ConvRows job{x, residual, y, 0, 0, 0, 0, nullptr, 0, 0};
     while (share.take(items)) {
       for (std::int64_t i = share.begin(); i < share.end();) {
@@ -319,7 +318,7 @@ void window_conv(const PlannedConv& c, const void* x, const void* residual, void
     // Each part copies a window, and reads all weights.
     const std::int64_t least = far ? rows : (band_of(c) + 1) / 2;
     const std::int64_t grain = std::max<std::int64_t>(1, kWorkPerThread / std::max<std::int64_t>(1, row_work));
-    parallel_shares({.count = rows, .grain = grain, .least = least, .kept = 2 * c.kh}, [&](Share& share) {
+    parallel_shares({.count = rows, .grain = grain, .least = least}, [&](Share& share) {
       while (share.take(rows)) some_rows(share.begin(), share.end(), 0, panels, panels);
     });
     return;
