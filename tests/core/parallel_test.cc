@@ -156,6 +156,7 @@ TEST_CASE("nested calls run inline") {
 TEST_CASE("eight application threads at once") {
   const Threads guard(2);
   std::vector<std::thread> threads;
+  threads.reserve(8);
   std::atomic<int> good{0};
   for (int t = 0; t < 8; ++t) {
     threads.emplace_back([&] {

@@ -314,6 +314,7 @@ TEST_CASE("what the planned kernels do not do is done otherwise", "[infer]") {
   check(custom({}, 5, 6, 2,
                [](const std::vector<ModulePtr>&, const Tensor& x) {
                  std::vector<Tensor> parts;
+                 parts.reserve(70);
                  for (int i = 0; i < 70; ++i) parts.push_back(affine(x, 1 + i));
                  return concat(parts, 3);
                }),
