@@ -128,7 +128,7 @@ void gathered_conv(const PlannedConv& c, const void* x, const void* residual, vo
   const std::int64_t tile = planned_tile_rows();
   const std::int64_t block = std::max<std::int64_t>(1, kBlockBytes / row_bytes / tile) * tile;
   const std::int64_t grain = std::max<std::int64_t>(4, kWorkPerThread / (c.ci * c.co));
-  parallel_shares({.count = pixels, .grain = grain, .least = block}, [&](Share& share) {
+  parallel_shares({.count = pixels, .grain = grain, .least = block, .fixed = true}, [&](Share& share) {
     while (share.take(pixels))
       gathered_rows(c, {x, residual, y, share.begin(), share.end(), 0, panels, nullptr, 0, ask_end}, block);
   });
@@ -269,7 +269,8 @@ void pointwise_conv(const PlannedConv& c, const void* x, const void* residual, v
   // Tiles of nearly equal height instead of a thin last one, where that is a large part of all.
   const auto row_at = [&](std::int64_t t) { return stretches == 1 ? rows * t / tiles : std::min(rows, t * tile); };
   const std::int64_t grain = std::max<std::int64_t>(1, kWorkPerThread / (tile_work * together));
-  const bool fixed = !shares_pay(rows * c.ci * c.co, c.in);
+  // Tiles of three rows and fewer sum in another order: where a cut may leave such, it must not depend on chance.
+  const bool fixed = rows % tile != 0 || !shares_pay(rows * c.ci * c.co, c.in);
   parallel_shares({.count = items, .grain = grain, .fixed = fixed}, [&](Share& share) {
     ConvRows job{x, residual, y, 0, 0, 0, 0, nullptr, 0, 0};
     while (share.take(items)) {
