@@ -1,6 +1,5 @@
 // fovea inspect: what a weight file holds, and which network it fits.
 #include <cstdio>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -11,6 +10,7 @@
 #include "tools/command.h"
 #include "tools/model_source.h"
 #include "tools/pretrained.h"
+#include "tools/run_folder.h"
 #include "tools/table.h"
 
 namespace fovea::tools {
@@ -31,14 +31,8 @@ void list_names(const char* what, const std::vector<std::string>& names, bool al
   if (!all && names.size() > kShown) std::printf("    … %zu more (--all)\n", names.size() - kShown);
 }
 
-/// The weight file meant: of a finished run, its model.
-std::string path_of(const std::string& given) {
-  const std::filesystem::path inside = std::filesystem::path(given) / "model.fovea";
-  return std::filesystem::exists(inside) ? inside.string() : weights_path(given);
-}
-
 int run_inspect(const InspectArguments& o) {
-  const std::string path = path_of(o.source.path);
+  const std::string path = weights_path(model_or_given(o.source.path));
   const weights::WeightFile file = weights::read_weight_file(path);
   std::int64_t elements = 0;
   std::map<std::string, std::int64_t> types;

@@ -15,6 +15,7 @@
 #include "tools/pretrained.h"
 #include "tools/progress.h"
 #include "tools/report.h"
+#include "tools/run_folder.h"
 
 namespace fovea::tools {
 namespace {
@@ -121,12 +122,10 @@ void apply_transfer_preset(TrainOptions& o, std::int64_t train_images) {
 Model open_pretrained(const TrainOptions& o, const TrainData& data) {
   const int classes = check_classes(o, data);
   ModelSource source;
-  source.path = o.weights;
+  source.path = model_or_given(o.weights);
   if (!o.model.empty()) source.model = o.model;
   source.layout = o.layout;
   source.image_size = o.image_size;
-  if (fs::is_directory(source.path) && fs::exists(fs::path(source.path) / "model.fovea"))
-    source.path = (fs::path(source.path) / "model.fovea").string();
   models::LoadOptions loading = load_options(source);
   loading.classes = classes;
   loading.head = Head::replace;

@@ -127,11 +127,10 @@ void gathered_conv(const PlannedConv& c, const void* x, const void* residual, vo
   }
   const std::int64_t tile = planned_tile_rows();
   const std::int64_t block = std::max<std::int64_t>(1, kBlockBytes / row_bytes / tile) * tile;
-  const std::int64_t grain = std::max<std::int64_t>(4, kWorkPerThread / (c.ci * c.co));
-  parallel_shares({.count = pixels, .grain = grain, .least = block, .fixed = true}, [&](Share& share) {
-    while (share.take(pixels))
-      gathered_rows(c, {x, residual, y, share.begin(), share.end(), 0, panels, nullptr, 0, ask_end}, block);
-  });
+  parallel_for(pixels, std::max<std::int64_t>(4, kWorkPerThread / (c.ci * c.co)),
+               [&](std::int64_t begin, std::int64_t end) {
+                 gathered_rows(c, {x, residual, y, begin, end, 0, panels, nullptr, 0, ask_end}, block);
+               });
 }
 
 /// Copies the window of result rows [begin, end): zeros (of u8: the zero point) outside the image.
@@ -247,17 +246,17 @@ namespace {
 /// panels.
 void pointwise_conv(const PlannedConv& c, const void* x, const void* residual, void* y) {
   const std::int64_t rows = c.n * c.h * c.w, panels = panel_count(c.co), tile = planned_tile_rows();
-  const std::int64_t tiles = (rows + tile - 1) / tile, threads = team_size();
+  const std::int64_t tiles = planned_tiles(rows), threads = team_size();
+  const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   const bool evenly = tiles >= 2 * threads && tiles % threads == 0 && rows * 33 > tiles * tile * 32;
   std::int64_t stretches = 1;
   if (tiles >= 8 * threads || evenly) {
     const std::int64_t most = std::max<std::int64_t>(1, kBlockBytes / (c.ci * bytes_of(c.in)) / tile);
-    stretches = threads * ((tiles + threads * most - 1) / (threads * most));
+    stretches = threads * over(tiles, threads * most);
   }
-  const std::int64_t most_tiles = (tiles + stretches - 1) / stretches;
+  const std::int64_t most_tiles = over(tiles, stretches);
   const std::int64_t tile_work = tile * c.ci * std::min<std::int64_t>(c.co, panel_width());
   // A panel's tiles are cut into parts where there are few panels.
-  const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   const std::int64_t wanted =
       std::clamp<std::int64_t>(over(kItemsPerThread * threads, stretches * panels), 1, most_tiles);
   const std::int64_t least_tiles = kItemWork * (c.in == Element::u8 ? 4 : 1) / tile_work;
