@@ -89,6 +89,7 @@ DepthwisePart::DepthwisePart(const ConvGeometry& g, const Tensor& filters, const
   row.high = epilogue.high;
   row.count = g.y[2];
   row.channels = g.x[3];
+  if (weights.dtype() == DType::f32) filters_ = weights.data<float>();
   if (element == simd::Element::u8) set_u8(g, int8);
   if (weights.dtype() != DType::bf16) return;
   row_bf16.size = kh;
@@ -129,16 +130,17 @@ void DepthwisePart::set_u8(const ConvGeometry& g, const Int8& int8) {
 
 namespace {
 
-/// `r` with the kernel's rows of result row i set: null outside the image.
-template <class T, class Row>
-Row with_rows(Row r, const DepthwisePart& part, const DepthwisePart::Rows& x, std::int64_t i) {
-  const auto* const base = static_cast<const T*>(x.base);
+/// The kernel's rows of result row i: null outside the image.
+template <class T>
+void find_rows(const DepthwisePart& part, const DepthwisePart::Rows& x, std::int64_t i, const T** in) {
+  const std::int64_t first = i * part.stride - part.top, row = part.row.width * x.pitch;
+  std::int64_t slot = std::max<std::int64_t>(0, first);
+  if (slot >= x.ring) slot %= x.ring;
   for (std::int64_t k = 0; k < part.kh; ++k) {
-    const std::int64_t at = i * part.stride - part.top + k;
-    r.in[k] = at >= 0 && at < part.h ? base + at % x.ring * r.width * x.pitch : nullptr;
+    const bool inside = first + k >= 0 && first + k < part.h;
+    in[k] = inside ? static_cast<const T*>(x.base) + slot * row : nullptr;
+    if (inside && ++slot == x.ring) slot = 0;
   }
-  r.in_pitch = x.pitch;
-  return r;
 }
 
 /// Of packed weights, those of the channels from `begin` on.
@@ -156,22 +158,37 @@ void set_channels(Row& r, const T* packed_begin, std::int64_t begin, std::int64_
 void DepthwisePart::run_row(const Rows& x, std::int64_t i, std::int64_t begin, std::int64_t end, void* y,
                             std::int64_t y_pitch) const {
   if (row.element == simd::Element::u8) {
-    simd::DepthwiseRowU8 r = with_rows<std::uint8_t>(row_u8, *this, x, i);
+    const std::uint8_t* in[simd::kMaxKernelRows];
+    find_rows(*this, x, i, in);
+    simd::DepthwiseRowU8 r = row_u8;
+    r.in = in;
+    r.in_pitch = x.pitch;
     set_channels(r, r.packed + simd::depthwise_int8_bytes(kh, begin), begin, end, y, y_pitch);
     r.scale += begin;
     return simd::depthwise_row(r);
   }
   if (row_bf16.packed) {
-    simd::DepthwiseRowBf16 r = with_rows<std::uint16_t>(row_bf16, *this, x, i);
+    const std::uint16_t* in[simd::kMaxKernelRows];
+    find_rows(*this, x, i, in);
+    simd::DepthwiseRowBf16 r = row_bf16;
+    r.in = in;
+    r.in_pitch = x.pitch;
     set_channels(r, r.packed + simd::depthwise_bf16_count(kh, begin), begin, end, y, y_pitch);
     simd::depthwise_row(r);
   } else {
-    const std::int64_t first = i * stride - top;
+    const void* in[simd::kMaxKernelRows];
+    const float* taps[simd::kMaxKernelRows];
     simd::DepthwiseRow r = row;
+    r.in = in;
+    r.weights = taps;
     r.rows = 0;
-    for (std::int64_t k = std::max<std::int64_t>(0, -first); k < std::min(kh, h - first); ++k, ++r.rows) {
-      r.in[r.rows] = simd::element_at(x.base, (first + k) % x.ring * row.width * x.pitch, row.element);
-      r.weights[r.rows] = weights.data<float>() + k * row.taps * row.channels + begin;
+    const std::int64_t first = i * stride - top;
+    std::int64_t k = std::max<std::int64_t>(0, -first), slot = first + k;
+    if (slot >= x.ring) slot %= x.ring;
+    for (; k < std::min(kh, h - first); ++k, ++r.rows) {
+      in[r.rows] = simd::element_at(x.base, slot * row.width * x.pitch, row.element);
+      taps[r.rows] = filters_ + k * row.taps * row.channels + begin;
+      if (++slot == x.ring) slot = 0;
     }
     r.bias += begin;
     r.channels = end - begin;

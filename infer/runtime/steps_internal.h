@@ -86,6 +86,7 @@ struct DepthwisePart {
 
  private:
   void set_u8(const ConvGeometry& geometry, const Int8& int8);
+  const float* filters_ = nullptr;  ///< weights in f32
 };
 
 std::unique_ptr<Step> conv_step(ConvPart part, Places places);

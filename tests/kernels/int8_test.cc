@@ -172,7 +172,9 @@ TEST_CASE("int8 depthwise rows equal the formula in integers, bit by bit") {
       for (const std::int64_t width : {1, 2, 4, 7, 13, 30}) {
         for (const std::int64_t channels : {1, 15, 16, 24, 33, 48, 64, 100, 144}) {
           for (const int missing : {-1, 0, 2}) {  // a kernel row outside the image
+            const std::uint8_t* in[simd::kMaxKernelRows];
             simd::DepthwiseRowU8 p;
+            p.in = in;
             const std::int64_t pad = size / 2, count = (width + 2 * pad - size) / step + 1;
             std::vector<std::vector<std::uint8_t>> rows;
             for (std::int64_t r = 0; r < size; ++r)
@@ -189,7 +191,7 @@ TEST_CASE("int8 depthwise rows equal the formula in integers, bit by bit") {
             const std::vector<std::uint8_t> outside(64, 131);
             std::vector<std::uint8_t> out(static_cast<std::size_t>(count * channels) + 64, 0xa5);
             for (std::int64_t r = 0; r < size; ++r)
-              p.in[r] = r == missing ? nullptr : rows[static_cast<std::size_t>(r)].data();
+              in[r] = r == missing ? nullptr : rows[static_cast<std::size_t>(r)].data();
             p.size = size, p.step = step, p.first = -pad, p.width = width;
             p.packed = packed.data(), p.scale = ordered_scale.data(), p.bias = ordered_bias.data();
             p.outside = outside.data(), p.low = 20, p.high = 240;

@@ -204,19 +204,22 @@ TEST_CASE("depthwise rows on bf16 agree with f32 on rounded operands") {
       const auto size = static_cast<std::size_t>(c.count * c.channels);
       std::vector<float> want(size), got(size);
       std::vector<std::uint16_t> got_half(size + 32, 0x1234);
+      const void* in[simd::kMaxKernelRows];
+      const float* weights[simd::kMaxKernelRows];
       simd::DepthwiseRow row;
+      row.in = in, row.weights = weights;
       row.rows = c.rows, row.taps = c.taps, row.step = c.step, row.first = c.first, row.width = c.width;
       row.bias = bias.data(), row.low = -1, row.high = 2, row.count = c.count;
       row.channels = row.in_pitch = row.out_pitch = row.weight_pitch = c.channels;
       for (int r = 0; r < c.rows; ++r) {
-        row.in[r] = x.data() + r * c.width * c.channels;
-        row.weights[r] = w.data() + r * c.taps * c.channels;
+        in[r] = x.data() + r * c.width * c.channels;
+        weights[r] = w.data() + r * c.taps * c.channels;
       }
       row.out = want.data();
       simd::depthwise_row(row);
       // The f32 kernel itself meets the reference in agreement_conv_test.cc.
       row.element = simd::Element::bf16;
-      for (int r = 0; r < c.rows; ++r) row.in[r] = x_half.data() + r * c.width * c.channels;
+      for (int r = 0; r < c.rows; ++r) in[r] = x_half.data() + r * c.width * c.channels;
       row.out = got_half.data();
       simd::depthwise_row(row);
       simd::from_bf16(got_half.data(), got.data(), static_cast<std::int64_t>(size));
@@ -250,9 +253,11 @@ TEST_CASE("depthwise rows by pairs of bf16 agree with f32 on rounded operands") 
             std::vector<float> ordered(static_cast<std::size_t>((channels + 15) / 16 * 16));
             simd::order_channels_bf16(bias.data(), channels, ordered.data());
             std::vector<std::uint16_t> out(static_cast<std::size_t>(count * channels) + 32, 0x1234);
+            const std::uint16_t* in[simd::kMaxKernelRows];
             simd::DepthwiseRowBf16 p;
+            p.in = in;
             for (std::int64_t r = 0; r < size; ++r)
-              p.in[r] = r == missing ? nullptr : x_half.data() + r * width * channels;
+              in[r] = r == missing ? nullptr : x_half.data() + r * width * channels;
             p.size = size, p.step = step, p.first = -pad, p.width = width;
             p.packed = packed.data(), p.bias = ordered.data(), p.low = -1, p.high = 3;
             p.out = out.data(), p.count = count, p.channels = p.in_pitch = p.out_pitch = channels;

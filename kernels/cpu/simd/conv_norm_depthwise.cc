@@ -110,7 +110,11 @@ void depthwise_norm_forward(const ConvNormForward& job) {
       load_normalized(load);
     });
     const auto inside = [&](std::int64_t i) { return std::clamp<std::int64_t>(i, 0, s.h); };
+    const void* in[kMaxKernelRows];
+    const float* weights[kMaxKernelRows];
     DepthwiseRow r = row;
+    r.in = in;
+    r.weights = weights;
     Ahead ahead(s.panels * group);
     for (std::int64_t at = begin, rows; at < end; at += rows) {
       const std::int64_t n = at / s.ho, o = at % s.ho;
@@ -128,8 +132,8 @@ void depthwise_norm_forward(const ConvNormForward& job) {
           ahead.step(1);
           r.rows = 0;
           for (std::int64_t i = inside(top + b * sh); i < inside(top + b * sh + s.kh); ++i, ++r.rows) {
-            r.in[r.rows] = ring.at(i) + p * width * kPanel;
-            r.weights[r.rows] = w + (i - top - b * sh) * s.kw * s.c + p * kPanel;
+            in[r.rows] = ring.at(i) + p * width * kPanel;
+            weights[r.rows] = w + (i - top - b * sh) * s.kw * s.c + p * kPanel;
           }
           r.out = made + b * s.wo * kPanel;
           depthwise_row(r);
@@ -195,7 +199,11 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
       return std::min(s.ho, reach > 0 ? (reach + sh - 1) / sh : 0);
     };
     const auto high_of = [&](std::int64_t i) { return std::clamp<std::int64_t>((i + top) / sh + 1, low_of(i), s.ho); };
+    const void* in[kMaxKernelRows];
+    const float* taps[kMaxKernelRows];
     DepthwiseRow r;
+    r.in = in;
+    r.weights = taps;
     r.width = dy_width;
     r.bias = bias;
     r.low = -kInfinity;
@@ -258,8 +266,8 @@ void depthwise_norm_backward(const ConvNormBackward& job) {
             const DepthwisePhase& phase = phases[q];
             r.rows = 0;
             for (std::int64_t o = high_of(i) - 1; o >= low_of(i) && phase.taps > 0; --o) {
-              r.in[r.rows] = ring.at(o) + panel;
-              r.weights[r.rows++] = packed + phase.offset + (i + top - o * sh) * phase.taps * s.c + c;
+              in[r.rows] = ring.at(o) + panel;
+              taps[r.rows++] = packed + phase.offset + (i + top - o * sh) * phase.taps * s.c + c;
             }
             r.taps = phase.taps;
             r.first = phase.first + beside;

@@ -12,6 +12,7 @@
 #include "kernels/cpu/simd/bf16-inl.h"
 #include "kernels/cpu/simd/columns-inl.h"
 #include "kernels/cpu/simd/depthwise_raw.h"
+#include "kernels/cpu/simd/loops.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace fovea::kernels::simd {
@@ -27,6 +28,10 @@ constexpr int kTile = 4;
 #endif
 // So many weights, a third of L1, are used again from tile to tile.
 constexpr std::int64_t kWeightFloats = 2560;
+
+/// Which columns of a tile's inputs may lie outside the image: none; as many at each end as a centred kernel reaches
+/// over; any.
+enum class Edge { none, ends, any };
 template <class T>
 alignas(64) constexpr T kZeros[HWY_LANES(float)] = {};
 
@@ -59,9 +64,10 @@ void one_pixel(const DepthwiseRow& p, std::int64_t j, std::int64_t begin, std::i
   });
 }
 
-/// Result pixels j … j+kPixels−1 of one vector of channels. At an edge, columns outside the image are zeros.
-template <class T, int kTaps, int kStep, int kPixels, bool kEdge, class D>
-HWY_INLINE void pixels(D d, const DepthwiseRow& p, std::int64_t j, std::int64_t c) {
+/// Result pixels j … j+kPixels−1 of one vector of channels. At an edge, columns outside the image are zeros. kRows:
+/// p.rows, or 0 for any.
+template <class T, int kTaps, int kStep, int kPixels, Edge kEdge, int kRows, class D>
+HWY_INLINE void pixels(D d, const DepthwiseRow& p, std::int64_t j, std::int64_t c, hn::Vec<D> low, hn::Vec<D> high) {
   using V = hn::Vec<D>;
   constexpr int kInputs = (kPixels - 1) * kStep + kTaps;
   V sum[kPixels];
@@ -69,13 +75,14 @@ HWY_INLINE void pixels(D d, const DepthwiseRow& p, std::int64_t j, std::int64_t 
   HWY_UNROLL(8)
   for (int i = 0; i < kPixels; ++i) sum[i] = start;
   const std::int64_t column = p.first + j * kStep;
-  for (int r = 0; r < p.rows; ++r) {
+  const auto add_row = [&](int r) FOVEA_INLINE HWY_ATTR {
     const T* x = row_of<T>(p, r) + column * p.in_pitch + c;
     const float* w = p.weights[r] + c;
     V in[kInputs];
     HWY_UNROLL(32)
     for (int i = 0; i < kInputs; ++i, x += p.in_pitch) {
-      const bool outside = kEdge && static_cast<std::uint64_t>(column + i) >= static_cast<std::uint64_t>(p.width);
+      const bool may = kEdge == Edge::any || (kEdge == Edge::ends && (i < kTaps / 2 || i >= kInputs - kTaps / 2));
+      const bool outside = may && static_cast<std::uint64_t>(column + i) >= static_cast<std::uint64_t>(p.width);
       in[i] = load_value(d, outside ? kZeros<T> : x);
     }
     HWY_UNROLL(8)
@@ -84,45 +91,63 @@ HWY_INLINE void pixels(D d, const DepthwiseRow& p, std::int64_t j, std::int64_t 
       HWY_UNROLL(8)
       for (int i = 0; i < kPixels; ++i) sum[i] = hn::MulAdd(in[i * kStep + t], weight, sum[i]);
     }
+  };
+  if constexpr (kRows > 0) {
+    add_row(0);
+    add_row(1);
+    if constexpr (kRows == 3) add_row(2);
+  } else {
+    for (int r = 0; r < p.rows; ++r) add_row(r);
   }
   T* out = static_cast<T*>(p.out) + j * p.out_pitch + c;
   const std::int64_t next = p.out_pitch;
   HWY_UNROLL(8)
-  for (int i = 0; i < kPixels; ++i, out += next) store_value(clamp(d, sum[i], p.low, p.high), d, out);
+  for (int i = 0; i < kPixels; ++i, out += next) store_value(hn::Min(high, hn::Max(low, sum[i])), d, out);
 }
 
-template <class T, int kTaps, int kStep, int kPixels, bool kEdge>
+template <class T, int kTaps, int kStep, int kPixels, Edge kEdge>
 void tile(const DepthwiseRow& p, std::int64_t j, std::int64_t begin, std::int64_t end) {
   const Full d;
   const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto low = hn::Set(d, p.low), high = hn::Set(d, p.high);
   std::int64_t c = begin;
-  for (; c + lanes <= end; c += lanes) pixels<T, kTaps, kStep, kPixels, kEdge>(d, p, j, c);
+  // 3×3 without a loop over rows, 14×128 pixels from L1: 108 instead of 94 GFLOP/s of 179 (min and max take 18 %).
+  if (kPixels == kTile && kTaps == 3 && p.rows == 3) {
+    for (; c + lanes <= end; c += lanes) pixels<T, kTaps, kStep, kPixels, kEdge, 3>(d, p, j, c, low, high);
+  } else if (kPixels == kTile && kTaps == 3 && p.rows == 2) {
+    for (; c + lanes <= end; c += lanes) pixels<T, kTaps, kStep, kPixels, kEdge, 2>(d, p, j, c, low, high);
+  } else {
+    for (; c + lanes <= end; c += lanes) pixels<T, kTaps, kStep, kPixels, kEdge, 0>(d, p, j, c, low, high);
+  }
   if (c == end) return;
   // Networks' channels are multiples of 8, or at least of 4.
   const hn::CappedTag<float, 8> d8;
   const hn::CappedTag<float, 4> d4;
-  for (; lanes > 8 && c + 8 <= end; c += 8) pixels<T, kTaps, kStep, kPixels, kEdge>(d8, p, j, c);
-  for (; lanes > 4 && c + 4 <= end; c += 4) pixels<T, kTaps, kStep, kPixels, kEdge>(d4, p, j, c);
+  for (; lanes > 8 && c + 8 <= end; c += 8)
+    pixels<T, kTaps, kStep, kPixels, kEdge, 0>(d8, p, j, c, hn::Set(d8, p.low), hn::Set(d8, p.high));
+  for (; lanes > 4 && c + 4 <= end; c += 4)
+    pixels<T, kTaps, kStep, kPixels, kEdge, 0>(d4, p, j, c, hn::Set(d4, p.low), hn::Set(d4, p.high));
   if (c == end) return;
   for (std::int64_t i = 0; i < kPixels; ++i) one_pixel<T>(p, j + i, c, end);
 }
 
 template <class T, int kTaps, int kStep>
 void unrolled_row(const DepthwiseRow& p) {
-  const std::int64_t panel = std::max<std::int64_t>(16, kWeightFloats / (kTaps * p.rows + 1) / 16 * 16);
+  constexpr std::int64_t kPanel = kWeightFloats / (kTaps * kTaps + 1) / 16 * 16;
   const auto run = [&](auto size, std::int64_t j, std::int64_t begin, std::int64_t end) {
     constexpr int kPixels = decltype(size)::value;
-    const std::int64_t first = p.first + j * kStep;
-    const bool inside = first >= 0 && first + (kPixels - 1) * kStep + kTaps <= p.width;
-    // Thin tiles are for maps of a few pixels: they take the code for edges.
-    if (kPixels == kTile && inside) {
-      tile<T, kTaps, kStep, kTile, false>(p, j, begin, end);
+    const std::int64_t before = -(p.first + j * kStep), after = (kPixels - 1) * kStep + kTaps - before - p.width;
+    // Thin tiles are for maps of a few pixels.
+    if (kPixels < kTile || std::max(before, after) > kTaps / 2) {
+      tile<T, kTaps, kStep, kPixels, Edge::any>(p, j, begin, end);
+    } else if (before <= 0 && after <= 0) {
+      tile<T, kTaps, kStep, kTile, Edge::none>(p, j, begin, end);
     } else {
-      tile<T, kTaps, kStep, kPixels, true>(p, j, begin, end);
+      tile<T, kTaps, kStep, kTile, Edge::ends>(p, j, begin, end);
     }
   };
-  for (std::int64_t begin = 0; begin < p.channels; begin += panel) {
-    const std::int64_t end = std::min(p.channels, begin + panel);
+  for (std::int64_t begin = 0; begin < p.channels; begin += kPanel) {
+    const std::int64_t end = std::min(p.channels, begin + kPanel);
     if (p.count >= kTile) {  // the last tile may do again what the one before it did
       for (std::int64_t j = 0; j < p.count; j += kTile)
         run(std::integral_constant<int, kTile>(), std::min(j, p.count - kTile), begin, end);

@@ -17,9 +17,9 @@ inline constexpr int kMaxKernelRows = 16;
 /// zeros. Forward this is a row of y; backward to the data it is one phase (every step-th pixel) of a row of dx, with
 /// in = rows of dy and the taps that meet this phase in reversed order.
 struct DepthwiseRow {
-  Element element = Element::f32;  ///< of in and out; weights and sums are f32
-  const void* in[kMaxKernelRows];
-  const float* weights[kMaxKernelRows];
+  Element element = Element::f32;   ///< of in and out; weights and sums are f32
+  const void* const* in = nullptr;  ///< `rows` of them, as of weights
+  const float* const* weights = nullptr;
   int rows = 0;
   std::int64_t taps = 0, step = 1, first = 0, width = 0;
   const float* bias = nullptr;  ///< [channels], never null
@@ -44,7 +44,7 @@ void pack_phases(const float* weights, std::int64_t kh, std::int64_t kw, std::in
 
 /// The same on bf16 with weights in bf16, a square kernel, for CPUs with AVX-512 BF16.
 struct DepthwiseRowBf16 {
-  const std::uint16_t* in[kMaxKernelRows];  ///< `size` rows; null: outside the image
+  const std::uint16_t* const* in = nullptr;  ///< `size` rows; null: outside the image
   std::int64_t size = 3, step = 1, first = 0, width = 0;
   const std::uint16_t* packed = nullptr;  ///< from pack_depthwise_bf16
   const float* bias = nullptr;            ///< from order_channels_bf16
@@ -65,7 +65,7 @@ void order_channels_bf16(const float* from, std::int64_t channels, float* to);
 /// The same on u8 with i8 weights, a square kernel: out[j] = clamp(float(Σ in·w)·scale + bias, low, high) by channel,
 /// rounded to nearest even. Scale and bias have all scales and zero points folded into them.
 struct DepthwiseRowU8 {
-  const std::uint8_t* in[kMaxKernelRows];  ///< `size` rows; null: outside the image
+  const std::uint8_t* const* in = nullptr;  ///< `size` rows; null: outside the image
   std::int64_t size = 3, step = 1, first = 0, width = 0;
   const std::int8_t* packed = nullptr;            ///< from pack_depthwise_int8
   const float *scale = nullptr, *bias = nullptr;  ///< from order_channels

@@ -44,13 +44,17 @@ void forward(const Conv2dProblem& p) {
   row.count = wo;
   row.channels = row.in_pitch = row.out_pitch = row.weight_pitch = channels;
   parallel_for(p.n() * ho, rows_per_thread(p, wo), [&](std::int64_t begin, std::int64_t end) {
+    const void* in[kMaxKernelRows];
+    const float* weights[kMaxKernelRows];
     DepthwiseRow r = row;
+    r.in = in;
+    r.weights = weights;
     for (std::int64_t at = begin; at < end; ++at) {
       const std::int64_t n = at / ho, top = at % ho * p.params.stride.h - p.params.padding.top;
       r.rows = 0;
       for (std::int64_t k = std::max<std::int64_t>(0, -top); k < std::min(kh, h - top); ++k, ++r.rows) {
-        r.in[r.rows] = x + (n * h + top + k) * width * channels;
-        r.weights[r.rows] = w + k * kw * channels;
+        in[r.rows] = x + (n * h + top + k) * width * channels;
+        weights[r.rows] = w + k * kw * channels;
       }
       float* const out = y + at * wo * channels;
       r.out = out;
@@ -75,7 +79,11 @@ void backward_data(const Conv2dProblem& p) {
   float* packed = scratch<float>(Slot::weights, kh * kw * channels);
   pack_phases(w, kh, kw, channels, sw, left, packed, phases);
   parallel_for(p.n() * h, rows_per_thread(p, width), [&](std::int64_t begin, std::int64_t end) {
+    const void* in[kMaxKernelRows];
+    const float* weights[kMaxKernelRows];
     DepthwiseRow r;
+    r.in = in;
+    r.weights = weights;
     r.width = wo;
     r.bias = zeros;
     r.low = -kInfinity;
@@ -90,8 +98,8 @@ void backward_data(const Conv2dProblem& p) {
         for (std::int64_t k = (row + top) % sh; k < kh && phase.taps > 0; k += sh) {
           const std::int64_t i = (row + top - k) / sh;
           if (row + top < k || i >= ho) continue;
-          r.in[r.rows] = dy + (n * ho + i) * wo * channels;
-          r.weights[r.rows++] = packed + phase.offset + k * phase.taps * channels;
+          in[r.rows] = dy + (n * ho + i) * wo * channels;
+          weights[r.rows++] = packed + phase.offset + k * phase.taps * channels;
         }
         r.taps = phase.taps;
         r.first = phase.first;
