@@ -38,13 +38,13 @@ Tensor pack_panels(const float* weights, std::int64_t runs, std::int64_t run, st
   // Prefetches may reach a few KB past the end: harmless.
   if (in == simd::Element::f32) {
     const std::int64_t k = runs * run;
-    Tensor packed({std::max<std::int64_t>(1, simd::packed_floats(k, n))});
+    Tensor packed({std::max<std::int64_t>(1, simd::planned_floats(k, run, n))});
     float* const to = packed.mutable_data<float>();
     // On all cores: half of the time goes into fresh pages.
     const std::int64_t grain =
         std::max<std::int64_t>(1, kPackedPerThread / std::max<std::int64_t>(1, k * simd::panel_width()));
     parallel_for(simd::panel_count(n), grain, [&](std::int64_t begin, std::int64_t end) {
-      simd::pack_rows({weights, n, 0, k, k, n, begin, end, to});
+      simd::pack_planned({weights, n, 0, k, k, n, begin, end, to}, run);
     });
     return packed;
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "core/dtype.h"
 #include "core/threads/parallel.h"
@@ -122,8 +123,9 @@ void check(const Case& c, bool in_bf16, bool out_bf16, bool convert) {
     simd::pack_bf16(filled.data(), runs * even, c.co, packed_half.data());
     p.packed = packed_half.data();
   } else {
-    packed.resize(static_cast<std::size_t>(simd::packed_floats(k, c.co)));
-    simd::pack_rows({w.data(), c.co, 0, k, k, c.co, 0, simd::panel_count(c.co), packed.data()});
+    const std::int64_t run = c.more.dilation == 1 ? c.kw * c.ci : c.ci;
+    packed.resize(static_cast<std::size_t>(simd::planned_floats(k, run, c.co)));
+    simd::pack_planned({w.data(), c.co, 0, k, k, c.co, 0, simd::panel_count(c.co), packed.data()}, run);
     p.packed = packed.data();
   }
   // A guard behind the result: not a byte past it may be written.
@@ -164,6 +166,26 @@ TEST_CASE("planned convolutions agree with the reference on every instruction se
       check(c, false, true, false);
     }
   });
+}
+
+TEST_CASE("planned convolutions: a NaN beside a window does not reach its result") {
+  // Runs of 15 values; 8 and 24 columns are multiplied by pairs of them on AVX-512.
+  for (const std::int64_t co : {8, 24}) {
+    simd::PlannedConv p;
+    p.n = 1, p.h = p.w = 8, p.ci = 5, p.kh = p.kw = 3, p.ho = p.wo = 6, p.co = co;
+    std::vector<float> x(8 * 8 * 5, 1.0f), bias(64), y(static_cast<std::size_t>(6 * 6 * co));
+    x[(3 * 8 + 4) * 5] = std::numeric_limits<float>::quiet_NaN();
+    const std::vector<float> w(static_cast<std::size_t>(45 * co), 1.0f);
+    std::vector<float> packed(static_cast<std::size_t>(simd::planned_floats(45, 15, co)));
+    simd::pack_planned({w.data(), co, 0, 45, 45, co, 0, simd::panel_count(co), packed.data()}, 15);
+    p.packed = packed.data(), p.bias = bias.data();
+    simd::planned_conv(p, x.data(), nullptr, y.data());
+    for (std::int64_t i = 0; i < 6 * 6 * co; ++i) {
+      const std::int64_t row = i / co / 6, column = i / co % 6;
+      const bool sees = row >= 1 && row <= 3 && column >= 2 && column <= 4;
+      CHECK(std::isnan(y[static_cast<std::size_t>(i)]) == sees);
+    }
+  }
 }
 
 TEST_CASE("planned convolutions on bf16 agree with the reference on rounded operands") {

@@ -161,14 +161,14 @@ void run(const Products& p) {
 /// 16 matrices k × columns from weights [3, 3, ci, co], packed.
 void pack_weights(const float* w, std::int64_t ci, std::int64_t co, bool backward, float* packed) {
   const std::int64_t weights = ci * co, k = backward ? co : ci, columns = backward ? ci : co;
-  const std::int64_t matrix = packed_floats(k, columns);
+  const std::int64_t matrix = planned_floats(k, k, columns);
   float* const planes = scratch(ScratchSlot::worker, static_cast<std::size_t>(kWinogradPlanes * weights));
   winograd_weights(w, weights, backward, planes);
   parallel_for(kWinogradPlanes, std::max<std::int64_t>(1, 65536 / weights), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t plane = begin; plane < end; ++plane) {
       const PackRows job{planes + plane * weights, co, 0, k, k, columns, 0, panel_count(columns),
                          packed + plane * matrix};
-      backward ? pack_transposed(job) : pack_rows(job);
+      pack_planned(job, k, backward);
     }
   });
 }
@@ -185,7 +185,7 @@ void run(const Conv2dProblem& p, bool backward) {
 
   const auto* const w = static_cast<const float*>(p.w.data);
   const auto pack_all = [&](float* packed) { pack_weights(w, p.ci(), p.co(), backward, packed); };
-  const auto packed_size = static_cast<std::size_t>(kWinogradPlanes * packed_floats(k, columns));
+  const auto packed_size = static_cast<std::size_t>(kWinogradPlanes * planned_floats(k, k, columns));
   const bool keep = cacheable(p.w) && n * p.out.shape[1] * p.out.shape[2] < kRowsToPackPerCall;
   float* const shared = scratch(ScratchSlot::caller, (keep ? 0 : packed_size) + static_cast<std::size_t>(k));
   float* const zeros = shared + (keep ? 0 : packed_size);
@@ -208,7 +208,7 @@ void run(const Conv2dProblem& p, bool backward) {
                             : kind == Activation::relu6 ? TileFinish::relu6
                                                         : TileFinish::none;
   const auto* const bias = p.bias ? static_cast<const float*>(p.bias->data) : nullptr;
-  run({in, out, tiles, k, columns, packed_floats(k, columns), packed, zeros, bias, finish});
+  run({in, out, tiles, k, columns, planned_floats(k, k, columns), packed, zeros, bias, finish});
   if (!fused) activation_forward(p.activation, p.out, p.out);
 }
 
@@ -233,7 +233,7 @@ const char* conv2d_winograd_declines(const Conv2dProblem& p) {
 }
 
 std::int64_t winograd_packed_floats(std::int64_t ci, std::int64_t co) {
-  return kWinogradPlanes * packed_floats(ci, co);
+  return kWinogradPlanes * planned_floats(ci, ci, co);
 }
 
 void pack_winograd(const float* w, std::int64_t ci, std::int64_t co, float* packed) {
@@ -249,8 +249,8 @@ void planned_winograd(const PlannedWinograd& p, const float* x, float* y) {
   to.shape = {p.n, p.ho, p.wo, p.co};
   const TileGrid out = results_grid(to), in = values_grid(from, out, p.top, p.left);
   const TileFinish finish = !p.clamp ? TileFinish::none : p.high == 6 ? TileFinish::relu6 : TileFinish::relu;
-  run({in, out, p.n * out.tiles_y * out.tiles_x, p.ci, p.co, packed_floats(p.ci, p.co), p.packed, p.zeros, p.bias,
-       finish});
+  run({in, out, p.n * out.tiles_y * out.tiles_x, p.ci, p.co, planned_floats(p.ci, p.ci, p.co), p.packed, p.zeros,
+       p.bias, finish});
 }
 
 void conv2d_winograd_forward(const Conv2dProblem& p) { run(p, false); }

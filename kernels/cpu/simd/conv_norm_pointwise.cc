@@ -81,11 +81,12 @@ struct Panels {
 const void* pack(const float* w, std::int64_t k, std::int64_t n, bool transposed, Element element) {
   const std::int64_t depth = transposed ? n : k, columns = transposed ? k : n;
   if (element == Element::f32) {
-    float* const to = scratch<float>(Slot::weights, packed_floats(depth, columns) + 1024);
+    // Runs are panels of a chunk, of even width but for the last.
+    float* const to = scratch<float>(Slot::weights, planned_floats(depth, depth, columns) + 1024);
     parallel_for(panel_count(columns), std::max<std::int64_t>(1, kGrain / (depth * panel_width())),
                  [&](std::int64_t begin, std::int64_t end) {
                    const PackRows job{w, n, 0, depth, depth, columns, begin, end, to};
-                   transposed ? pack_transposed(job) : pack_rows(job);
+                   pack_planned(job, depth, transposed);
                  });
     return to;
   }

@@ -7,28 +7,19 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/planned_gemm.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-// After foreach_target.h:
-#include <hwy/cache_control.h>
 
 #include <algorithm>
-#include <cstring>
 #include <type_traits>
 #include <utility>
 
 #include "kernels/cpu/simd/activation_raw.h"
-#include "kernels/cpu/simd/bf16-inl.h"
-#include "kernels/cpu/simd/loops.h"
 #include "kernels/cpu/simd/planned_gemm.h"
+#include "kernels/cpu/simd/planned_tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace fovea::kernels::simd {
 namespace HWY_NAMESPACE {
 namespace {
-
-namespace hn = hwy::HWY_NAMESPACE;
-using D = hn::ScalableTag<float>;
-using V = hn::Vec<D>;
-constexpr int kLanes = HWY_LANES(float);
 
 #if HWY_ARCH_ARM || HWY_TARGET == HWY_AVX3
 constexpr int kMaxRows = 14;
@@ -43,200 +34,10 @@ constexpr std::int64_t kShallow = 48;
 constexpr int kShallowRows = kMaxRows == 14 ? 7 : kMaxRows;
 // One vector wide: more rows keep the units busy, as long as five pointers reach them.
 constexpr int kMaxRowsNarrow = kMaxRows == 14 ? 14 : kMaxRows + 4;
+// Three vectors of pairs: 27 sums, 3 of b, 1 of a.
+constexpr int kMaxRowsPairs = 9;
 // Weights are asked for so many floats ahead: they come from L2 or beyond, and the hardware starts anew at each page.
 constexpr int kPrefetch = 512;
-
-/// An array of no vectors still needs an element.
-constexpr int at_least_one(int n) { return n < 1 ? 1 : n; }
-
-struct Tile {
-  const float* a;
-  std::int64_t a_stride;
-  const Run* runs;
-  int run_count;
-  const float* b;
-  const float* bias;
-  const void* residual;  ///< like c
-  std::int64_t residual_stride;
-  void* c;
-  std::int64_t c_stride;
-  int columns;  ///< of this panel
-  bool clamp;
-  float low, high;
-  Fetch fetch;
-};
-
-/// kFull vectors of columns and, on AVX-512, kHalf = 1 half one: 24 columns are then one and a half vectors' work where
-/// the CPU has two 256-bit multiply-add units for one of 512 bits (Zen 4).
-template <class O, int MR, int kFull, int kHalf>
-HWY_NOINLINE void tile(const Tile& t) {
-  const D d;
-  const hn::Half<D> h;
-  using H = hn::Vec<hn::Half<D>>;
-  constexpr int kBases = (MR + 2) / 3;
-  // A row of packed weights; the half vector is padded to a whole one.
-  constexpr int kRow = (kFull + kHalf) * kLanes;
-  constexpr int kAtHalf = kFull * kLanes;
-  V sum[MR][at_least_one(kFull)];
-  H tail[MR];
-  FOVEA_UNROLL(2)
-  for (int v = 0; v < kFull; ++v) {
-    const V start = hn::LoadU(d, t.bias + v * kLanes);
-    FOVEA_UNROLL(16)
-    for (int i = 0; i < MR; ++i) sum[i][v] = start;
-  }
-  if (kHalf) {
-    const H start = hn::LoadU(h, t.bias + kAtHalf);
-    FOVEA_UNROLL(16)
-    for (int i = 0; i < MR; ++i) tail[i] = start;
-  }
-  const float* HWY_RESTRICT b = t.b;
-  const char* fetch = t.fetch.at;
-  const std::int64_t stride = t.a_stride, fetch_step = t.fetch.step;
-  FOVEA_UNROLL(1)
-  for (int r = 0; r < t.run_count; ++r) {
-    const float* base[kBases];
-    base[0] = t.a + t.runs[r].offset;
-    FOVEA_UNROLL(5)
-    for (int i = 1; i < kBases; ++i) base[i] = base[i - 1] + 3 * stride;
-    const int length = t.runs[r].length;
-    const auto step = [&](int q) FOVEA_INLINE HWY_ATTR {
-      V bv[at_least_one(kFull)];
-      H bh;
-      FOVEA_UNROLL(2)
-      for (int v = 0; v < kFull; ++v) bv[v] = hn::LoadU(d, b + q * kRow + v * kLanes);
-      if (kHalf) bh = hn::LoadU(h, b + q * kRow + kAtHalf);
-      FOVEA_UNROLL(2)
-      for (int v = 0; v < kFull + kHalf; ++v) hwy::Prefetch(fetch + v * fetch_step);
-      fetch += (kFull + kHalf) * fetch_step;
-      FOVEA_UNROLL(16)
-      for (int i = 0; i < MR; ++i) {
-        const V av = hn::Set(d, base[i / 3][i % 3 * stride + q]);
-        FOVEA_UNROLL(2)
-        for (int v = 0; v < kFull; ++v) sum[i][v] = hn::MulAdd(av, bv[v], sum[i][v]);
-        if (kHalf) tail[i] = hn::MulAdd(hn::LowerHalf(h, av), bh, tail[i]);
-      }
-    };
-    int k = 0;
-    FOVEA_UNROLL(1)
-    for (; k + 4 <= length; k += 4) {
-      step(0);
-      step(1);
-      step(2);
-      step(3);
-      FOVEA_UNROLL(5)
-      for (int i = 0; i < kBases; ++i) base[i] += 4;
-      b += 4 * kRow;
-    }
-    FOVEA_UNROLL(1)
-    for (; k < length; ++k) {
-      step(0);
-      FOVEA_UNROLL(5)
-      for (int i = 0; i < kBases; ++i) base[i] += 1;
-      b += kRow;
-    }
-  }
-
-  // The last vector may stand for fewer columns than it has. Never a byte past the last column: it may be another
-  // thread's, or nobody's.
-  const int last = t.columns - (kFull + kHalf - 1) * kLanes;
-  const bool whole = last == (kHalf ? kLanes / 2 : kLanes);
-  constexpr int kWhole = kHalf ? kFull : kFull - 1;
-  if (t.residual) {
-    FOVEA_UNROLL(16)
-    for (int i = 0; i < MR; ++i) {
-      const O* from = static_cast<const O*>(t.residual) + i * t.residual_stride;
-      FOVEA_UNROLL(2)
-      for (int v = 0; v < kWhole; ++v) sum[i][v] = hn::Add(sum[i][v], load_value(d, from + v * kLanes));
-      from += kWhole * kLanes;
-      if (kHalf) {
-        tail[i] = hn::Add(tail[i], whole ? load_value(h, from) : load_first(h, from, last));
-      } else {
-        sum[i][kFull - 1] = hn::Add(sum[i][kFull - 1], whole ? load_value(d, from) : load_first(d, from, last));
-      }
-    }
-  }
-  if (t.clamp) {
-    // x86's max and min return the second operand if either is NaN: a NaN stays visible.
-    const V low = hn::Set(d, t.low), high = hn::Set(d, t.high);
-    FOVEA_UNROLL(16)
-    for (int i = 0; i < MR; ++i) {
-      FOVEA_UNROLL(2)
-      for (int v = 0; v < kFull; ++v) sum[i][v] = hn::Min(high, hn::Max(low, sum[i][v]));
-      if (kHalf) tail[i] = hn::Min(hn::LowerHalf(h, high), hn::Max(hn::LowerHalf(h, low), tail[i]));
-    }
-  }
-  O* to = static_cast<O*>(t.c);
-  FOVEA_UNROLL(16)
-  for (int i = 0; i < MR; ++i, to += t.c_stride) {
-    FOVEA_UNROLL(2)
-    for (int v = 0; v < kWhole; ++v) store_value(sum[i][v], d, to + v * kLanes);
-    O* const rest = to + kWhole * kLanes;
-    if (kHalf) {
-      whole ? store_value(tail[i], h, rest) : store_first(tail[i], h, rest, last);
-    } else {
-      whole ? store_value(sum[i][kFull - 1], d, rest) : store_first(sum[i][kFull - 1], d, rest, last);
-    }
-  }
-}
-
-/// Up to three rows: the weights are read once, from L3 or memory, and that is all the time. Four partial sums a result
-/// hide the latency of the multiply-add.
-template <class O, int MR, int NV>
-HWY_NOINLINE void thin_tile(const Tile& t) {
-  const D d;
-  constexpr int kParts = 4;
-  // From the hardware's streams alone 5 MB of a classifier come at 60 % of this speed.
-  constexpr int kAhead = 2048;
-  V sum[kParts][MR][NV];
-  FOVEA_UNROLL(4)
-  for (int q = 0; q < kParts; ++q) {
-    FOVEA_UNROLL(4)
-    for (int i = 0; i < MR; ++i) {
-      FOVEA_UNROLL(2)
-      for (int v = 0; v < NV; ++v) sum[q][i][v] = q == 0 ? hn::LoadU(d, t.bias + v * kLanes) : hn::Zero(d);
-    }
-  }
-  const float* HWY_RESTRICT b = t.b;
-  for (int r = 0; r < t.run_count; ++r) {
-    const float* a = t.a + t.runs[r].offset;
-    const int length = t.runs[r].length;
-    const auto step = [&](int q, int k) FOVEA_INLINE HWY_ATTR {
-      FOVEA_UNROLL(2)
-      for (int v = 0; v < NV; ++v) {
-        const V bv = hn::LoadU(d, b + v * kLanes);
-        if (v * kLanes % 16 == 0) hwy::Prefetch(b + v * kLanes + kAhead);
-        FOVEA_UNROLL(4)
-        for (int i = 0; i < MR; ++i) sum[q][i][v] = hn::MulAdd(hn::Set(d, a[i * t.a_stride + k]), bv, sum[q][i][v]);
-      }
-      b += NV * kLanes;
-    };
-    int k = 0;
-    FOVEA_UNROLL(1)
-    for (; k + kParts <= length; k += kParts) {
-      step(0, k);
-      step(1, k + 1);
-      step(2, k + 2);
-      step(3, k + 3);
-    }
-    FOVEA_UNROLL(1)
-    for (; k < length; ++k) step(0, k);
-  }
-  const int last = t.columns - (NV - 1) * kLanes;
-  const V low = hn::Set(d, t.low), high = hn::Set(d, t.high);
-  for (int i = 0; i < MR; ++i) {
-    for (int v = 0; v < NV; ++v) {
-      const int count = v + 1 < NV ? kLanes : last;
-      V y = hn::Add(hn::Add(sum[0][i][v], sum[1][i][v]), hn::Add(sum[2][i][v], sum[3][i][v]));
-      if (t.residual) {
-        const O* from = static_cast<const O*>(t.residual) + i * t.residual_stride + v * kLanes;
-        y = hn::Add(y, load_first(d, from, count));
-      }
-      if (t.clamp) y = hn::Min(high, hn::Max(low, y));
-      store_first(y, d, static_cast<O*>(t.c) + i * t.c_stride + v * kLanes, count);
-    }
-  }
-}
 
 using TileFn = void (*)(const Tile&);
 template <class O, int MR, int kFull, int kHalf>
@@ -268,14 +69,11 @@ template <class O>
 constexpr auto kNarrow = tiles_of<O, 1, 0>(std::make_integer_sequence<int, kMostNarrow<O>>());
 #if HWY_TARGET == HWY_AVX3
 template <class O>
-constexpr auto kWideHalf = tiles_of<O, 1, 1>(std::make_integer_sequence<int, kMaxRows>());
+constexpr int kMostWideHalf = std::min(kMaxRowsPairs, kMostWide<O>);
 template <class O>
-constexpr auto kNarrowHalf = tiles_of<O, 0, 1>(std::make_integer_sequence<int, kMaxRowsNarrow>());
-#else
+constexpr auto kWideHalf = tiles_of<O, 1, 1>(std::make_integer_sequence<int, kMostWideHalf<O>>());
 template <class O>
-constexpr auto kWideHalf = kWide<O>;
-template <class O>
-constexpr auto kNarrowHalf = kNarrow<O>;
+constexpr auto kNarrowHalf = tiles_of<O, 0, 1>(std::make_integer_sequence<int, kMostNarrow<O>>());
 #endif
 
 template <class O>
@@ -305,14 +103,18 @@ void gemm(const PlannedGemm& job) {
     if (!job.fetch.at) t.fetch = {reinterpret_cast<const char*>(t.b + kPrefetch), kLanes * sizeof(float)};
     const std::int64_t fetched = job.fetch.at ? job.k * ((columns + kLanes - 1) / kLanes) * job.fetch.step : 0;
     const bool shallow = job.k <= kShallow && halves_vectors();
-    const std::int64_t most = narrow    ? kMostNarrow<O>
-                              : shallow ? std::min<std::int64_t>(kShallowRows, kMostWide<O>)
-                                        : kMostWide<O>;
+    std::int64_t most = narrow    ? kMostNarrow<O>
+                        : shallow ? std::min<std::int64_t>(kShallowRows, kMostWide<O>)
+                                  : kMostWide<O>;
     const TileFn* table = narrow ? kNarrow<O>.fn : kWide<O>.fn;
-    if constexpr (!kFew<O>) {
-      const bool half = columns <= (narrow ? kLanes / 2 : kLanes + kLanes / 2);
-      if (half) table = narrow ? kNarrowHalf<O>.fn : kWideHalf<O>.fn;
+#if HWY_TARGET == HWY_AVX3
+    if (paired_vectors(columns) > 0) {
+      table = narrow ? kNarrowHalf<O>.fn : kWideHalf<O>.fn;
+      if (!narrow) most = std::min<std::int64_t>(most, kMostWideHalf<O>);
+      // As many fetches as without pairs, for fewer weights.
+      if (!job.fetch.at) t.fetch.step = narrow ? 32 : 48;
     }
+#endif
     // Full tiles while there are at least two tiles' rows, the rest evenly: no thin last tile.
     std::int64_t left = job.rows;
     while (left > 0) {
@@ -344,6 +146,7 @@ void convert(const From* from, To* to, std::int64_t n) {
 void to_bf16_entry(const float* from, std::uint16_t* to, std::int64_t n) { convert(from, to, n); }
 void from_bf16_entry(const std::uint16_t* from, float* to, std::int64_t n) { convert(from, to, n); }
 int planned_rows_entry() { return kMaxRows; }
+bool pairs_entry() { return HWY_TARGET == HWY_AVX3; }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace fovea::kernels::simd
@@ -358,6 +161,7 @@ namespace fovea::kernels::simd {
 
 HWY_EXPORT(planned_gemm_entry);
 HWY_EXPORT(planned_rows_entry);
+HWY_EXPORT(pairs_entry);
 HWY_EXPORT(to_bf16_entry);
 HWY_EXPORT(from_bf16_entry);
 
@@ -446,6 +250,8 @@ bool halves_vectors() {
   return false;
 #endif
 }
+
+bool pairs_rows() { return HWY_DYNAMIC_DISPATCH(pairs_entry)(); }
 
 int planned_tile_rows() { return HWY_DYNAMIC_DISPATCH(planned_rows_entry)(); }
 

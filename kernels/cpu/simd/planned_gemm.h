@@ -1,6 +1,6 @@
 // The register tile of compiled inference: rows at one distance from each other times packed columns, with everything
 // that follows a convolution (bias, residual, clamp) done before the result leaves the registers. Plain data, so that
-// only planned_gemm.cc is compiled per instruction set. Weights are packed as in panels.h.
+// only planned_gemm.cc is compiled per instruction set.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ struct PlannedGemm {
   const Run* runs = nullptr;  ///< k along these, from a row's beginning
   int run_count = 0;
   std::int64_t k = 0;            ///< sum of the runs' lengths
-  const void* packed = nullptr;  ///< k × columns in panels: f32 (panels.h), pack_bf16, pack_int8
+  const void* packed = nullptr;  ///< k × columns in panels: pack_planned, pack_bf16, pack_int8
   std::int64_t columns = 0;
   std::int64_t panel_begin = 0, panel_end = 0;
   const float* bias = nullptr;     ///< padded_columns(columns) floats
@@ -71,6 +71,18 @@ std::int64_t tile_fetch(const PlannedGemm&, const Fetch&);
 int planned_tile_rows();
 /// Tiles that so many rows are multiplied in.
 std::int64_t planned_tiles(std::int64_t rows);
+
+/// Packs a k×columns matrix in f32, as pack_rows and pack_transposed do from row k0 = 0 to the last, but on AVX-512 a
+/// last panel of which half a vector or less would be left over ([16j + 1, 16j + 8] columns) by pairs of rows: of
+/// columns 0 to 7 rows 0 and 1 side by side, then of columns 8 to 15, …, then of rows 2 and 3. Pairs lie within runs of
+/// `run` rows each (the last one may be shorter); zeros fill up an odd one.
+void pack_planned(const PackRows&, std::int64_t run, bool transposed = false);
+/// Floats that this takes.
+std::int64_t planned_floats(std::int64_t k, std::int64_t run, std::int64_t columns);
+/// True where panels are packed so (AVX-512).
+bool pairs_rows();
+/// Vectors of eight columns in such a panel; 0 of any other number of columns.
+constexpr int paired_vectors(std::int64_t columns) { return columns <= 8 ? 1 : columns > 16 && columns <= 24 ? 3 : 0; }
 
 /// True where a unit does 512 bits in two halves (AMD Zen 4), so that half as many sums keep it busy; the reorder
 /// buffer (320 ops, 512 on Intel's cores of the time) then ends before a full tile's sums are stored.
