@@ -55,6 +55,7 @@ PlannedGemm gemm_of(const PlannedConv& c, const ConvRows& job) {
   g.high = c.high;
   g.after = c.after;
   g.ask_end = job.ask_end;
+  g.ask_results = job.ask_results;
   return g;
 }
 
@@ -271,7 +272,7 @@ void pointwise_conv(const PlannedConv& c, const void* x, const void* residual, v
   // Tiles of three rows and fewer sum in another order: where a cut may leave such, it must not depend on chance.
   const bool fixed = rows % tile != 0 || !shares_pay(rows * c.ci * c.co, c.in);
   parallel_shares({.count = items, .grain = grain, .fixed = fixed}, [&](Share& share) {
-    ConvRows job{x, residual, y, 0, 0, 0, 0, nullptr, 0, 0};
+    ConvRows job{x, residual, y, 0, 0, 0, 0, nullptr, 0, 0, threads > 1};
     while (share.take(items)) {
       for (std::int64_t i = share.begin(); i < share.end();) {
         const std::int64_t part = i % parts, panel = i / parts % panels, stretch = i / parts / panels;

@@ -56,6 +56,7 @@ struct ConvRows {
   void* scratch = nullptr;
   std::int64_t y_pitch = 0;  ///< instead of the convolution's
   std::int64_t ask_end = 0;  ///< see PlannedGemm
+  bool ask_results = false;  ///< the same
 };
 void planned_conv_rows(const PlannedConv&, const ConvRows&);
 

@@ -120,6 +120,11 @@ void gemm(const PlannedGemm& job) {
     while (left > 0) {
       std::int64_t size = most;
       if (left < 2 * most) size = left <= most ? left : (left + 1) / 2;
+      for (std::int64_t i = 0; job.ask_results && i < size; ++i) {
+        const O* const row = static_cast<const O*>(t.c) + i * job.c_stride;
+        prefetch_for_writing(row);
+        prefetch_for_writing(row + columns - 1);
+      }
       table[size](t);
       left -= size;
       t.a += size * job.a_stride;

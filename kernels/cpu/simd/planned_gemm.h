@@ -54,6 +54,9 @@ struct PlannedGemm {
   /// f32 without a fetch: while a panel is multiplied the next one is asked for, up to this one. For weights that come
   /// from beyond L2; the first tile of a panel would wait for them and the others leave memory idle.
   std::int64_t ask_end = 0;
+  /// f32: lines of c are asked for while their tile is multiplied. For maps of which another core has written or read
+  /// the same memory before: stores wait for a line after the other then.
+  bool ask_results = false;
   /// What a clamp cannot express, done on f32 or bf16 results that are still in L1.
   ActivationParams after{Activation::none};
   const RoundedActivation* rounded = nullptr;  ///< before c in u8 is rounded, instead of the clamp; or null

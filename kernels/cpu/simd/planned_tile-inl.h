@@ -26,6 +26,16 @@ using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 constexpr int kLanes = HWY_LANES(float);
 
+/// Asks for a line that will be written and may be another core's.
+HWY_INLINE void prefetch_for_writing(const void* at) {
+#if HWY_ARCH_X86
+  // The builtin reads unless the whole file is compiled for CPUs with the instruction; older ones take it for a no-op.
+  asm volatile("prefetchw %0" ::"m"(*static_cast<const char*>(at)));
+#else
+  __builtin_prefetch(at, 1);
+#endif
+}
+
 /// An array of no vectors still needs an element.
 constexpr int at_least_one(int n) { return n < 1 ? 1 : n; }
 
