@@ -57,11 +57,7 @@ class ChainStep final : public Step {
     }
     // Several pictures: each thread takes whole ones. One: each takes a part of the rows, and does a row or two of the
     // expanded map that its neighbour does as well.
-    // Tiles of three rows and fewer sum in another order: where a cut may leave such, it must not depend on chance.
-    const int tile = simd::planned_tile_rows();
-    const bool even = first_.conv.wo % tile == 0 && depthwise_.row.count % tile == 0;
-    const ShareSizes sizes{
-        .count = n * ho, .grain = n >= threads ? ho : 4, .least = (band_ + 1) / 2, .fixed = fixed || !even};
+    const ShareSizes sizes{.count = n * ho, .grain = n >= threads ? ho : 4, .least = (band_ + 1) / 2, .fixed = fixed};
     parallel_shares(sizes, [&](Share& share) {
       std::int64_t next = -1, have = 0;
       while (share.take(band_)) {

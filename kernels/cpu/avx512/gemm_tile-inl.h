@@ -165,7 +165,7 @@ __attribute__((noinline)) void tile(const Tile& t) {
   Out::store(t, last, y);
 }
 
-/// One to three rows: the weights' way from memory is all the time; four partial sums hide the latency.
+/// One to three rows in all: the weights' way from memory is all the time; four partial sums hide the latency.
 template <class Product, class Out, int MR, int NV>
 __attribute__((noinline)) void thin_tile(const Tile& t) {
   constexpr int kParts = 4;
@@ -227,10 +227,13 @@ __attribute__((noinline)) void thin_tile(const Tile& t) {
 using TileFn = void (*)(const Tile&);
 template <class Product, class Out, int kFull, int kHalf>
 struct Table {
+  static constexpr TileFn kThin[4] = {nullptr, thin_tile<Product, Out, 1, kFull + kHalf>,
+                                      thin_tile<Product, Out, 2, kFull + kHalf>,
+                                      thin_tile<Product, Out, 3, kFull + kHalf>};
   static constexpr TileFn kFn[kRows + 1] = {nullptr,
-                                            thin_tile<Product, Out, 1, kFull + kHalf>,
-                                            thin_tile<Product, Out, 2, kFull + kHalf>,
-                                            thin_tile<Product, Out, 3, kFull + kHalf>,
+                                            tile<Product, Out, 1, kFull, kHalf>,
+                                            tile<Product, Out, 2, kFull, kHalf>,
+                                            tile<Product, Out, 3, kFull, kHalf>,
                                             tile<Product, Out, 4, kFull, kHalf>,
                                             tile<Product, Out, 5, kFull, kHalf>,
                                             tile<Product, Out, 6, kFull, kHalf>,
@@ -276,8 +279,12 @@ void run_gemm(const PlannedGemm& job) {
     const std::int64_t fetched =
         job.fetch.at ? job.k * Product::kBytes / 4 * ((columns + 15) / 16) * job.fetch.step : 0;
     const bool half = columns <= (narrow ? 8 : 24);
-    const TileFn* const table = narrow ? (half ? Table<Product, Out, 0, 1>::kFn : Table<Product, Out, 1, 0>::kFn)
-                                       : (half ? Table<Product, Out, 1, 1>::kFn : Table<Product, Out, 2, 0>::kFn);
+    const TileFn* table = narrow ? (half ? Table<Product, Out, 0, 1>::kFn : Table<Product, Out, 1, 0>::kFn)
+                                 : (half ? Table<Product, Out, 1, 1>::kFn : Table<Product, Out, 2, 0>::kFn);
+    if (job.thin && job.rows <= 3) {
+      table = narrow ? (half ? Table<Product, Out, 0, 1>::kThin : Table<Product, Out, 1, 0>::kThin)
+                     : (half ? Table<Product, Out, 1, 1>::kThin : Table<Product, Out, 2, 0>::kThin);
+    }
     // As kShallow in simd/planned_gemm.cc says.
     const std::int64_t most = !narrow && job.k <= Product::kShallow && halves_vectors() ? kRows / 2 : kRows;
     for (std::int64_t left = job.rows; left > 0;) {

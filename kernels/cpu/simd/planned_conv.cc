@@ -56,6 +56,8 @@ PlannedGemm gemm_of(const PlannedConv& c, const ConvRows& job) {
   g.after = c.after;
   g.ask_end = job.ask_end;
   g.ask_results = job.ask_results;
+  // Rows of a 1×1 convolution may be cut anywhere, those of another one only between rows of the image.
+  g.thin = (c.kh * c.kw == 1 ? c.n * c.ho * c.wo : c.wo) <= 3;
   return g;
 }
 
@@ -269,8 +271,7 @@ void pointwise_conv(const PlannedConv& c, const void* x, const void* residual, v
   // Tiles of nearly equal height instead of a thin last one, where that is a large part of all.
   const auto row_at = [&](std::int64_t t) { return stretches == 1 ? rows * t / tiles : std::min(rows, t * tile); };
   const std::int64_t grain = std::max<std::int64_t>(1, kWorkPerThread / (tile_work * together));
-  // Tiles of three rows and fewer sum in another order: where a cut may leave such, it must not depend on chance.
-  const bool fixed = rows % tile != 0 || !shares_pay(rows * c.ci * c.co, c.in);
+  const bool fixed = !shares_pay(rows * c.ci * c.co, c.in);
   parallel_shares({.count = items, .grain = grain, .fixed = fixed}, [&](Share& share) {
     ConvRows job{x, residual, y, 0, 0, 0, 0, nullptr, 0, 0, threads > 1};
     while (share.take(items)) {

@@ -40,21 +40,23 @@ constexpr int kMaxRowsPairs = 9;
 constexpr int kPrefetch = 512;
 
 using TileFn = void (*)(const Tile&);
-template <class O, int MR, int kFull, int kHalf>
-constexpr TileFn pick() {
-  // As long as the partial sums fit the registers.
-  if constexpr (kHalf == 0 && MR <= 3 && 4 * MR * kFull + MR + 1 <= 2 * kMaxRows + 4) {
+/// For PlannedGemm::thin; null where the partial sums do not fit the registers.
+template <class O, int MR, int kFull>
+constexpr TileFn pick_thin() {
+  if constexpr (4 * MR * kFull + MR + 1 <= 2 * kMaxRows + 4) {
     return thin_tile<O, MR, kFull>;
   } else {
-    return tile<O, MR, kFull, kHalf>;
+    return nullptr;
   }
 }
+template <class O, int kFull>
+constexpr TileFn kThin[4] = {nullptr, pick_thin<O, 1, kFull>(), pick_thin<O, 2, kFull>(), pick_thin<O, 3, kFull>()};
 template <class O, int kFull, int kHalf, int... MR>
 constexpr auto tiles_of(std::integer_sequence<int, MR...>) {
   struct Table {
     TileFn fn[sizeof...(MR) + 1];
   };
-  return Table{{nullptr, pick<O, MR + 1, kFull, kHalf>()...}};
+  return Table{{nullptr, tile<O, MR + 1, kFull, kHalf>...}};
 }
 // Results in bf16 are rare here, because the kernels of avx512/ give them from operands in bf16: fewer tiles.
 template <class O>
@@ -107,9 +109,11 @@ void gemm(const PlannedGemm& job) {
                         : shallow ? std::min<std::int64_t>(kShallowRows, kMostWide<O>)
                                   : kMostWide<O>;
     const TileFn* table = narrow ? kNarrow<O>.fn : kWide<O>.fn;
+    TileFn thin = !job.thin || job.rows > 3 ? nullptr : narrow ? kThin<O, 1>[job.rows] : kThin<O, 2>[job.rows];
 #if HWY_TARGET == HWY_AVX3
     if (paired_vectors(columns) > 0) {
       table = narrow ? kNarrowHalf<O>.fn : kWideHalf<O>.fn;
+      thin = nullptr;
       if (!narrow) most = std::min<std::int64_t>(most, kMostWideHalf<O>);
       // As many fetches as without pairs, for fewer weights.
       if (!job.fetch.at) t.fetch.step = narrow ? 32 : 48;
@@ -125,7 +129,7 @@ void gemm(const PlannedGemm& job) {
         prefetch_for_writing(row);
         prefetch_for_writing(row + columns - 1);
       }
-      table[size](t);
+      (thin ? thin : table[size])(t);
       left -= size;
       t.a += size * job.a_stride;
       t.c = static_cast<O*>(t.c) + size * job.c_stride;

@@ -48,12 +48,15 @@ struct PlannedGemm {
   std::int64_t c_stride = 0;
   bool clamp = false;
   float low = 0, high = 0;
-  /// Asked for instead of weights further on, for each vector of weights once in every tile; not where the rows' tiles
-  /// have three or fewer.
+  /// Asked for instead of weights further on, for each vector of weights once in every tile; not where rows are
+  /// `thin`.
   Fetch fetch{};
   /// f32 without a fetch: while a panel is multiplied the next one is asked for, up to this one. For weights that come
   /// from beyond L2; the first tile of a panel would wait for them and the others leave memory idle.
   std::int64_t ask_end = 0;
+  /// There are at most three rows, also before they were cut for threads or blocks: sums of four parts each. They add
+  /// up in another order, so this must not depend on a cut.
+  bool thin = false;
   /// f32: lines of c are asked for while their tile is multiplied. For maps of which another core has written or read
   /// the same memory before: stores wait for a line after the other then.
   bool ask_results = false;

@@ -264,8 +264,8 @@ HWY_NOINLINE void tile(const Tile& t) {
   }
 }
 
-/// Up to three rows: the weights are read once, from L3 or memory, and that is all the time. Four partial sums a result
-/// hide the latency of the multiply-add.
+/// Up to three rows in all: the weights are read once, from L3 or memory, and that is all the time. Four partial sums a
+/// result hide the latency of the multiply-add.
 template <class O, int MR, int NV>
 HWY_NOINLINE void thin_tile(const Tile& t) {
   const D d;
