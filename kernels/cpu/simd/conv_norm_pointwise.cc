@@ -121,8 +121,7 @@ void multiply(PlannedGemm gemm, std::int64_t panel, Ahead& ahead) {
   gemm.columns = std::min<std::int64_t>(panel_width(), gemm.columns - column);
   gemm.panel_begin = 0;
   gemm.panel_end = 1;
-  const std::int64_t vectors = (gemm.columns + vector_width() - 1) / vector_width();
-  const std::int64_t steps = (gemm.in == Element::bf16 ? gemm.k / 2 : gemm.k) * vectors;
+  const std::int64_t steps = (gemm.in == Element::bf16 ? gemm.k / 2 : gemm.k) * asks_per_row(gemm.columns);
   const std::int64_t rows = gemm.rows;
   const void* const a = gemm.a;
   void* const c = gemm.c;

@@ -102,8 +102,9 @@ void gemm(const PlannedGemm& job) {
            job.low,
            job.high,
            job.fetch};
-    if (!job.fetch.at) t.fetch = {reinterpret_cast<const char*>(t.b + kPrefetch), kLanes * sizeof(float)};
-    const std::int64_t fetched = job.fetch.at ? job.k * ((columns + kLanes - 1) / kLanes) * job.fetch.step : 0;
+    if (!job.fetch.at)
+      t.fetch = {reinterpret_cast<const char*>(t.b + kPrefetch), std::min(64, (narrow ? 1 : 2) * kLanes * 4)};
+    const std::int64_t fetched = job.fetch.at ? job.k * asks_per_row(columns) * job.fetch.step : 0;
     const bool shallow = job.k <= kShallow && halves_vectors();
     std::int64_t most = narrow    ? kMostNarrow<O>
                         : shallow ? std::min<std::int64_t>(kShallowRows, kMostWide<O>)
@@ -232,13 +233,13 @@ Fetch next_panel(const PlannedGemm& job, std::int64_t p, std::int64_t tiles) {
   if (p + 1 >= job.ask_end || job.in != Element::f32) return {};
   // The last panel may be narrower; what is asked for beyond it is never read, and not written either.
   const auto* const at = static_cast<const float*>(job.packed) + (p + 1) * panel_width() * job.k;
-  const std::int64_t vector = vector_width() * static_cast<std::int64_t>(sizeof(float));
-  return {reinterpret_cast<const char*>(at), std::max<std::int64_t>(1, (vector + tiles - 1) / tiles)};
+  const std::int64_t line = std::min(64, panel_width() * static_cast<int>(sizeof(float)));
+  return {reinterpret_cast<const char*>(at), std::max<std::int64_t>(1, (line + tiles - 1) / tiles)};
 }
 
 std::int64_t tile_fetch(const PlannedGemm& job, const Fetch& fetch) {
   const std::int64_t steps = job.in == Element::bf16 ? job.k / 2 : job.k;
-  return steps * (panel_width() / vector_width()) * fetch.step;
+  return steps * asks_per_row(panel_width()) * fetch.step;
 }
 
 std::int64_t planned_tiles(std::int64_t rows) {

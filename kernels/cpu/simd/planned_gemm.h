@@ -48,8 +48,7 @@ struct PlannedGemm {
   std::int64_t c_stride = 0;
   bool clamp = false;
   float low = 0, high = 0;
-  /// Asked for instead of weights further on, for each vector of weights once in every tile; not where rows are
-  /// `thin`.
+  /// Asked for instead of weights further on, asks_per_row() times for each k in every tile; not where rows are `thin`.
   Fetch fetch{};
   /// f32 without a fetch: while a panel is multiplied the next one is asked for, up to this one. For weights that come
   /// from beyond L2; the first tile of a panel would wait for them and the others leave memory idle.
@@ -68,6 +67,8 @@ struct PlannedGemm {
 /// i32 where has_int8(); runs are multiples of four, of which the last may reach past a's row where b is zero.
 void planned_gemm(const PlannedGemm&);
 
+/// How often a tile asks for memory at each row of b: as many lines as a row of f32 has.
+constexpr std::int64_t asks_per_row(std::int64_t columns) { return columns <= 16 ? 1 : (columns + 15) / 16; }
 /// What asks for panel p + 1 while `tiles` tiles multiply panel p; nothing where ask_end does not reach so far.
 Fetch next_panel(const PlannedGemm&, std::int64_t p, std::int64_t tiles);
 /// Bytes by which a tile moves such a fetch on.

@@ -62,6 +62,7 @@ FOVEA_INLINE HWY_INLINE void multiply(const Tile& t, V (&sum)[MR][kFull]) {
   const D d;
   constexpr int kBases = (MR + 2) / 3;
   constexpr int kRow = kFull * kLanes;
+  constexpr int kAsks = static_cast<int>(asks_per_row(kRow));
   FOVEA_UNROLL(2)
   for (int v = 0; v < kFull; ++v) {
     const V start = hn::LoadU(d, t.bias + v * kLanes);
@@ -83,8 +84,8 @@ FOVEA_INLINE HWY_INLINE void multiply(const Tile& t, V (&sum)[MR][kFull]) {
       FOVEA_UNROLL(2)
       for (int v = 0; v < kFull; ++v) bv[v] = hn::LoadU(d, b + q * kRow + v * kLanes);
       FOVEA_UNROLL(2)
-      for (int v = 0; v < kFull; ++v) hwy::Prefetch(fetch + v * fetch_step);
-      fetch += kFull * fetch_step;
+      for (int v = 0; v < kAsks; ++v) hwy::Prefetch(fetch + v * fetch_step);
+      fetch += kAsks * fetch_step;
       FOVEA_UNROLL(16)
       for (int i = 0; i < MR; ++i) {
         const V av = hn::Set(d, base[i / 3][i % 3 * stride + q]);
@@ -94,14 +95,12 @@ FOVEA_INLINE HWY_INLINE void multiply(const Tile& t, V (&sum)[MR][kFull]) {
     };
     int k = 0;
     FOVEA_UNROLL(1)
-    for (; k + 4 <= length; k += 4) {
+    for (; k + 2 <= length; k += 2) {
       step(0);
       step(1);
-      step(2);
-      step(3);
       FOVEA_UNROLL(5)
-      for (int i = 0; i < kBases; ++i) base[i] += 4;
-      b += 4 * kRow;
+      for (int i = 0; i < kBases; ++i) base[i] += 2;
+      b += 2 * kRow;
     }
     FOVEA_UNROLL(1)
     for (; k < length; ++k) {
