@@ -39,7 +39,7 @@ constexpr int kMaxRowsPairs = 9;
 // Weights are asked for so many floats ahead: they come from L2 or beyond, and the hardware starts anew at each page.
 constexpr int kPrefetch = 512;
 
-using TileFn = void (*)(const Tile&);
+using TileFn = void (*)(Tile&);
 /// For PlannedGemm::thin; null where the partial sums do not fit the registers.
 template <class O, int MR, int kFull>
 constexpr TileFn pick_thin() {
@@ -101,10 +101,10 @@ void gemm(const PlannedGemm& job) {
            job.clamp,
            job.low,
            job.high,
-           job.fetch};
+           job.fetch,
+           job.fetch.at ? job.k * asks_per_row(columns) * job.fetch.step : 0};
     if (!job.fetch.at)
       t.fetch = {reinterpret_cast<const char*>(t.b + kPrefetch), std::min(64, (narrow ? 1 : 2) * kLanes * 4)};
-    const std::int64_t fetched = job.fetch.at ? job.k * asks_per_row(columns) * job.fetch.step : 0;
     const bool shallow = job.k <= kShallow && halves_vectors();
     std::int64_t most = narrow    ? kMostNarrow<O>
                         : shallow ? std::min<std::int64_t>(kShallowRows, kMostWide<O>)
@@ -124,18 +124,19 @@ void gemm(const PlannedGemm& job) {
     std::int64_t left = job.rows;
     while (left > 0) {
       std::int64_t size = most;
-      if (left < 2 * most) size = left <= most ? left : (left + 1) / 2;
+      t.tiles = 1;
+      if (left < 2 * most) {
+        size = left <= most ? left : (left + 1) / 2;
+      } else if (!job.ask_results) {
+        t.tiles = left / most - 1;
+      }
       for (std::int64_t i = 0; job.ask_results && i < size; ++i) {
         const O* const row = static_cast<const O*>(t.c) + i * job.c_stride;
         prefetch_for_writing(row);
         prefetch_for_writing(row + columns - 1);
       }
       (thin ? thin : table[size])(t);
-      left -= size;
-      t.a += size * job.a_stride;
-      t.c = static_cast<O*>(t.c) + size * job.c_stride;
-      t.residual = after(t.residual, size * job.residual_stride);
-      t.fetch.at += fetched;
+      left -= t.tiles * size;
     }
   }
 }
