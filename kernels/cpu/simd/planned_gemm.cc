@@ -3,6 +3,9 @@
 // 14 rows × 2 vectors where there are 32 vector registers (28 sums, 2 of b, 1 broadcast; 7 divides every width of a
 // network at 224), 6 × 2 where there are 16. Rows lie at one distance, so five pointers with the scaled index of an
 // address reach 15 rows: with a pointer for each, half of them would live in memory (16 general registers).
+//
+// On an Intel Xeon (a core's peak by machine_probe: AVX-512 179, AVX2 95 GFLOP/s): 196×384 times 384×64 runs at 174 and
+// 87, 196×64 times 64×384 with a clamp at 162 and 84, 112×24 times 24×144 at 145 and 80.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/simd/planned_gemm.cc"
 #include <hwy/foreach_target.h>
