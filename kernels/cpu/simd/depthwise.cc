@@ -29,6 +29,9 @@ constexpr std::int64_t kWeightFloats = 2560;
 /// Which columns of a tile's inputs may lie outside the image: none; as many at each end as a centred kernel reaches
 /// over; any.
 enum class Edge { none, ends, any };
+constexpr bool may_lie_outside(Edge edge, int input, int inputs, int reach) {
+  return edge == Edge::any || (edge == Edge::ends && (input < reach || input >= inputs - reach));
+}
 template <class T>
 alignas(64) constexpr T kZeros[HWY_LANES(float)] = {};
 
@@ -78,8 +81,8 @@ HWY_INLINE void pixels(D d, const DepthwiseRow& p, std::int64_t j, std::int64_t 
     V in[kInputs];
     HWY_UNROLL(32)
     for (int i = 0; i < kInputs; ++i, x += p.in_pitch) {
-      const bool may = kEdge == Edge::any || (kEdge == Edge::ends && (i < kTaps / 2 || i >= kInputs - kTaps / 2));
-      const bool outside = may && static_cast<std::uint64_t>(column + i) >= static_cast<std::uint64_t>(p.width);
+      const bool outside = may_lie_outside(kEdge, i, kInputs, kTaps / 2) &&
+                           static_cast<std::uint64_t>(column + i) >= static_cast<std::uint64_t>(p.width);
       in[i] = load_value(d, outside ? kZeros<T> : x);
     }
     HWY_UNROLL(8)

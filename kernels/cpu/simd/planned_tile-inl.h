@@ -24,7 +24,7 @@ namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
-constexpr int kLanes = HWY_LANES(float);
+inline constexpr int kLanes = HWY_LANES(float);
 
 /// Asks for a line that will be written and may be another core's.
 HWY_INLINE void prefetch_for_writing(const void* at) {
