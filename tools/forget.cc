@@ -26,7 +26,8 @@ struct ForgetArguments {
 int run_forget(const ForgetArguments& o) {
   std::vector<std::string> files;
   for (const std::string& folder : o.folders) {
-    if (!fs::is_directory(folder)) throw Error(ErrorKind::file, folder, "there is no such folder of runs");
+    std::error_code failed;
+    if (!fs::is_directory(folder, failed)) throw Error(ErrorKind::file, folder, "there is no such folder of runs");
     for (const auto& entry : fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied)) {
       if (entry.is_regular_file() && entry.path().filename() == "subjects.csv") files.push_back(entry.path().string());
     }

@@ -70,7 +70,8 @@ Model open_model(const ModelSource& s, std::optional<std::uint64_t> seed) {
       throw Error(ErrorKind::usage, "--formula", "gives the weights; a weight file does not go with it");
     return models::load(weights::read_formula(s.formula), o);
   }
-  const bool exists = std::filesystem::exists(s.path);
+  std::error_code failed;  // whatever keeps a file from being there, opening it says so
+  const bool exists = std::filesystem::exists(s.path, failed);
   if (!exists && find_pretrained(s.path) && !s.names_are_networks) return load_weights(s.path, o);
   const bool like_a_name = s.path.find_first_of("./") == std::string::npos;
   if (!exists && (models::is_known(s.path) || (seed && like_a_name))) {

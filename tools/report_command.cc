@@ -168,7 +168,8 @@ int run_report(ReportArguments o) {
     throw Error(ErrorKind::usage, o.run, "is a compiled network, which cannot explain its answers",
                 "name the run folder it was compiled from");
   const Model model = open_model(source);
-  const bool is_folder = fs::is_directory(o.run);
+  std::error_code failed;
+  const bool is_folder = fs::is_directory(o.run, failed);
   const std::optional<RunRecord> record = is_folder ? read_run_record(o.run) : std::nullopt;
   if (o.data.empty() && !record)
     throw Error(ErrorKind::usage, o.run, "does not say which pictures it was trained on",

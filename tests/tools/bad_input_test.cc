@@ -52,6 +52,10 @@ TEST_CASE("bad input: folders") {
   write(folder / "file.jpg", "x");
   check_fails(train("file.jpg"), 2, "this is a file, not a data set");
   check_fails(train(std::string(300, 'n')), 1, "File name too long");
+  const std::string long_name(300, 'n');
+  check_fails(run({"predict", long_name, "picture.jpg"}), 1,
+              "[" + long_name + "] cannot be opened: File name too long");
+  check_fails(run({"report", long_name}), 1, "[" + long_name + "] cannot be opened: File name too long");
   CHECK_FALSE(fs::exists(folder / "run"));  // nothing was begun
 
   // A class with one picture can be learnt but not judged.
