@@ -145,19 +145,19 @@ void pool_rows(const PoolShape& p, const T* x, T* y, std::int32_t* argmax, std::
   }
 }
 
-void mean_rows(const float* x, std::int64_t rows, std::int64_t channels, float factor, float* y) {
+void mean_rows(const float* x, std::int64_t rows, std::int64_t channels, std::int64_t pitch, float factor, float* y) {
   each_vector(channels, [&](auto d, std::int64_t c) HWY_ATTR {
     // Four sums: their error grows with a quarter of the rows, and the additions overlap.
     auto a = hn::Zero(d), b = hn::Zero(d), e = hn::Zero(d), f = hn::Zero(d);
     std::int64_t r = 0;
     for (; r + 4 <= rows; r += 4) {
-      const float* row = x + r * channels + c;
+      const float* row = x + r * pitch + c;
       a = hn::Add(a, hn::LoadU(d, row));
-      b = hn::Add(b, hn::LoadU(d, row + channels));
-      e = hn::Add(e, hn::LoadU(d, row + 2 * channels));
-      f = hn::Add(f, hn::LoadU(d, row + 3 * channels));
+      b = hn::Add(b, hn::LoadU(d, row + pitch));
+      e = hn::Add(e, hn::LoadU(d, row + 2 * pitch));
+      f = hn::Add(f, hn::LoadU(d, row + 3 * pitch));
     }
-    for (; r < rows; ++r) a = hn::Add(a, hn::LoadU(d, x + r * channels + c));
+    for (; r < rows; ++r) a = hn::Add(a, hn::LoadU(d, x + r * pitch + c));
     hn::StoreU(hn::Mul(hn::Add(hn::Add(a, b), hn::Add(e, f)), hn::Set(d, factor)), d, y + c);
   });
 }
@@ -201,8 +201,9 @@ void pool_forward(const PoolShape& p, Element element, const void* x, void* y, s
   HWY_DYNAMIC_DISPATCH(pool_bf16)
   (p, static_cast<const std::uint16_t*>(x), static_cast<std::uint16_t*>(y), begin, end);
 }
-void mean_rows_f32(const float* x, std::int64_t rows, std::int64_t channels, float factor, float* y) {
-  HWY_DYNAMIC_DISPATCH(mean_rows)(x, rows, channels, factor, y);
+void mean_rows_f32(const float* x, std::int64_t rows, std::int64_t channels, std::int64_t pitch, float factor,
+                   float* y) {
+  HWY_DYNAMIC_DISPATCH(mean_rows)(x, rows, channels, pitch, factor, y);
 }
 void spread_row_f32(const float* x, std::int64_t rows, std::int64_t channels, float factor, float* y) {
   HWY_DYNAMIC_DISPATCH(spread_row)(x, rows, channels, factor, y);

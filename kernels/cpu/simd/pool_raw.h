@@ -27,8 +27,9 @@ void pool_forward(const PoolShape&, Element element, const void* x, void* y, std
 void pool_backward_f32(const PoolShape&, const float* dy, const std::int32_t* argmax, float* dx, std::int64_t begin,
                        std::int64_t end);
 
-/// sum[c] = Σ over `rows` rows of `channels`, times `factor`.
-void mean_rows_f32(const float* x, std::int64_t rows, std::int64_t channels, float factor, float* y);
+/// y[c] = factor · Σ over `rows` rows that lie `pitch` values from each other.
+void mean_rows_f32(const float* x, std::int64_t rows, std::int64_t channels, std::int64_t pitch, float factor,
+                   float* y);
 /// Each of `rows` rows of y becomes factor·x[channels].
 void spread_row_f32(const float* x, std::int64_t rows, std::int64_t channels, float factor, float* y);
 

@@ -4,11 +4,15 @@
 #include "core/threads/parallel.h"
 #include "kernels/check_internal.h"
 #include "kernels/cpu/simd/common.h"
+#include "kernels/cpu/simd/panels.h"
 #include "kernels/cpu/simd/pool_raw.h"
 #include "kernels/cpu/simd/simd.h"
 
 namespace fovea::kernels::simd {
 namespace {
+
+// Values of a mean that pay for another thread: so many take 1.5 µs, and a thread costs one.
+constexpr std::int64_t kMeanGrain = 28 << 10;
 
 std::int64_t rows_per_thread(std::int64_t row_elements) {
   return std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, row_elements));
@@ -62,13 +66,21 @@ void global_average_pool(const AveragePoolProblem& p) {
   const float* in = p.in.ptr<float>();
   float* out = p.out.ptr<float>();
   const auto factor = static_cast<float>(1.0 / static_cast<double>(pixels));
-  parallel_for(p.x_shape[0], rows_per_thread(image), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t n = begin; n < end; ++n) {
-      if (p.pass == Pass::forward) {
-        mean_rows_f32(in + n * image, pixels, channels, factor, out + n * channels);
-      } else {
+  if (p.pass == Pass::backward) {
+    return parallel_for(p.x_shape[0], rows_per_thread(image), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t n = begin; n < end; ++n)
         spread_row_f32(in + n * channels, pixels, channels, factor, out + n * image);
-      }
+    });
+  }
+  // Of one picture, threads share the channels, as the convolution before has left them to the cores.
+  const std::int64_t width = vector_width(), blocks = (channels + width - 1) / width;
+  const std::int64_t grain = std::max<std::int64_t>(1, kMeanGrain / std::max<std::int64_t>(1, pixels * width));
+  parallel_for(p.x_shape[0] * blocks, grain, [&](std::int64_t begin, std::int64_t end) {
+    while (begin < end) {
+      const std::int64_t n = begin / blocks, block = begin % blocks, stop = std::min(blocks, block + end - begin);
+      const std::int64_t first = block * width, last = std::min(channels, stop * width);
+      mean_rows_f32(in + n * image + first, pixels, last - first, channels, factor, out + n * channels + first);
+      begin += stop - block;
     }
   });
 }
