@@ -219,6 +219,33 @@ class ConvStep final : public Step {
   Places places_;
 };
 
+class GatedConvStep final : public Step {
+ public:
+  GatedConvStep(ConvPart part, Places places, int gate, int scaled)
+      : part_(std::move(part)), places_(places), gate_(gate), scaled_(scaled) {
+    part_.conv.y_pitch = places_.out_pitch;
+    info.kernel = "simd:gated";
+  }
+  void run(Pointers at) const override {
+    simd::PlannedConv conv = part_.conv;
+    const auto* const gate = static_cast<const float*>(place(at, gate_));
+    auto* const scaled = static_cast<float*>(place(at, scaled_));
+    const std::int64_t panel = conv.ci * simd::panel_width();
+    parallel_for(simd::panel_count(conv.co), std::max<std::int64_t>(1, kScaledPerThread / panel),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   simd::scale_planned(part_.packed.data<float>(), conv.ci, conv.co, gate, begin, end, scaled);
+                 });
+    conv.packed = scaled;
+    simd::planned_conv(conv, place(at, places_.in), place(at, places_.residual), result_place(at, places_, conv.out));
+  }
+
+ private:
+  static constexpr std::int64_t kScaledPerThread = 8 << 10;  ///< values, 1 µs
+  ConvPart part_;
+  Places places_;
+  int gate_, scaled_;
+};
+
 class DepthwiseStep final : public Step {
  public:
   DepthwiseStep(DepthwisePart part, Places places) : part_(std::move(part)), places_(places) {
@@ -369,6 +396,10 @@ std::unique_ptr<Step> winograd_step(const ConvGeometry& geometry, const Tensor& 
 
 std::unique_ptr<Step> depthwise_step(DepthwisePart part, Places places) {
   return std::make_unique<DepthwiseStep>(std::move(part), places);
+}
+
+std::unique_ptr<Step> gated_conv_step(ConvPart part, Places places, int gate, int scaled) {
+  return std::make_unique<GatedConvStep>(std::move(part), places, gate, scaled);
 }
 
 std::unique_ptr<Step> average_step(const Shape& x, simd::Element in, simd::Element out, Quantization x_scale,

@@ -91,6 +91,9 @@ struct DepthwisePart {
 
 std::unique_ptr<Step> conv_step(ConvPart part, Places places);
 std::unique_ptr<Step> depthwise_step(DepthwisePart part, Places places);
+/// A 1×1 convolution in f32 of one picture whose channels are multiplied by a gate [1, 1, 1, ci] first: its weights are
+/// instead, into `scaled` (planned_floats), which are fewer values where pixels are more than result channels.
+std::unique_ptr<Step> gated_conv_step(ConvPart part, Places places, int gate, int scaled);
 /// 3×3 at stride 1 by Winograd's F(2×2, 3×3), f32; `packed` from pack_winograd_weights.
 std::unique_ptr<Step> winograd_step(const ConvGeometry& geometry, const Tensor& packed, const Tensor& bias,
                                     kernels::ActivationParams activation, Places places);

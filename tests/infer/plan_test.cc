@@ -417,6 +417,24 @@ TEST_CASE("copies of a plan run at the same time", "[infer]") {
   }
 }
 
+TEST_CASE("gates of large maps go into the weights behind them", "[infer]") {
+  const NoGrad no_grad;
+  set_num_threads(2);  // with three, each would have a picture of its own
+  models::Options options;
+  options.image_size = 96;
+  options.classes = 10;
+  Model model = models::create("efficientnet_b0", options);
+  settle(model, 96);
+  const Tensor x = noise({3, 96, 96, 3}, 5), want = model(x);
+  for (const std::int64_t batch : {1, 3}) {  // several pictures have a gate each: only where they pass one by one
+    infer::Plan plan = infer::compile(model, {.input = {batch, 96, 96, 3}});
+    INFO(plan.describe());
+    CHECK((plan.describe().find("simd:gated") != std::string::npos) == (batch == 1));
+    for (std::int64_t i = 0; i < 3; i += batch)
+      CHECK(difference(plan(x.slice(i, i + batch).clone()), want.slice(i, i + batch).clone()) < 1e-4);
+  }
+}
+
 TEST_CASE("threads that take work from each other make the same bits", "[infer]") {
   const NoGrad no_grad;
   const std::jthread busy([](const std::stop_token& stop) {  // slows whichever thread runs beside it

@@ -84,6 +84,10 @@ std::int64_t planned_tiles(std::int64_t rows);
 /// columns 0 to 7 rows 0 and 1 side by side, then of columns 8 to 15, …, then of rows 2 and 3. Pairs lie within runs of
 /// `run` rows each (the last one may be shorter); zeros fill up an odd one.
 void pack_planned(const PackRows&, std::int64_t run, bool transposed = false);
+/// Panels [panel_begin, panel_end) of such a matrix, of one run, with row i times scale[i]; to begins where packed
+/// does.
+void scale_planned(const float* packed, std::int64_t k, std::int64_t columns, const float* scale,
+                   std::int64_t panel_begin, std::int64_t panel_end, float* to);
 /// Floats that this takes.
 std::int64_t planned_floats(std::int64_t k, std::int64_t run, std::int64_t columns);
 /// True where panels are packed so (AVX-512).

@@ -47,4 +47,30 @@ void pack_planned(const PackRows& job, std::int64_t run, bool transposed) {
   }
 }
 
+void scale_planned(const float* packed, std::int64_t k, std::int64_t columns, const float* scale,
+                   std::int64_t panel_begin, std::int64_t panel_end, float* to) {
+  const std::int64_t panels = panel_count(columns);
+  const int vectors = panel_end == panels ? paired(columns) : 0;
+  for (std::int64_t p = panel_begin; p < panel_end; ++p) {
+    const std::int64_t begin = p * panel_width() * k;
+    const float* from = packed + begin;
+    float* out = to + begin;
+    if (vectors > 0 && p + 1 == panels) {
+      const std::int64_t pairs = vectors * vector_width() / 2;
+      for (std::int64_t i = 0; i < k; i += 2) {
+        const float even = scale[i], odd = i + 1 < k ? scale[i + 1] : 0.0f;
+        for (std::int64_t c = 0; c < pairs; ++c, from += 2, out += 2) {
+          out[0] = from[0] * even;
+          out[1] = from[1] * odd;
+        }
+      }
+      continue;
+    }
+    const std::int64_t width = std::min<std::int64_t>(panel_width(), padded_columns(columns) - p * panel_width());
+    for (std::int64_t i = 0; i < k; ++i) {
+      for (std::int64_t c = 0; c < width; ++c) *out++ = *from++ * scale[i];
+    }
+  }
+}
+
 }  // namespace fovea::kernels::simd
