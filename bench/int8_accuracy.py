@@ -96,9 +96,11 @@ def main():
               f"{', '.join(in_f32(r) for r in results)} | "
               f"{', '.join('%.2f' % (100 * r['expected_loss']['int8']) for r in results)} |", flush=True)
     if o.edge:
-        start = ["--weights", o.edge_weights] if o.edge_weights else ["--model", "mobilenet_v2", "--width", "0.35"]
-        run = trained(o, "edge-1", o.edge, *start, "--image-size", "96", "--train-bn", "--lr", "2e-3", "--lr-decay", "1",
-                      "--augment", "light", "--limit", "12000", "--epochs", "4", "--seed", "1")
+        start = ["--model", "mobilenet_v2", "--width", "0.35", "--batch-size", "32"]
+        if o.edge_weights:
+            start = ["--weights", o.edge_weights, "--train-bn", "--lr", "2e-3", "--lr-decay", "1"]
+        run = trained(o, "edge-1", o.edge, *start, "--image-size", "96", "--augment", "light", "--limit", "12000",
+                      "--epochs", "4", "--seed", "1")
         r = quantize(o, run, "--calibrate", o.edge, "--out", os.path.join(o.runs, "edge.fovea"))
         lost, megabytes = r["accuracy"]["f32"] - r["accuracy"]["int8"], r["file"]["bytes"] / 1e6
         print("\n| MobileNetV2 0.35 at 96 | measured | limit |\n|---|---|---|")

@@ -136,8 +136,8 @@ Model build_model(const TrainOptions& o, const TrainData& data) {
     channels = data.small->channels;
     if (size == 0) size = data.small->side;
   }
-  Model model =
-      models::create(o.model, {.classes = classes, .image_size = size, .channels = channels, .seed = o.common.seed});
+  Model model = models::create(
+      o.model, {.classes = classes, .image_size = size, .channels = channels, .seed = o.common.seed, .width = o.width});
   model.class_names = data.train->class_names();
   if (data.small && model.preprocessing.channels == 1) {
     // Of Fashion-MNIST's training pictures; right in size for any grey pictures.
@@ -216,6 +216,9 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
 
   c.add_option("--model", o.model, "Network (`fovea summary NAME` shows it)")
       ->check(CLI::IsMember(models::names()))
+      ->group("Network");
+  c.add_option("--width", o.width, "Channel multiplier: 0.35 makes a small MobileNetV2 (default: the network's own)")
+      ->check(CLI::Range(0.01, 32.0))
       ->group("Network");
   c.add_option("--image-size", o.image_size, "Height and width that pictures are brought to")
       ->check(CLI::Range(4, 4096))

@@ -26,6 +26,7 @@ struct TrainOptions {
   std::string preset;
   std::string model;
   int image_size = 0;
+  double width = 0;  ///< 0: the network's own
   int epochs = 0;
   int batch_size = 0;
   bool auto_batch = false;

@@ -126,6 +126,7 @@ Model open_pretrained(const TrainOptions& o, const TrainData& data) {
   if (!o.model.empty()) source.model = o.model;
   source.layout = o.layout;
   source.image_size = o.image_size;
+  source.width = o.width;
   models::LoadOptions loading = load_options(source);
   loading.classes = classes;
   loading.head = Head::replace;

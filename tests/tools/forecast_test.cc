@@ -42,6 +42,21 @@ TEST_CASE("train --dry-run: memory within 5 % of what training then takes") {
   }
 }
 
+TEST_CASE("train --width: a network of fewer channels, and so it stays in its file") {
+  const TempFolder folder;
+  make_pictures(folder / "data", {"a", "b"}, 4);
+  const Words narrow = {"--model", "mobilenet_v2", "--width", "0.35", "--image-size", "32", "-q"};
+  const Outcome o = run(quick_train(folder / "data", folder / "run", narrow));
+  INFO(o.err);
+  REQUIRE(o.code == 0);
+  const Outcome summary = run({"summary", folder / "run"});
+  INFO(summary.out);
+  CHECK(contains(summary.out, "398 690"));  // parameters: 396 128 of width 0.35 and the classifier's 2562
+  const Outcome fixed = run(quick_train(folder / "data", folder / "other", {"--width", "0.5", "-q"}));
+  CHECK(fixed.code == 2);
+  CHECK(contains(fixed.err, "comes in one size"));
+}
+
 TEST_CASE("train --batch-size auto: chosen, recorded, and kept when resuming") {
   const TempFolder folder;
   make_pictures(folder / "data", {"a", "b"}, 12);
