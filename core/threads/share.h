@@ -19,7 +19,7 @@ struct ShareSizes {
   std::int64_t count = 0;  ///< items
   std::int64_t grain = 1;  ///< see parallel_for
   std::int64_t least = 1;  ///< items that a thread takes of its own at a time, if it has so many
-  bool fixed = false;  ///< parallel_for's parts: the loop is too short to pay for more, or results depend on the cut
+  bool fixed = false;      ///< parallel_for's parts, for loops that are too short to pay for more
 };
 
 /// One thread's part of the items [0, count).

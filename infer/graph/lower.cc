@@ -165,9 +165,6 @@ class Planner {
   /// How many nodes from i on run as one step: a convolution, a depthwise one and a 1×1 one (or only the first two)
   /// where the map between them would leave the caches, or where each thread has pictures of its own.
   std::size_t chain_length(std::size_t i) const {
-    const auto is_conv = [&](std::size_t k) {
-      return k < end_ && lowered_->packed[k].panels && graph_.nodes[k].kind == Kind::conv2d && fits(k);
-    };
     if (!is_conv(i) || i + 1 >= end_ || !lowered_->packed[i + 1].depthwise || !fits(i + 1)) return 1;
     const Node &first = graph_.nodes[i], &second = graph_.nodes[i + 1];
     if (first.residual || !feeds_only(i, i + 1)) return 1;
@@ -180,11 +177,7 @@ class Planner {
         map_bytes > kStaysInCache && (rows >= 8 * threads_ || (rows >= 7 * threads_ && weight_bytes <= kLightWeights));
     const bool pictures = mid[0] >= threads_ && mid[0] * map_bytes > kStaysInCache;
     if (!large && !pictures) return shares_panels(i) ? 2 : 1;
-    const bool projects = is_conv(i + 2) && feeds_only(i + 1, i + 2) && graph_.nodes[i + 2].weight_shape[0] == 1 &&
-                          graph_.nodes[i + 2].weight_shape[1] == 1 &&
-                          graph_.nodes[i + 2].conv.stride == kernels::Size2{1, 1} &&
-                          shape(graph_.nodes[i + 2].output)[1] == shape(second.output)[1] &&
-                          shape(graph_.nodes[i + 2].output)[2] == shape(second.output)[2];
+    const bool projects = projects_pixels(i + 2) && feeds_only(i + 1, i + 2);
     // MobileNetV1: the projection of one block is the expansion of the next.
     const bool expands = i + 3 < end_ && lowered_->packed[i + 3].depthwise && feeds_only(i + 2, i + 3);
     return projects && !expands ? 3 : 2;
@@ -203,19 +196,31 @@ class Planner {
     return panels >= threads_ && most * threads_ * 100 <= panels * 107;
   }
 
+  /// Node i is a convolution with a planned kernel.
+  bool is_conv(std::size_t i) const {
+    return i < end_ && lowered_->packed[i].panels && graph_.nodes[i].kind == Kind::conv2d && fits(i);
+  }
+
+  /// A 1×1 one of each pixel.
+  bool projects_pixels(std::size_t i) const {
+    if (!is_conv(i)) return false;
+    const Node& node = graph_.nodes[i];
+    const Shape &x = shape(node.inputs[0]), &y = shape(node.output);
+    return node.weight_shape[0] == 1 && node.weight_shape[1] == 1 && node.conv.stride == kernels::Size2{1, 1} &&
+           y[1] == x[1] && y[2] == x[2];
+  }
+
   /// Node i multiplies the channels of one picture, which the 1×1 convolution behind it alone reads, and the
   /// convolution's weights are fewer values.
   bool gates_projection(std::size_t i) const {
     const Node& gate = graph_.nodes[i];
-    if (gate.kind != Kind::multiply || i + 1 >= end_ || !feeds_only(i, i + 1)) return false;
-    const Node& conv = graph_.nodes[i + 1];
-    const PackedNode& p = lowered_->packed[i + 1];
-    const Shape &x = shape(gate.inputs[0]), &w = conv.weight_shape;
-    const bool floats = in_floats(i) && element(gate.output) == Element::f32 && p.in == Element::f32 && fits(i + 1);
-    return floats && conv.kind == Kind::conv2d && p.panels && x.rank() == 4 && x == shape(gate.output) && x[0] == 1 &&
-           shape(gate.inputs[1]) == Shape{1, 1, 1, x[3]} && w[0] == 1 && w[1] == 1 &&
-           conv.conv.stride == kernels::Size2{1, 1} && shape(conv.output)[1] == x[1] && shape(conv.output)[2] == x[2] &&
-           x[1] * x[2] >= kGatedPixels * w[3];
+    if (gate.kind != Kind::multiply || !projects_pixels(i + 1) || !feeds_only(i, i + 1)) return false;
+    const Shape& x = shape(gate.inputs[0]);
+    const bool floats =
+        in_floats(i) && element(gate.output) == Element::f32 && lowered_->packed[i + 1].in == Element::f32;
+    return floats && x.rank() == 4 && x == shape(gate.output) && x[0] == 1 &&
+           shape(gate.inputs[1]) == Shape{1, 1, 1, x[3]} &&
+           x[1] * x[2] >= kGatedPixels * graph_.nodes[i + 1].weight_shape[3];
   }
 
   std::unique_ptr<detail::Step> gated_projection(std::size_t i) {

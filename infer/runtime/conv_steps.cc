@@ -130,16 +130,16 @@ void DepthwisePart::set_u8(const ConvGeometry& g, const Int8& int8) {
 
 namespace {
 
-/// The kernel's rows of result row i: null outside the image.
-template <class T>
-void find_rows(const DepthwisePart& part, const DepthwisePart::Rows& x, std::int64_t i, const T** in) {
+/// Calls f(k, offset) for each of the kernel's rows of result row i that lies inside the image, `offset` values behind
+/// x.base.
+template <class F>
+void each_row(const DepthwisePart& part, const DepthwisePart::Rows& x, std::int64_t i, F f) {
   const std::int64_t first = i * part.stride - part.top, row = part.row.width * x.pitch;
-  std::int64_t slot = std::max<std::int64_t>(0, first);
+  std::int64_t k = std::max<std::int64_t>(0, -first), slot = first + k;
   if (slot >= x.ring) slot %= x.ring;
-  for (std::int64_t k = 0; k < part.kh; ++k) {
-    const bool inside = first + k >= 0 && first + k < part.h;
-    in[k] = inside ? static_cast<const T*>(x.base) + slot * row : nullptr;
-    if (inside && ++slot == x.ring) slot = 0;
+  for (; k < std::min(part.kh, part.h - first); ++k) {
+    f(k, slot * row);
+    if (++slot == x.ring) slot = 0;
   }
 }
 
@@ -158,8 +158,9 @@ void set_channels(Row& r, const T* packed_begin, std::int64_t begin, std::int64_
 void DepthwisePart::run_row(const Rows& x, std::int64_t i, std::int64_t begin, std::int64_t end, void* y,
                             std::int64_t y_pitch) const {
   if (row.element == simd::Element::u8) {
-    const std::uint8_t* in[simd::kMaxKernelRows];
-    find_rows(*this, x, i, in);
+    const std::uint8_t* in[simd::kMaxKernelRows] = {};
+    each_row(*this, x, i,
+             [&](std::int64_t k, std::int64_t offset) { in[k] = static_cast<const std::uint8_t*>(x.base) + offset; });
     simd::DepthwiseRowU8 r = row_u8;
     r.in = in;
     r.in_pitch = x.pitch;
@@ -168,8 +169,9 @@ void DepthwisePart::run_row(const Rows& x, std::int64_t i, std::int64_t begin, s
     return simd::depthwise_row(r);
   }
   if (row_bf16.packed) {
-    const std::uint16_t* in[simd::kMaxKernelRows];
-    find_rows(*this, x, i, in);
+    const std::uint16_t* in[simd::kMaxKernelRows] = {};
+    each_row(*this, x, i,
+             [&](std::int64_t k, std::int64_t offset) { in[k] = static_cast<const std::uint16_t*>(x.base) + offset; });
     simd::DepthwiseRowBf16 r = row_bf16;
     r.in = in;
     r.in_pitch = x.pitch;
@@ -182,14 +184,10 @@ void DepthwisePart::run_row(const Rows& x, std::int64_t i, std::int64_t begin, s
     r.in = in;
     r.weights = taps;
     r.rows = 0;
-    const std::int64_t first = i * stride - top;
-    std::int64_t k = std::max<std::int64_t>(0, -first), slot = first + k;
-    if (slot >= x.ring) slot %= x.ring;
-    for (; k < std::min(kh, h - first); ++k, ++r.rows) {
-      in[r.rows] = simd::element_at(x.base, slot * row.width * x.pitch, row.element);
-      taps[r.rows] = filters_ + k * row.taps * row.channels + begin;
-      if (++slot == x.ring) slot = 0;
-    }
+    each_row(*this, x, i, [&](std::int64_t k, std::int64_t offset) {
+      in[r.rows] = simd::element_at(x.base, offset, row.element);
+      taps[r.rows++] = filters_ + k * row.taps * row.channels + begin;
+    });
     r.bias += begin;
     r.channels = end - begin;
     r.in_pitch = x.pitch;

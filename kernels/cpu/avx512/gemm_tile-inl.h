@@ -277,7 +277,7 @@ void run_gemm(const PlannedGemm& job) {
            job.fetch};
     if (!job.fetch.at) t.fetch = {t.b + kPrefetch, 64};
     const std::int64_t fetched =
-        job.fetch.at ? job.k * Product::kBytes / 4 * ((columns + 15) / 16) * job.fetch.step : 0;
+        job.fetch.at ? job.k * Product::kBytes / 4 * asks_per_row(columns) * job.fetch.step : 0;
     const bool half = columns <= (narrow ? 8 : 24);
     const TileFn* table = narrow ? (half ? Table<Product, Out, 0, 1>::kFn : Table<Product, Out, 1, 0>::kFn)
                                  : (half ? Table<Product, Out, 1, 1>::kFn : Table<Product, Out, 2, 0>::kFn);

@@ -41,9 +41,9 @@ HWY_INLINE const T* row_of(const DepthwiseRow& p, int r) {
 }
 
 /// x86's max and min return the second operand if either is NaN: a NaN stays visible.
-template <class D, class V>
-HWY_INLINE V clamp(D d, V v, float low, float high) {
-  return hn::Min(hn::Set(d, high), hn::Max(hn::Set(d, low), v));
+template <class V>
+HWY_INLINE V clamp(V v, V low, V high) {
+  return hn::Min(high, hn::Max(low, v));
 }
 
 /// Channels [begin, end) of result pixel j, any size.
@@ -60,7 +60,7 @@ void one_pixel(const DepthwiseRow& p, std::int64_t j, std::int64_t begin, std::i
                          hn::LoadU(d, p.weights[r] + t * p.weight_pitch + c), sum);
       }
     }
-    store_value(clamp(d, sum, p.low, p.high), d, static_cast<T*>(p.out) + j * p.out_pitch + c);
+    store_value(clamp(sum, hn::Set(d, p.low), hn::Set(d, p.high)), d, static_cast<T*>(p.out) + j * p.out_pitch + c);
   });
 }
 
@@ -102,7 +102,7 @@ HWY_INLINE void pixels(D d, const DepthwiseRow& p, std::int64_t j, std::int64_t 
   T* out = static_cast<T*>(p.out) + j * p.out_pitch + c;
   const std::int64_t next = p.out_pitch;
   HWY_UNROLL(8)
-  for (int i = 0; i < kPixels; ++i, out += next) store_value(hn::Min(high, hn::Max(low, sum[i])), d, out);
+  for (int i = 0; i < kPixels; ++i, out += next) store_value(clamp(sum[i], low, high), d, out);
 }
 
 template <class T, int kTaps, int kStep, int kPixels, Edge kEdge>

@@ -68,7 +68,7 @@ struct PlannedGemm {
 void planned_gemm(const PlannedGemm&);
 
 /// How often a tile asks for memory at each row of b: as many lines as a row of f32 has.
-constexpr std::int64_t asks_per_row(std::int64_t columns) { return columns <= 16 ? 1 : (columns + 15) / 16; }
+constexpr std::int64_t asks_per_row(std::int64_t columns) { return (columns + 15) / 16; }
 /// What asks for panel p + 1 while `tiles` tiles multiply panel p; nothing where ask_end does not reach so far.
 Fetch next_panel(const PlannedGemm&, std::int64_t p, std::int64_t tiles);
 /// Bytes by which a tile moves such a fetch on.

@@ -50,7 +50,7 @@ void pack_planned(const PackRows& job, std::int64_t run, bool transposed) {
 void scale_planned(const float* packed, std::int64_t k, std::int64_t columns, const float* scale,
                    std::int64_t panel_begin, std::int64_t panel_end, float* to) {
   const std::int64_t panels = panel_count(columns);
-  const int vectors = panel_end == panels ? paired(columns) : 0;
+  const int vectors = paired(columns);
   for (std::int64_t p = panel_begin; p < panel_end; ++p) {
     const std::int64_t begin = p * panel_width() * k;
     const float* from = packed + begin;
