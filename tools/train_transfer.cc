@@ -132,6 +132,11 @@ Model open_pretrained(const TrainOptions& o, const TrainData& data) {
   loading.head = Head::replace;
   loading.seed = o.common.seed;
   Model model = load_weights(source.path, loading);
+  const double width = model.options.width > 0 ? model.options.width : 1;
+  if (o.width > 0 && std::abs(o.width - width) > 1e-9) {
+    throw Error(ErrorKind::usage, "--width", str("is ", o.width, ", but these weights are of width ", width),
+                "leave it out: weights bring their own");
+  }
   model.class_names = data.train->class_names();
   return model;
 }

@@ -55,6 +55,10 @@ TEST_CASE("train --width: a network of fewer channels, and so it stays in its fi
   const Outcome fixed = run(quick_train(folder / "data", folder / "other", {"--width", "0.5", "-q"}));
   CHECK(fixed.code == 2);
   CHECK(contains(fixed.err, "comes in one size"));
+  const Words tuned = {"train", folder / "data", "--weights", folder / "run", "--width", "0.5", "-q"};
+  const Outcome other = run(tuned);
+  CHECK(other.code == 2);
+  CHECK(contains(other.err, "these weights are of width 0.35"));
 }
 
 TEST_CASE("train --batch-size auto: chosen, recorded, and kept when resuming") {
