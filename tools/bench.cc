@@ -25,6 +25,8 @@
 #include "tools/cold_start.h"
 #include "tools/command.h"
 #include "tools/compute_type.h"
+#include "tools/report.h"
+#include "tools/table.h"
 #include "train/loss_scale.h"
 #include "train/optimizer.h"
 
@@ -79,21 +81,23 @@ void print_profile(infer::Plan& plan, int runs) {
   };
   std::map<std::pair<std::string, std::string>, Sum> sums;
   const auto rate = [](double macs, double ms) { return ms > 0 ? 2e-6 * macs / ms : 0.0; };
-  std::printf("%-30s %-18s %-5s %-14s %9s %9s %9s\n", "step", "kernel", "type", "result", "µs", "MMAC", "GFLOP/s");
+  Table table({"step", "kernel", "type", "result", "µs>", "MMAC>", "GFLOP/s>"});
+  const auto row = [&](const std::string& name, const std::string& kernel, const std::string& type,
+                       const std::string& result, double ms, double macs) {
+    table.row({name, kernel, type, result, number(ms * 1e3, "%.1f"), number(macs / 1e6, "%.2f"),
+               number(rate(macs, ms), "%.1f")});
+  };
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const double macs = static_cast<double>(steps[i].macs);
     Sum& sum = sums[{steps[i].kernel, steps[i].type}];
     sum.ms += times[i];
     sum.macs += macs;
     ++sum.count;
-    std::printf("%-30s %-18s %-5s %-14s %9.1f %9.2f %9.1f\n", steps[i].name.c_str(), steps[i].kernel.c_str(),
-                steps[i].type.c_str(), steps[i].output.to_string().c_str(), times[i] * 1e3, macs / 1e6,
-                rate(macs, times[i]));
+    row(steps[i].name, steps[i].kernel, steps[i].type, steps[i].output.to_string(), times[i], macs);
   }
-  for (const auto& [kernel, sum] : sums) {
-    std::printf("%-30s %-18s %-5s %-14s %9.1f %9.2f %9.1f\n", "in all", kernel.first.c_str(), kernel.second.c_str(),
-                str(sum.count, " steps").c_str(), sum.ms * 1e3, sum.macs / 1e6, rate(sum.macs, sum.ms));
-  }
+  for (const auto& [kernel, sum] : sums)
+    row("in all", kernel.first, kernel.second, str(sum.count, " steps"), sum.ms, sum.macs);
+  table.print();
 }
 
 /// The same for programs.

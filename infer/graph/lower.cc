@@ -64,7 +64,7 @@ class Planner {
       const std::size_t count = gates ? 2 : chain_length(i);
       const Node &first = graph_.nodes[i], &last = graph_.nodes[i + count - 1];
       std::unique_ptr<detail::Step> step = gates ? gated_projection(i) : count > 1 ? chain(i, count) : make(i);
-      step->info.name = first.name;
+      step->info.name = (gates ? last : first).name;  // whoever looks for the multiply-adds looks for the convolution
       step->info.output = shape(last.output);
       step->info.type = type_of(i);
       for (std::size_t k = i; k < i + count; ++k) {
