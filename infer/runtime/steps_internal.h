@@ -99,6 +99,13 @@ std::unique_ptr<Step> winograd_step(const ConvGeometry& geometry, const Tensor& 
                                     kernels::ActivationParams activation, Places places);
 /// first → depthwise → last (a 1×1 convolution, or nothing) in bands of rows.
 std::unique_ptr<Step> chain_step(ConvPart first, DepthwisePart depthwise, std::optional<ConvPart> last, Places places);
+/// One of a sequence of 1×1 convolutions. out −1: only the next one reads the result.
+struct RowsConv {
+  ConvPart part;
+  int out = -1, residual = -1;
+};
+/// [depthwise →] 1×1 convolutions over one picture, at least one, row by row.
+std::unique_ptr<Step> rows_step(std::optional<DepthwisePart> depthwise, std::vector<RowsConv> convs, int in);
 /// The mean over all pixels of x [N, H, W, C] in u8 or bf16 to y [N, C] in the same type, or f32. `x_scale` is of u8,
 /// y_scale of u8 results.
 std::unique_ptr<Step> average_step(const Shape& x, kernels::simd::Element in, kernels::simd::Element out,

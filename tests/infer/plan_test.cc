@@ -462,6 +462,35 @@ TEST_CASE("threads that take work from each other make the same bits", "[infer]"
   set_num_threads(2);
 }
 
+TEST_CASE("rows that threads take through several layers are those of layer after layer", "[infer]") {
+  const NoGrad no_grad;
+  // 14 and 7 rows, which two threads do not divide; with and without squeeze-and-excitation between the layers.
+  for (const auto& [name, size] : {std::pair{"mobilenet_v2", 224}, std::pair{"efficientnet_lite0", 224},
+                                   std::pair{"mobilenet_v3_small", 256}, std::pair{"resnet50", 224}}) {
+    models::Options options;
+    options.image_size = size;
+    options.classes = 10;
+    Model model = models::create(name, options);
+    settle(model, size);
+    const Tensor x = noise({1, size, size, 3}, 3);
+    for (const DType dtype : {DType::bf16, DType::i8}) {
+      set_num_threads(1);
+      infer::Plan alone = infer::compile(model, {.input = x.shape(), .dtype = dtype});
+      const Tensor want = alone(x).clone();
+      CHECK(alone.describe().find("simd:rows") == std::string::npos);
+      for (const int threads : {2, 3}) {
+        set_num_threads(threads);
+        infer::Plan plan = infer::compile(model, {.input = x.shape(), .dtype = dtype});
+        INFO(name << " on " << threads << "\n" << plan.describe());
+        const bool may = dtype == DType::bf16 ? kernels::simd::has_bf16() : kernels::simd::has_int8();
+        if (threads == 2 && may) CHECK(plan.describe().find("simd:rows") != std::string::npos);
+        for (int run = 0; run < 2; ++run) CHECK(difference(plan(x), want) == 0);
+      }
+    }
+  }
+  set_num_threads(2);
+}
+
 TEST_CASE("values share memory only when they are not alive together", "[infer]") {
   models::Options options;
   options.image_size = 224;

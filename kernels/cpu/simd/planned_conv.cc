@@ -84,11 +84,10 @@ bool asks(const PlannedConv& c) {
   return c.in == Element::f32 && c.packed_rows() * c.co * static_cast<std::int64_t>(sizeof(float)) >= kFarBytes;
 }
 
-/// Rows of a 1×1 convolution lie 4096 bytes apart, or a multiple: all of a tile's values at one k then compete for the
-/// eight places of one set of the L1 cache (measured with 1024 channels: 128 instead of 220 GFLOP/s).
 bool rows_compete(const PlannedConv& c) {
   const std::int64_t step = c.stride.w * c.ci * bytes_of(c.in);
-  return c.n * c.ho * c.wo > 8 && c.kh == 1 && c.kw == 1 && inside(c) && step % (c.stride.w > 1 ? 2048 : 4096) == 0;
+  return c.n * c.ho * c.wo > 8 && c.kh == 1 && c.kw == 1 && inside(c) &&
+         pitch_competes(c.stride.w > 1 ? 2 * step : step);
 }
 
 std::int64_t gathered_pitch(const PlannedConv& c) { return c.ci + 64 / bytes_of(c.in); }
