@@ -29,7 +29,8 @@ void read_quantization(const Tensor& table, Graph& graph, const std::string& whe
   const float* entry = table.data<float>();
   for (Quantization& q : graph.quantization) {
     const float scale = *entry++, zero = *entry++;
-    if (!((scale == 0 || (scale > 1e-12f && scale < 1e12f)) && zero >= 0 && zero <= 255 && zero == std::floor(zero)))
+    if (!((scale == 0 || (scale > kLeastScale && scale < kLargestScale)) && zero >= 0 && zero <= 255 &&
+          zero == std::floor(zero)))
       throw Error(ErrorKind::format, where, str("a value cannot be quantised with scale ", scale, " and zero ", zero));
     q = {scale, static_cast<int>(zero)};
   }

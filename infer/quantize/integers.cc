@@ -15,8 +15,9 @@ bool can_be_integer(const Node& node) {
 
 Quantization quantization_of(const Range& range) {
   const double low = std::min(0.0, range.low), high = std::max(0.0, range.high);
-  // A value that was never anything but 0 needs some scale.
-  const double scale = high > low ? (high - low) / 255 : 1.0;
+  // A value that was never anything but 0 needs some scale; one that is all but 0 (the last layers of MobileNetV1 with
+  // weights nobody trained: 1e-11) rounds to 0. Twice: adjusting the scale to pictures may make it smaller.
+  const double scale = high > low ? std::clamp((high - low) / 255, 2.0 * kLeastScale, 0.5 * kLargestScale) : 1.0;
   const double zero = std::clamp(std::nearbyint(-low / scale), 0.0, 255.0);
   return {static_cast<float>(scale), static_cast<int>(zero)};
 }

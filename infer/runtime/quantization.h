@@ -9,4 +9,7 @@ struct Quantization {
   int zero = 0;
 };
 
+/// Scales of quantised values lie between these: their products and quotients are far from the ends of f32.
+inline constexpr float kLeastScale = 1e-12f, kLargestScale = 1e12f;
+
 }  // namespace fovea::infer

@@ -428,6 +428,20 @@ TEST_CASE("a quantised network in a file answers the same", "[quantize]") {
   std::filesystem::remove(path);
 }
 
+TEST_CASE("a network whose values all but vanish can be saved and read", "[quantize]") {
+  const NoGrad no_grad;
+  // Weights that nobody trained: behind 27 layers 1e-11 is left of the picture.
+  const Model model = models::create("mobilenet_v1", {.classes = 20, .image_size = 32, .width = 0.25});
+  const infer::QuantizedModel q = infer::quantize_on_noise(model);
+  const std::string path = (std::filesystem::temp_directory_path() / "fovea_vanishing_test.fovea").string();
+  infer::save(q, path);
+  const Tensor x = noise({1, 32, 32, 3}, 72);
+  CHECK(infer::load(path)(x).to_vector<float>() == q.network()(x).to_vector<float>());
+  std::filesystem::remove(path);
+  CHECK(infer::quantization_of({0, 1e-30}).scale > infer::kLeastScale);
+  CHECK(infer::quantization_of({-1e30, 1e30}).scale < infer::kLargestScale);
+}
+
 TEST_CASE("without pictures a network is calibrated on noise", "[quantize]") {
   const NoGrad no_grad;
   const Model model = small_model();
