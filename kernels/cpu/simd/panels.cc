@@ -398,54 +398,6 @@ void thin(const ThinMultiply& job) {
   }
 }
 
-/// Copies `count` rows of one panel; sums of its columns are added to `sums` if given.
-template <int NV, bool kWhole>
-HWY_INLINE void pack_panel(const float* src, std::int64_t pitch, std::int64_t count, std::int64_t columns, float* to,
-                           float* sums) {
-  const D d;
-  V total[NV];
-  FOVEA_UNROLL(2)
-  for (int v = 0; v < NV; ++v) total[v] = hn::Zero(d);
-  HWY_ALIGN float edge[NV * kLanes] = {};
-  FOVEA_UNROLL(2)
-  for (std::int64_t i = 0; i < count; ++i, src += pitch, to += NV * kLanes) {
-    const float* from = src;
-    if (!kWhole) {
-      std::memcpy(edge, src, static_cast<std::size_t>(columns) * sizeof(float));
-      from = edge;
-    }
-    FOVEA_UNROLL(2)
-    for (int v = 0; v < NV; ++v) {
-      const V x = hn::LoadU(d, from + v * kLanes);
-      total[v] = hn::Add(total[v], x);
-      hn::StoreU(x, d, to + v * kLanes);
-    }
-  }
-  if (!sums) return;
-  FOVEA_UNROLL(2)
-  for (int v = 0; v < NV; ++v) hn::StoreU(hn::Add(total[v], hn::LoadU(d, sums + v * kLanes)), d, sums + v * kLanes);
-}
-
-void copy_rows(const PackRows& job) {
-  constexpr int kPanel = 2 * kLanes;
-  for (std::int64_t p = job.panel_begin; p < job.panel_end; ++p) {
-    const std::int64_t columns = std::min<std::int64_t>(kPanel, job.columns - p * kPanel);
-    const bool narrow = columns <= kLanes;
-    const float* src = job.src + p * kPanel;
-    float* to = job.packed + p * kPanel * job.k + job.k0 * (narrow ? kLanes : kPanel);
-    float* sums = job.sums ? job.sums + p * kPanel : nullptr;
-    if (columns == kPanel) {
-      pack_panel<2, true>(src, job.pitch, job.count, columns, to, sums);
-    } else if (columns == kLanes) {
-      pack_panel<1, true>(src, job.pitch, job.count, columns, to, sums);
-    } else if (narrow) {
-      pack_panel<1, false>(src, job.pitch, job.count, columns, to, sums);
-    } else {
-      pack_panel<2, false>(src, job.pitch, job.count, columns, to, sums);
-    }
-  }
-}
-
 int lanes() { return kLanes; }
 const char* target() { return hwy::TargetName(HWY_TARGET); }
 
@@ -456,7 +408,6 @@ void multiply_entry(const Multiply& job) { multiply(job); }
 void outer_entry(const Outer& job) { outer(job); }
 int outer_rows_entry() { return kMaxRows; }
 void thin_entry(const ThinMultiply& job) { thin(job); }
-void pack_rows_entry(const PackRows& job) { copy_rows(job); }
 int lanes_entry() { return lanes(); }
 const char* target_entry() { return target(); }
 
@@ -473,7 +424,6 @@ HWY_EXPORT(multiply_entry);
 HWY_EXPORT(outer_entry);
 HWY_EXPORT(outer_rows_entry);
 HWY_EXPORT(thin_entry);
-HWY_EXPORT(pack_rows_entry);
 HWY_EXPORT(lanes_entry);
 HWY_EXPORT(target_entry);
 
@@ -484,7 +434,6 @@ int outer_tiles(std::int64_t k) {
 }
 void outer_panels(const Outer& job) { HWY_DYNAMIC_DISPATCH(outer_entry)(job); }
 void multiply_thin(const ThinMultiply& job) { HWY_DYNAMIC_DISPATCH(thin_entry)(job); }
-void pack_rows(const PackRows& job) { HWY_DYNAMIC_DISPATCH(pack_rows_entry)(job); }
 int vector_width() {
   kernels::detail::settle_instruction_set();
   return HWY_DYNAMIC_DISPATCH(lanes_entry)();
@@ -506,37 +455,6 @@ bool fuses(Activation activation) {
     case Activation::hard_swish:
     case Activation::hard_sigmoid: return true;
     default: return false;
-  }
-}
-
-void pack_transposed(const PackRows& job) {
-  const std::int64_t panel = panel_width();
-  for (std::int64_t p = job.panel_begin; p < job.panel_end; ++p) {
-    const std::int64_t columns = std::min(panel, job.columns - p * panel);
-    const std::int64_t width = columns <= panel / 2 ? panel / 2 : panel;
-    float* const to = job.packed + p * panel * job.k + job.k0 * width;
-    // 64 rows of a panel at a time stay in L1 while their columns come in one after the other.
-    for (std::int64_t block = 0; block < job.count; block += 64) {
-      const std::int64_t end = std::min(job.count, block + 64);
-      std::int64_t j = 0;
-      for (; j + 4 <= columns; j += 4) {  // four at a time, which are one store
-        const float* const a = job.src + (p * panel + j) * job.pitch;
-        const float *const b = a + job.pitch, *const c = b + job.pitch, *const d = c + job.pitch;
-        for (std::int64_t i = block; i < end; ++i) {
-          float* const four = to + i * width + j;
-          four[0] = a[i];
-          four[1] = b[i];
-          four[2] = c[i];
-          four[3] = d[i];
-        }
-      }
-      for (; j < columns; ++j) {
-        const float* const from = job.src + (p * panel + j) * job.pitch;
-        for (std::int64_t i = block; i < end; ++i) to[i * width + j] = from[i];
-      }
-      if (columns == width) continue;
-      for (std::int64_t i = block; i < end; ++i) std::fill(to + i * width + columns, to + (i + 1) * width, 0.0f);
-    }
   }
 }
 
