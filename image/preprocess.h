@@ -43,6 +43,9 @@ struct Preprocessing {
                                0.406f};  ///< in units after scale, in channel order; the first `channels` count
   std::array<float, 3> std = {0.229f, 0.224f, 0.225f};  ///< not zero
 
+  /// The network's answer is the mean of those for the picture and its mirror image (image/views.h).
+  bool mirrored = false;
+
   friend bool operator==(const Preprocessing&, const Preprocessing&) = default;
 };
 

@@ -9,16 +9,17 @@ namespace fovea::image {
 using nlohmann::json;
 
 std::string to_json(const Preprocessing& p) {
-  const json out = {{"width", p.width},
-                    {"height", p.height},
-                    {"channels", p.channels},
-                    {"order", std::string(to_string(p.order))},
-                    {"resize_rule", std::string(to_string(p.rule))},
-                    {"resize_size", p.resize_size},
-                    {"filter", std::string(to_string(p.filter))},
-                    {"scale", p.scale},
-                    {"mean", p.mean},
-                    {"std", p.std}};
+  json out = {{"width", p.width},
+              {"height", p.height},
+              {"channels", p.channels},
+              {"order", std::string(to_string(p.order))},
+              {"resize_rule", std::string(to_string(p.rule))},
+              {"resize_size", p.resize_size},
+              {"filter", std::string(to_string(p.filter))},
+              {"scale", p.scale},
+              {"mean", p.mean},
+              {"std", p.std}};
+  if (p.mirrored) out["mirrored"] = true;
   return out.dump();
 }
 
@@ -35,6 +36,7 @@ Preprocessing preprocessing_from_json(std::string_view text) try {
   p.scale = in.at("scale").get<double>();
   p.mean = in.at("mean").get<std::array<float, 3>>();
   p.std = in.at("std").get<std::array<float, 3>>();
+  p.mirrored = in.value("mirrored", false);
   check(p);
   return p;
 } catch (const json::exception& e) {

@@ -58,6 +58,7 @@ Network::Network(const Model& model) : model_(model), list_(models::without_fuse
     if (value.tensor.defined()) value.tensor = value.tensor.view_as(value.tensor.shape());
   }
   const Shape& result = list_.values[at(list_.outputs.at(0))].spec.shape;
+  model_.preprocessing.mirrored = false;  // what is explained is the picture as it is
   if (list_.outputs.size() != 1 || result.rank() != 2 || result.dim(1) < 1) {
     throw Error(ErrorKind::usage, "explain", str("the model's result is ", result, ", expected [N, classes]"),
                 "only classifiers can be explained");

@@ -130,7 +130,7 @@ int run_evaluate(const EvaluateArguments& o) {
     evaluating.cancel = &catch_interrupts();
     evaluating.observer = &bar;
     evaluating.forward = answering.forward;
-    if (o.tta) {
+    if (o.tta && !answering.preprocessing.mirrored) {
       evaluating.forward = [plain = evaluating.forward](const Tensor& x) {
         return insight::augmented_logits(plain, x);
       };
@@ -238,7 +238,11 @@ void add_evaluate(CLI::App& app, Action& action) {
   command->add_option("--bootstrap", o->bootstrap, "Intervals for every figure from so many resamples")
       ->check(CLI::Range(10, 1000000))
       ->group(group);
-  command->add_flag("--tta", o->tta, "Test-time augmentation: mirrored pictures too, answers averaged")->group(group);
+  command
+      ->add_flag(
+          "--tta", o->tta,
+          "Test-time augmentation: mirrored pictures too, answers averaged (of models trained with --tta so or so)")
+      ->group(group);
   add_consent_options(*command, o->consent);
   command->add_option("--group-prefix", o->group_prefix, "So many first characters of a file name are its subject")
       ->check(CLI::Range(0, 255))

@@ -114,7 +114,8 @@ std::string describe(const image::Preprocessing& p) {
                          : str("shorter side to ", p.resize_size, ", centre crop ", p.width, "×", p.height);
   text += str(" (", to_string(p.filter), "), ");
   text += p.order == image::ChannelOrder::bgr ? "BGR, " : p.channels == 1 ? "grey, " : "RGB, ";
-  return text + str("(", shortest(p.scale), "·x − ", numbers(p.mean, p.channels), ") / ", numbers(p.std, p.channels));
+  text += str("(", shortest(p.scale), "·x − ", numbers(p.mean, p.channels), ") / ", numbers(p.std, p.channels));
+  return p.mirrored ? text + ", answers averaged with the mirror image's" : text;
 }
 
 }  // namespace fovea::tools

@@ -227,6 +227,7 @@ Preparation prepare(TrainOptions& o, Communicator& world) {
   if (world.rank() == 0)
     for (const std::string& warning : data.warnings) std::fprintf(stderr, "fovea: warning: %s\n", warning.c_str());
   Model model = pretrained ? open_pretrained(o, data) : build_model(o, data);
+  if (o.tta) model.preprocessing.mirrored = *o.tta;
   TrainerOptions trainer = trainer_options(o, data, model);
   if (pretrained) {
     trainer.optimizer_options.lr_scales =

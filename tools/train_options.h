@@ -35,6 +35,7 @@ struct TrainOptions {
   bool sync_batch_norm = false;
   std::string optimizer, schedule;
   double lr = 0, weight_decay = -1, label_smoothing = -1, momentum = 0.9, ema = -1, clip_norm = -1;
+  std::optional<bool> tta;  ///< test-time augmentation, kept with the model
   double focal = 0, warmup = 0;
   double val = -1;
   int group_prefix = 0;

@@ -5,6 +5,7 @@
 
 #include "core/autograd/modes.h"
 #include "core/error.h"
+#include "image/views.h"
 #include "layers/ops/reduce.h"
 
 namespace fovea {
@@ -63,7 +64,10 @@ Evaluation evaluate(const Model& model, Loader& loader, int classes, const Evalu
   for (std::int64_t done = 0; !cancelled() && loader.next(batch); ++done) {
     if (batch.indices.empty()) continue;  // this rank's part of the last batch, perhaps
     const Tensor images = images_on(batch, device);
-    const Tensor logits = (options.forward ? options.forward(images) : model(images)).to(kCpu);
+    const Tensor logits =
+        (options.forward ? options.forward(images)
+                         : image::forward_views(model.preprocessing, images, [&](const Tensor& x) { return model(x); }))
+            .to(kCpu);
     if (logits.rank() != 2 || logits.dim(1) != classes) {
       throw Error(ErrorKind::usage, "evaluate",
                   str("the model gives ", logits.to_string(), ", the dataset has ", classes, " classes"),

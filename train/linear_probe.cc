@@ -331,6 +331,7 @@ Features compute_features(const Model& model, const DatasetPtr& dataset, const F
 Model feature_network(const Model& model) {
   Model out(trunk_of(model));
   out.preprocessing = model.preprocessing;
+  out.preprocessing.mirrored = false;
   return out;
 }
 

@@ -5,6 +5,7 @@
 
 #include "core/autograd/modes.h"
 #include "core/error.h"
+#include "image/views.h"
 #include "infer/quantize/captured_internal.h"
 #include "infer/quantize/quantize.h"
 #include "kernels/registry.h"
@@ -29,7 +30,8 @@ std::function<Tensor(const Tensor&)> fast_forward(const Model& model, DType dtyp
   const auto op_by_op = [model, device = model.device()](const Tensor& x) {
     const InferenceMode inference;
     const NoGrad no_grad;
-    return model(x.to(device)).to(kCpu);
+    return image::forward_views(model.preprocessing, x,
+                                [&](const Tensor& view) { return model(view.to(device)).to(kCpu); });
   };
   try {
     if (model.device() != kCpu) {

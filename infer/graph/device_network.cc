@@ -5,6 +5,7 @@
 #include <list>
 
 #include "core/error.h"
+#include "image/views.h"
 #include "infer/graph/network_file_internal.h"
 #include "kernels/dense.h"
 #include "kernels/device_graph.h"
@@ -210,6 +211,10 @@ std::size_t DeviceNetwork::planned_bytes(const Shape& input) const {
 }
 
 Tensor DeviceNetwork::operator()(const Tensor& x) {
+  return image::forward_views(impl().preprocessing, x, [this](const Tensor& view) { return one_view(view); });
+}
+
+Tensor DeviceNetwork::one_view(const Tensor& x) {
   Impl& self = impl();
   if (x.dtype() != DType::f32 || (x.device() != kCpu && x.device() != self.device)) {
     throw Error(x.dtype() != DType::f32 ? ErrorKind::usage : ErrorKind::device, "network",

@@ -46,6 +46,7 @@ class FOVEA_API DeviceNetwork {
   struct Impl;
   /// Error{usage} where nothing was loaded.
   Impl& impl() const;
+  Tensor one_view(const Tensor& x);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -1,5 +1,5 @@
-// What is worth doing together: blocks of large maps in bands, small ones row by row or by panels of channels, pictures of
-// a batch one by one. The rules are measured; steps_internal.h says what each kind of step does.
+// What is worth doing together: blocks of large maps in bands, small ones row by row or by panels of channels, pictures
+// of a batch one by one. The rules are measured; steps_internal.h says what each kind of step does.
 #include "infer/graph/grouping_internal.h"
 
 #include <algorithm>
@@ -150,7 +150,8 @@ bool Grouping::makes_rows(std::size_t i) const {
   const Node& node = graph_.nodes[i];
   if (element(node.output) == Element::f32 || shape(node.output)[0] != 1 || slices_.contains(node.output)) return false;
   if (lowered_->packed[i].depthwise) return fits(i);
-  return projects_pixels(i) && chain_length(i) == 1 && !kernels::simd::pitch_competes(shape(node.inputs[0])[3] * kernels::simd::bytes_of(element(node.inputs[0])));
+  return projects_pixels(i) && chain_length(i) == 1 &&
+         !kernels::simd::pitch_competes(shape(node.inputs[0])[3] * kernels::simd::bytes_of(element(node.inputs[0])));
 }
 
 bool Grouping::is_conv(std::size_t i) const {
@@ -167,8 +168,7 @@ bool Grouping::projects_pixels(std::size_t i) const {
 
 bool Grouping::feeds_only(std::size_t a, std::size_t b) const {
   const int value = graph_.nodes[a].output;
-  if (output_ == value || graph_.root(graph_.output) == value || graph_.nodes[b].inputs[0] != value)
-    return false;
+  if (output_ == value || graph_.root(graph_.output) == value || graph_.nodes[b].inputs[0] != value) return false;
   return reads_of(graph_, value) == 1;
 }
 

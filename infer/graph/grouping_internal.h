@@ -63,7 +63,7 @@ class Grouping {
   int threads_;
   std::size_t end_;
   std::vector<Shape> shapes_;
-  int output_;  ///< root of the value that these nodes are for
+  int output_;                   ///< root of the value that these nodes are for
   std::map<int, Slice> slices_;  ///< the planner's, once it has found them
 
  private:

@@ -5,6 +5,7 @@
 
 #include "core/device.h"
 #include "core/error.h"
+#include "image/views.h"
 #include "infer/graph/lower_internal.h"
 #include "infer/graph/network_file_internal.h"
 #include "kernels/cpu/simd/planned_gemm.h"
@@ -73,7 +74,9 @@ Plan& Network::plan(const Shape& input) {
   return plans.front();
 }
 
-Tensor Network::operator()(const Tensor& x) { return plan(x.shape())(x); }
+Tensor Network::operator()(const Tensor& x) {
+  return image::forward_views(impl().preprocessing, x, [this](const Tensor& view) { return plan(view.shape())(view); });
+}
 
 Tensor Network::operator()(const image::Image& picture) {
   Tensor x(input_shape());

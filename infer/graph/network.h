@@ -28,12 +28,12 @@ class FOVEA_API Network {
   Network(NetworkFile&& from, DType dtype);
 
   bool defined() const { return impl_ != nullptr; }
-  /// Logits f32 [N, classes] of pictures f32 [N,H,W,C], normalised as preprocessing() says; any batch and size that the
-  /// network takes, Error{shape} otherwise.
+  /// Logits f32 [N, classes] of pictures f32 [N,H,W,C], normalised as preprocessing() says (where it says `mirrored`,
+  /// of them and their mirror images, averaged); any batch and size that the network takes, Error{shape} otherwise.
   Tensor operator()(const Tensor& x);
   /// Logits [1, classes] of one picture, preprocessed.
   Tensor operator()(const image::Image& picture);
-  /// The plan for this shape; stays where it is until eight other shapes have come.
+  /// The plan for this shape, which answers for one view; stays where it is until eight other shapes have come.
   Plan& plan(const Shape& input);
 
   /// NHWC of one picture: what preprocessing() gives.

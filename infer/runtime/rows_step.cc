@@ -1,8 +1,8 @@
-// Layers that make a row of their result from the same row of what is before them: 1×1 convolutions one after the other,
-// perhaps behind a depthwise one. A thread takes its rows through all of them, so that threads meet once and not behind
-// each layer, and what lies between stays in its own core's cache. For maps of 8 and 16 bits, whose layers are so short
-// that meeting takes a tenth of them: in int8 EfficientNet-Lite0 takes 0.96 of the time on two cores, MobileNetV2 0.97
-// (in f32 1.00), where depthwise → projection → the next block's expansion at 14×14 are one step.
+// Layers that make a row of their result from the same row of what is before them: 1×1 convolutions one after the
+// other, perhaps behind a depthwise one. A thread takes its rows through all of them, so that threads meet once and not
+// behind each layer, and what lies between stays in its own core's cache. For maps of 8 and 16 bits, whose layers are
+// so short that meeting takes a tenth of them: in int8 EfficientNet-Lite0 takes 0.96 of the time on two cores,
+// MobileNetV2 0.97 (in f32 1.00), where depthwise → projection → the next block's expansion at 14×14 are one step.
 #include <algorithm>
 
 #include "core/threads/parallel.h"

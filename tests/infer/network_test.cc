@@ -13,6 +13,7 @@
 #include "core/io/file.h"
 #include "core/io/safetensors.h"
 #include "core/rng.h"
+#include "image/views.h"
 #include "infer/compile/compile.h"
 #include "infer/graph/network_file_internal.h"
 #include "kernels/cpu/simd/planned_gemm.h"
@@ -128,6 +129,28 @@ infer::NetworkFile quantised() {
 }
 
 }  // namespace
+
+TEST_CASE("a mirrored model answers for the picture and its mirror image, from a file as well", "[infer]") {
+  const NoGrad no_grad;
+  const TemporaryFile file;
+  Model model = network("mobilenet_v2", 64);
+  const Tensor x = noise({2, 64, 64, 3}, 5), turned = image::mirrored(x);
+  infer::Network plain = infer::compile_network(model);
+  std::vector<float> want = answers(plain, x);
+  const std::vector<float> other = answers(plain, turned);
+  CHECK(want != other);
+  for (std::size_t i = 0; i < want.size(); ++i) want[i] = (want[i] + other[i]) / 2;
+  model.preprocessing.mirrored = true;
+  infer::Network both = infer::compile_network(model);
+  CHECK(answers(both, x) == want);
+  CHECK(answers(both, turned) == want);
+  CHECK(infer::fast_forward(model)(x).to_vector<float>() == want);
+  infer::save(model, file.path);
+  infer::Network loaded = infer::load(file.path);
+  CHECK(answers(loaded, x) == want);
+  // Of one view, as it lies.
+  CHECK(loaded.plan(x.shape())(x).to_vector<float>() == answers(plain, x));
+}
 
 TEST_CASE("a network from a file answers as the model compiled in memory, bit for bit", "[infer]") {
   const NoGrad no_grad;

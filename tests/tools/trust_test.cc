@@ -53,6 +53,36 @@ TEST_CASE("trust: calibrate, evaluate and predict") {
   CHECK(run({"predict", folder / "run", folder / "data/ant/picture0.png", "--trust", folder / "bad.trust"}).code == 1);
 }
 
+TEST_CASE("trust: a model trained with --tta answers for both views everywhere") {
+  const TempFolder folder;
+  make_pictures(folder / "data", {"ant", "bee"}, 20);
+  REQUIRE(run(quick_train(folder / "data", folder / "run")).code == 0);
+  REQUIRE(run(quick_train(folder / "data", folder / "both", {"--tta"})).code == 0);
+  const auto loss = [&](const char* which, const Words& more) {
+    Words words{"evaluate", folder / which, folder / "data", "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Outcome o = run(words);
+    INFO(o.err);
+    REQUIRE(o.code == 0);
+    return o.json()["log_loss"].get<double>();
+  };
+  // Equal weights, other answers; asking for both views once more changes nothing.
+  CHECK(loss("both", {}) != loss("run", {}));
+  CHECK(loss("both", {}) == loss("both", {"--tta"}));
+  CHECK(contains(run({"inspect", folder / "both/model.fovea"}).out, "mirror image"));
+  CHECK_FALSE(contains(run({"inspect", folder / "run/model.fovea"}).out, "mirror image"));
+  // What a compiled network answers is what the model does.
+  REQUIRE(run({"compile", folder / "both", "--out", folder / "both.net.fovea"}).code == 0);
+  const Words picture{folder / "data/ant/picture0.png", "--json"};
+  const auto predicted = [&](const std::string& model) {
+    const Outcome o = run({"predict", model, picture[0], picture[1]});
+    REQUIRE(o.code == 0);
+    return o.json()["predictions"];
+  };
+  CHECK(predicted(folder / "both") == predicted(folder / "both.net.fovea"));
+  CHECK(predicted(folder / "both") != predicted(folder / "run"));
+}
+
 TEST_CASE("trust: strangeness by features") {
   const TempFolder folder;
   make_pictures(folder / "data", {"ant", "bee"}, 40);
