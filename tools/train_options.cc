@@ -278,9 +278,11 @@ void add_train_options(CLI::App& c, TrainOptions& o) {
   c.add_option("--ema", o.ema, "Average the weights with this decay (0.999) and use the averages")
       ->check(CLI::Range(0.0, 0.99999))
       ->group(training);
-  CLI::Option* tta = c.add_flag("--tta", o.tta,
-                                "The model will answer for each picture and its mirror image, and give the mean: more "
-                                "accurate after training with flips, and twice the time (with --preset best)");
+  // Callbacks: CLI11 takes an optional bool for a counter, and sets it to 0.
+  CLI::Option* const tta = c.add_flag_callback(
+      "--tta", [&o] { o.tta = true; },
+      "The model will answer for each picture and its mirror image, and give the mean: more accurate after training "
+      "with flips, and twice the time (with --preset best)");
   tta->group(training);
   c.add_flag_callback(
        "--no-tta", [&o] { o.tta = false; }, "With --preset best: for the picture only")

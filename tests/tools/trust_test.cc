@@ -66,6 +66,16 @@ TEST_CASE("trust: a model trained with --tta answers for both views everywhere")
     REQUIRE(o.code == 0);
     return o.json()["log_loss"].get<double>();
   };
+  // The preset does it, unless told otherwise.
+  for (const bool plain : {false, true}) {
+    Words words{"train", folder / "data", "--preset", "best", "--epochs", "1", "--image-size", "16"};
+    words.insert(words.end(), {"--out", folder / (plain ? "one" : "two")});
+    if (plain) words.push_back("--no-tta");
+    const Outcome o = run(words);
+    INFO(o.err);
+    REQUIRE(o.code == 0);
+    CHECK(contains(run({"inspect", folder / (plain ? "one" : "two")}).out, "mirror image") != plain);
+  }
   // Equal weights, other answers; asking for both views once more changes nothing.
   CHECK(loss("both", {}) != loss("run", {}));
   CHECK(loss("both", {}) == loss("both", {"--tta"}));
