@@ -15,6 +15,7 @@
 #include "core/autograd/tape.h"
 #include "core/rng.h"
 #include "core/threads/parallel.h"
+#include "image/views.h"
 #include "infer/compile/compile.h"
 #include "infer/quantize/quantize.h"
 #include "kernels/device_graph.h"
@@ -216,6 +217,7 @@ int run_bench(BenchArguments o) {
   const std::string type = network.defined() && network.dtype() == DType::i8 ? "int8" : o.dtype;
   // What products are computed in, where that is another type than was asked for.
   const bool f32_instead = dtype == DType::bf16 && network.defined() && network.dtype() == DType::f32;
+  const int views = p.mirrored && !o.train ? 2 : 1;
   std::vector<double> times;
   double last_loss = 0;
   std::optional<LossScale> loss_scale;
@@ -241,12 +243,12 @@ int run_bench(BenchArguments o) {
       if (!loss_scale || loss_scale->unscale(optimizer->parameters())) optimizer->step();
       last_loss = loss.item();
     } else if (plan.defined()) {
-      plan(x);
+      image::forward_views(p, x, [&](const Tensor& view) { return plan(view); });
     } else if (there.defined()) {
       there(x);
     } else {
       const NoGrad no_grad;
-      model(x);
+      image::forward_views(p, x, [&](const Tensor& view) { return model(view); });
     }
     synchronize(device);
     const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
@@ -259,6 +261,7 @@ int run_bench(BenchArguments o) {
       {"model", o.model},
       {"mode", o.train ? "train" : "infer"},
       {"batch", o.batch},
+      {"views", views},
       {"size", input[1]},
       {"device", device.to_string()},
       {"threads", num_threads()},
@@ -289,9 +292,9 @@ int run_bench(BenchArguments o) {
   } else {
     const std::string where =
         device == kCpu ? str(num_threads(), " threads") : devices()[static_cast<std::size_t>(device.index) + 1].name;
-    std::printf("%s %s, batch %lld at %lld×%lld, %s, %s\n", o.model.c_str(), o.train ? "training step" : "inference",
+    std::printf("%s %s, batch %lld at %lld×%lld%s, %s, %s\n", o.model.c_str(), o.train ? "training step" : "inference",
                 static_cast<long long>(o.batch), static_cast<long long>(input[1]), static_cast<long long>(input[2]),
-                where.c_str(), o.tf32 ? "tf32" : type.c_str());
+                views == 2 ? " and mirrored" : "", where.c_str(), o.tf32 ? "tf32" : type.c_str());
     std::printf("  median %.3f ms   min %.3f   p90 %.3f   p99 %.3f\n", median, times.front(), quantile(times, 0.9),
                 quantile(times, 0.99));
     std::printf("  %.1f images/s   memory %.1f MB above the start\n", static_cast<double>(o.batch) / median * 1e3,
