@@ -150,7 +150,8 @@ bool Grouping::makes_rows(std::size_t i) const {
   const Node& node = graph_.nodes[i];
   if (element(node.output) == Element::f32 || shape(node.output)[0] != 1 || slices_.contains(node.output)) return false;
   if (lowered_->packed[i].depthwise) return fits(i);
-  return projects_pixels(i) && chain_length(i) == 1 &&
+  const PackedNode& p = lowered_->packed[i];
+  return projects_pixels(i) && p.source == p.in && chain_length(i) == 1 &&
          !kernels::simd::pitch_competes(shape(node.inputs[0])[3] * kernels::simd::bytes_of(element(node.inputs[0])));
 }
 

@@ -71,7 +71,7 @@ class Grouping {
   /// compete for the same places of L1 (14×14×512 alone: 29 GFLOP/s on a core, 62 with another pitch, and MobileNetV1
   /// consists of such). Elsewhere two steps are as fast. Panels of channels must divide among the threads.
   bool shares_panels(std::size_t i) const;
-  /// A depthwise or 1×1 convolution of one picture, on 8 or 16 bits, that is a step of its own otherwise.
+  /// A depthwise or 1×1 convolution of one picture, on 8 or 16 bits as they lie, that is a step of its own otherwise.
   bool makes_rows(std::size_t i) const;
   /// Node i is a convolution with a planned kernel.
   bool is_conv(std::size_t i) const;

@@ -491,6 +491,26 @@ TEST_CASE("rows that threads take through several layers are those of layer afte
   set_num_threads(2);
 }
 
+TEST_CASE("1×1 convolutions of the picture itself, which is converted on the way", "[infer]") {
+  const NoGrad no_grad;
+  const Model model = custom({std::make_shared<Conv2d>(3, 32, Conv2dOptions{.kernel = 1}),
+                              std::make_shared<Conv2d>(32, 64, Conv2dOptions{.kernel = 1}),
+                              std::make_shared<Conv2d>(64, 10, Conv2dOptions{.kernel = 1})},
+                             32, 32, 3, [](const std::vector<ModulePtr>& p, const Tensor& x) {
+                               return global_average_pool(p[2]->forward(relu(p[1]->forward(relu(p[0]->forward(x))))));
+                             });
+  const Tensor x = noise({1, 32, 32, 3}, 3);
+  for (const DType dtype : {DType::bf16, DType::i8}) {
+    set_num_threads(1);
+    infer::Plan alone = infer::compile(model, {.input = x.shape(), .dtype = dtype});
+    const Tensor want = alone(x).clone();
+    set_num_threads(2);
+    infer::Plan plan = infer::compile(model, {.input = x.shape(), .dtype = dtype});
+    INFO(plan.describe());
+    CHECK(difference(plan(x), want) == 0);
+  }
+}
+
 TEST_CASE("values share memory only when they are not alive together", "[infer]") {
   models::Options options;
   options.image_size = 224;
