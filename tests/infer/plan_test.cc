@@ -464,9 +464,9 @@ TEST_CASE("threads that take work from each other make the same bits", "[infer]"
 
 TEST_CASE("rows that threads take through several layers are those of layer after layer", "[infer]") {
   const NoGrad no_grad;
-  // 14 and 7 rows, which two threads do not divide; with and without squeeze-and-excitation between the layers.
-  for (const auto& [name, size] : {std::pair{"mobilenet_v2", 224}, std::pair{"efficientnet_lite0", 224},
-                                   std::pair{"mobilenet_v3_small", 256}, std::pair{"resnet50", 224}}) {
+  // Maps of 8 rows have enough of them for two threads, those of 4 not; with and without squeeze-and-excitation.
+  for (const auto& [name, size] :
+       {std::pair{"mobilenet_v2", 128}, std::pair{"mobilenet_v3_small", 128}, std::pair{"resnet50", 64}}) {
     models::Options options;
     options.image_size = size;
     options.classes = 10;
@@ -484,7 +484,7 @@ TEST_CASE("rows that threads take through several layers are those of layer afte
         INFO(name << " on " << threads << "\n" << plan.describe());
         const bool may = dtype == DType::bf16 ? kernels::simd::has_bf16() : kernels::simd::has_int8();
         if (threads == 2 && may) CHECK(plan.describe().find("simd:rows") != std::string::npos);
-        for (int run = 0; run < 2; ++run) CHECK(difference(plan(x), want) == 0);
+        CHECK(difference(plan(x), want) == 0);
       }
     }
   }
