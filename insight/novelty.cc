@@ -8,6 +8,7 @@
 #include "core/eigen.h"
 #include "core/error.h"
 #include "core/io/safetensors.h"
+#include "image/views.h"
 #include "insight/rows_internal.h"
 
 namespace fovea::insight {
@@ -24,8 +25,8 @@ double log_sum_exp(const T* row, std::size_t count) {
   return top + std::log(sum);
 }
 
-/// Moved by (dy, dx) pixels, edges repeated; mirrored left to right where asked.
-Tensor moved(const Tensor& x, std::int64_t dy, std::int64_t dx, bool mirror) {
+/// Moved by (dy, dx) pixels, edges repeated.
+Tensor moved(const Tensor& x, std::int64_t dy, std::int64_t dx) {
   const std::int64_t n = x.dim(0), height = x.dim(1), width = x.dim(2), channels = x.dim(3);
   Tensor out(x.shape());
   const float* from = x.data<float>();
@@ -34,8 +35,7 @@ Tensor moved(const Tensor& x, std::int64_t dy, std::int64_t dx, bool mirror) {
     for (std::int64_t y = 0; y < height; ++y) {
       const std::int64_t sy = std::clamp<std::int64_t>(y - dy, 0, height - 1);
       for (std::int64_t col = 0; col < width; ++col) {
-        const std::int64_t moved_x = std::clamp<std::int64_t>(col - dx, 0, width - 1);
-        const std::int64_t sx = mirror ? width - 1 - moved_x : moved_x;
+        const std::int64_t sx = std::clamp<std::int64_t>(col - dx, 0, width - 1);
         const float* pixel = from + ((i * height + sy) * width + sx) * channels;
         to = std::copy(pixel, pixel + channels, to);
       }
@@ -183,8 +183,9 @@ Tensor augmented_logits(const std::function<Tensor(const Tensor&)>& forward, con
   int views = 0;
   for (const bool mirror : {false, true}) {
     if (mirror && !o.flip) continue;
+    const Tensor turned = mirror ? image::mirrored(images) : images;
     for (const View& view : shifts) {
-      const Tensor z = forward(moved(images, view.dy, view.dx, mirror)).to(DType::f32);
+      const Tensor z = forward(moved(turned, view.dy, view.dx)).to(DType::f32);
       check_rows(z, nullptr, "test-time augmentation");
       classes = static_cast<std::size_t>(z.dim(1));
       probability.resize(static_cast<std::size_t>(z.numel()));

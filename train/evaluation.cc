@@ -12,10 +12,19 @@ namespace fovea {
 
 TrainObserver::~TrainObserver() = default;
 
+namespace {
+
+/// Logits of as many views as the model asks for.
+Tensor logits_of(const Model& model, const Tensor& images) {
+  return image::forward_views(model.preprocessing, images, [&](const Tensor& view) { return model(view); });
+}
+
+}  // namespace
+
 Tensor predict(const Model& model, const Tensor& images) {
   InferenceMode inference;
   NoGrad no_grad;
-  return softmax(model(images));
+  return softmax(logits_of(model, images));
 }
 
 namespace {
@@ -64,10 +73,7 @@ Evaluation evaluate(const Model& model, Loader& loader, int classes, const Evalu
   for (std::int64_t done = 0; !cancelled() && loader.next(batch); ++done) {
     if (batch.indices.empty()) continue;  // this rank's part of the last batch, perhaps
     const Tensor images = images_on(batch, device);
-    const Tensor logits =
-        (options.forward ? options.forward(images)
-                         : image::forward_views(model.preprocessing, images, [&](const Tensor& x) { return model(x); }))
-            .to(kCpu);
+    const Tensor logits = (options.forward ? options.forward(images) : logits_of(model, images)).to(kCpu);
     if (logits.rank() != 2 || logits.dim(1) != classes) {
       throw Error(ErrorKind::usage, "evaluate",
                   str("the model gives ", logits.to_string(), ", the dataset has ", classes, " classes"),

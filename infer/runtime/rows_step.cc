@@ -17,8 +17,6 @@ using simd::element_at;
 
 // Rows of one layer that wait for the next: a fraction of L2, which also holds weights.
 constexpr std::int64_t kBandBytes = 256 << 10;
-// Multiply-adds that pay for another thread.
-constexpr std::int64_t kWorkPerThread = 100'000;
 
 class RowsStep final : public Step {
  public:
@@ -32,7 +30,7 @@ class RowsStep final : public Step {
       work += c.wo * c.ci * c.co;
     }
     band_ = std::clamp<std::int64_t>(kBandBytes / std::max<std::int64_t>(1, row_bytes_), 1, rows_);
-    grain_ = 1 + kWorkPerThread / work;
+    grain_ = 1 + simd::kWorkPerThread / work;
     info.kernel = "simd:rows";
   }
 

@@ -1,5 +1,8 @@
 // Fine-tuning: who learns and who keeps its bits.
 #include "train/finetune.h"
+#include "image/views.h"
+#include "models/options.h"
+#include "train/evaluation.h"
 
 #include <cstring>
 #include <map>
@@ -155,4 +158,14 @@ TEST_CASE("training with blocks that run again ends in the same bits, and takes 
   const auto kept = trained(false, false);
   CHECK(trained(true, true) == kept);
   CHECK(trained(true, false) == kept);
+}
+
+TEST_CASE("predict() gives a mirrored model's answer, which mirror images share", "[train]") {
+  Model model = models::create("small_cnn", {.classes = 4, .image_size = 28, .channels = 1});
+  std::vector<float> values(2 * 28 * 28);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 37 % 101) / 101.0f;
+  const Tensor x = Tensor::from<float>({2, 28, 28, 1}, values), turned = image::mirrored(x);
+  CHECK(predict(model, x).to_vector<float>() != predict(model, turned).to_vector<float>());
+  model.preprocessing.mirrored = true;
+  CHECK(predict(model, x).to_vector<float>() == predict(model, turned).to_vector<float>());
 }

@@ -17,8 +17,6 @@ constexpr std::int64_t kBlockBytes = 192 << 10;
 constexpr std::int64_t kGatheredBytes = 512 << 10;
 // Weights of a layer that are not in L2 when its turn comes: the layers between two runs have more.
 constexpr std::int64_t kFarBytes = 64 << 10;
-// Multiply-adds that pay for another thread: starting and joining a team costs 1 to 2 µs.
-constexpr std::int64_t kWorkPerThread = 100'000;
 // Multiply-adds of an item that threads take from each other (1 µs of f32, and each item costs 0.1 µs) and how many of
 // them a thread should have.
 constexpr std::int64_t kItemWork = 150'000, kItemsPerThread = 8;

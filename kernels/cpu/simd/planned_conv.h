@@ -60,6 +60,8 @@ struct ConvRows {
 };
 void planned_conv_rows(const PlannedConv&, const ConvRows&);
 
+/// Multiply-adds that pay for another thread: starting and joining a team costs 1 to 2 µs.
+inline constexpr std::int64_t kWorkPerThread = 100'000;
 /// True where a loop of so many multiply-adds lasts 10 µs and more, so that threads may take parts from each other
 /// (parallel_shares).
 bool shares_pay(std::int64_t work, Element);
