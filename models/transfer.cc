@@ -17,13 +17,19 @@ const std::vector<std::pair<std::string, ModulePtr>>& stages(const Model& model,
   return model.network().children();
 }
 
+void check_classifier(const Model& model, const char* what) {
+  const auto& children = stages(model, what);
+  if (children.empty() || children.back().first != "classifier")
+    throw Error(ErrorKind::usage, what, "the network does not end in a classifier",
+                "larger networks of the zoo do; small ones are trained from nothing");
+}
+
 }  // namespace
 
 Model replace_head(const Model& model, int classes, std::uint64_t seed) {
   if (classes < 1) throw Error(ErrorKind::usage, "replace_head", str("needs at least 1 class, got ", classes));
-  const auto& children = stages(model, "replace_head");
-  if (children.empty() || children.back().first != "classifier")
-    throw Error(ErrorKind::usage, "replace_head", "the network does not end in a classifier");
+  check_classifier(model, "replace_head");
+  const auto& children = model.network().children();
   const Tensor old = model.network().tensor("classifier.weight");
   auto net = std::make_shared<Sequential>();
   for (std::size_t i = 0; i + 1 < children.size(); ++i) net->add(children[i].first, children[i].second);
@@ -38,6 +44,7 @@ Model replace_head(const Model& model, int classes, std::uint64_t seed) {
 }
 
 void initialize_head(Model& model, std::uint64_t seed) {
+  check_classifier(model, "a new head");
   Tensor weight = model.network().tensor("classifier.weight");
   initialize(weight, init::pytorch::kaiming_uniform(), Rng(seed, "classifier.weight"));
   model.network().tensor("classifier.bias").zero();

@@ -59,6 +59,11 @@ TEST_CASE("train --width: a network of fewer channels, and so it stays in its fi
   const Outcome other = run(tuned);
   CHECK(other.code == 2);
   CHECK(contains(other.err, "these weights are of width 0.35"));
+  // Nothing to put a new classifier on.
+  REQUIRE(run(quick_train(folder / "data", folder / "small", {"-q"})).code == 0);
+  const Outcome own = run({"train", folder / "data", "--weights", folder / "small", "-q"});
+  CHECK(own.code != 0);
+  CHECK(contains(own.err, "does not end in a classifier"));
 }
 
 TEST_CASE("train --batch-size auto: chosen, recorded, and kept when resuming") {
